@@ -1,0 +1,1 @@
+//! Checksums and digests, computed while bytes stream by.

@@ -1,0 +1,1 @@
+//! The in-memory index: a B+tree over byte keys, latest version first.

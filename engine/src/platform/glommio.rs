@@ -1,0 +1,1 @@
+//! Glommio: io_uring and direct I/O, one executor per core.

@@ -1,0 +1,188 @@
+//! The plain data that crosses the engine's public interface.
+//!
+//! Attributes and settings are opaque to the engine: the caller encodes what it knows of an object
+//! (content type, user metadata, checksums) and gets the same bytes back.
+
+use crate::error::ConditionFailure;
+use std::collections::BTreeMap;
+
+/// Identity of a bucket; never reused, so that what an old bucket left cannot appear in a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketId(pub u32);
+
+/// When a write took its place: nanoseconds since the Unix epoch by a hybrid clock that never steps
+/// back within a shard. Unique within a shard; gives Last-Modified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// Identity of a multipart upload: its version, unique within the shard of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UploadId(pub u64);
+
+/// An entity tag: 16 bytes and, for an object made of parts, their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Etag {
+    pub md5: [u8; 16],
+    /// Zero for an object that was not made of parts.
+    pub parts: u16,
+}
+
+/// What the index knows of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Current {
+    pub size: u64,
+    pub etag: Etag,
+    pub version: Version,
+    /// One byte that the caller chose at the write and finds in listings.
+    pub label: u8,
+}
+
+/// Decides, at the moment of the write and atomically with it, whether it may happen.
+pub type Condition = Box<dyn Fn(Option<&Current>) -> Result<(), ConditionFailure> + Send>;
+
+/// What the caller gives to make an object or part visible.
+#[derive(Default)]
+pub struct Commit {
+    pub etag: Etag,
+    pub label: u8,
+    pub attributes: Vec<u8>,
+    pub condition: Option<Condition>,
+}
+
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commit")
+            .field("etag", &self.etag)
+            .field("label", &self.label)
+            .field("attributes_bytes", &self.attributes.len())
+            .field("conditional", &self.condition.is_some())
+            .finish()
+    }
+}
+
+/// All that is known of an object, from its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    pub current: Current,
+    pub attributes: Vec<u8>,
+    /// In order of number; empty for an object that was not made of parts.
+    pub parts: Vec<PartInfo>,
+}
+
+/// One part of a completed object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartInfo {
+    pub number: u16,
+    pub size: u64,
+    /// What the caller stored with the part.
+    pub attributes: Vec<u8>,
+}
+
+/// One part of an upload under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadedPart {
+    pub number: u16,
+    pub current: Current,
+    pub attributes: Vec<u8>,
+}
+
+/// A part as the caller names it to complete an upload: the version pins which bytes it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompletePart {
+    pub number: u16,
+    pub version: Version,
+}
+
+/// A multipart upload under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadInfo {
+    pub key: Vec<u8>,
+    pub id: UploadId,
+    /// What the caller stored when the upload began.
+    pub attributes: Vec<u8>,
+}
+
+/// What a delete found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    pub existed: bool,
+}
+
+/// Which keys to list. Keys come in byte order.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    pub prefix: Vec<u8>,
+    /// Empty: no grouping. Otherwise keys that hold it behind the prefix are rolled up into a
+    /// common prefix that ends with it.
+    pub delimiter: Vec<u8>,
+    /// Only keys and common prefixes greater than this. A common prefix that is not greater is
+    /// not given again.
+    pub after: Vec<u8>,
+    /// At most so many keys and common prefixes together.
+    pub limit: usize,
+}
+
+/// One row of a listing, in byte order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListItem {
+    Key { key: Vec<u8>, current: Current },
+    CommonPrefix(Vec<u8>),
+}
+
+impl ListItem {
+    /// The bytes by which rows are ordered.
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Self::Key { key, .. } => key,
+            Self::CommonPrefix(prefix) => prefix,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPage {
+    pub items: Vec<ListItem>,
+    /// More rows follow the last one.
+    pub truncated: bool,
+}
+
+/// Which uploads to list, ordered by key and then by the time they began.
+#[derive(Debug, Clone, Default)]
+pub struct UploadsQuery {
+    pub prefix: Vec<u8>,
+    pub delimiter: Vec<u8>,
+    /// Only uploads of keys greater than this, and with `after_id` those of this very key that
+    /// began after it.
+    pub after: Vec<u8>,
+    pub after_id: Option<UploadId>,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UploadItem {
+    Upload(UploadInfo),
+    CommonPrefix(Vec<u8>),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UploadsPage {
+    pub items: Vec<UploadItem>,
+    pub truncated: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartsPage {
+    pub parts: Vec<UploadedPart>,
+    pub truncated: bool,
+}
+
+/// A bucket and its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    pub id: BucketId,
+    pub name: String,
+    /// Creation time.
+    pub created: Version,
+    /// Opaque to the engine: the caller numbers its settings and encodes their values.
+    pub settings: BTreeMap<u16, Vec<u8>>,
+}

@@ -1,0 +1,15 @@
+//! The S3 server: the binary's library, its configuration, both ports.
+
+pub mod admin;
+pub mod auth;
+pub mod checksum_headers;
+pub mod conditional;
+pub mod config;
+pub mod error;
+pub mod names;
+pub mod ops;
+pub mod range;
+pub mod route;
+pub mod serve;
+pub mod service;
+pub mod xml;
