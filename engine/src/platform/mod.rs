@@ -114,6 +114,7 @@ pub trait Platform: Clone + std::fmt::Debug + 'static {
 
 /// An open file with direct I/O. All methods may run concurrently on one handle; concurrent writes to
 /// overlapping ranges are a bug of the caller.
+#[expect(clippy::len_without_is_empty, reason = "a length that is fetched, not a collection's")]
 pub trait File: std::fmt::Debug + 'static {
     type WriteBuffer;
     type ReadBuffer;
