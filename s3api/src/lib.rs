@@ -6,6 +6,7 @@ pub mod checksum_headers;
 pub mod conditional;
 pub mod config;
 pub mod error;
+pub mod limits;
 pub mod names;
 pub mod ops;
 pub mod range;

@@ -1,0 +1,118 @@
+//! Signature Version 4 in the query: a URL that carries its own permission for a while.
+//!
+//! Invariants: as in [`sigv4`](crate::auth::sigv4); a URL is good from its date, less the allowed
+//! skew, until its expiry, to the second.
+//!
+//! Source: AWS, "Authenticating Requests: Using Query Parameters".
+
+use crate::auth::canonical::{RequestParts, decode_parameter};
+use crate::auth::sigv4::{ALGORITHM, Claim, Place, Scope, check_signed_headers};
+use crate::auth::timestamp::{Timestamp, extended};
+use crate::error::{Code, S3Error};
+use crate::limits::{CLOCK_SKEW_SECONDS_MAX, PRESIGNED_SECONDS_MAX};
+use std::borrow::Cow;
+
+/// What a presigned URL signs in place of a hash: nobody knows the payload beforehand.
+const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+
+/// Whether the query claims to carry a signature, of whatever version.
+pub fn is_presigned(request: &RequestParts<'_>) -> bool {
+    ["X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential", "AWSAccessKeyId"]
+        .iter()
+        .any(|name| request.parameter(name).is_some())
+}
+
+/// Reads and checks the query form.
+pub fn claim_of_query<'a>(
+    request: &RequestParts<'a>,
+    region: &str,
+    now: i64,
+) -> Result<Claim<'a>, S3Error> {
+    if request.parameter("AWSAccessKeyId").is_some() {
+        return Err(S3Error::new(
+            Code::InvalidRequest,
+            "The authorization mechanism you have provided is not supported. Please use \
+             AWS4-HMAC-SHA256.",
+        ));
+    }
+    if required(request, "X-Amz-Algorithm")? != ALGORITHM {
+        return Err(invalid("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
+    }
+    let credential = required(request, "X-Amz-Credential")?;
+    let scope = Scope::parse(&credential, Place::Query)?;
+    let timestamp =
+        Timestamp::from_basic(required(request, "X-Amz-Date")?.as_bytes()).ok_or_else(|| {
+            invalid("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+        })?;
+    scope.check(&timestamp, region, Place::Query)?;
+    let lifetime = lifetime_seconds(&required(request, "X-Amz-Expires")?)?;
+    check_time(&timestamp, lifetime, now)?;
+    let signed_headers = required(request, "X-Amz-SignedHeaders")?;
+    check_signed_headers(request, &signed_headers, Place::Query)?;
+    Ok(Claim {
+        access_key: scope.access_key.to_owned().into(),
+        timestamp,
+        signed_headers,
+        signature: required(request, "X-Amz-Signature")?,
+        payload: payload_line(request)?,
+        presigned: true,
+    })
+}
+
+fn required<'a>(request: &RequestParts<'a>, name: &str) -> Result<Cow<'a, str>, S3Error> {
+    request.parameter(name).and_then(decode_parameter).ok_or_else(|| {
+        invalid(
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, \
+             X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and \
+             X-Amz-Expires parameters.",
+        )
+    })
+}
+
+fn invalid(message: &'static str) -> S3Error {
+    S3Error::new(Code::AuthorizationQueryParametersError, message)
+}
+
+fn lifetime_seconds(text: &str) -> Result<i64, S3Error> {
+    let seconds: i64 = text.parse().map_err(|_| invalid("X-Amz-Expires should be a number"))?;
+    if seconds < 1 {
+        return Err(invalid("X-Amz-Expires must be positive"));
+    }
+    if seconds > PRESIGNED_SECONDS_MAX {
+        return Err(invalid(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given \
+             X-Amz-Expires must be less than 604800 seconds",
+        ));
+    }
+    Ok(seconds)
+}
+
+fn check_time(from: &Timestamp, lifetime: i64, now: i64) -> Result<(), S3Error> {
+    // Both are four-digit years and a week: nothing here can overflow.
+    let until = from.seconds + lifetime;
+    if now > until {
+        return Err(S3Error::new(Code::AccessDenied, "Request has expired")
+            .field("X-Amz-Expires", lifetime.to_string())
+            .field("Expires", extended(until))
+            .field("ServerTime", extended(now)));
+    }
+    if from.seconds > now + CLOCK_SKEW_SECONDS_MAX {
+        return Err(S3Error::new(Code::AccessDenied, "Request is not yet valid")
+            .field("X-Amz-Date", extended(from.seconds))
+            .field("ServerTime", extended(now)));
+    }
+    Ok(())
+}
+
+/// A client that does know the payload signs its hash, by header or by parameter.
+fn payload_line<'a>(request: &RequestParts<'a>) -> Result<Cow<'a, str>, S3Error> {
+    if let Some(value) = request.header("x-amz-content-sha256") {
+        return Ok(std::str::from_utf8(value).unwrap_or_default().trim().into());
+    }
+    match request.parameter("X-Amz-Content-Sha256") {
+        Some(value) => {
+            decode_parameter(value).ok_or_else(|| invalid("X-Amz-Content-Sha256 is not text"))
+        }
+        None => Ok(UNSIGNED_PAYLOAD.into()),
+    }
+}
