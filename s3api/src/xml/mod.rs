@@ -3,6 +3,8 @@
 //! What each document holds is the business of the operation that speaks it; here is only how
 //! elements are read and written. Nothing else in the crate names `quick-xml`.
 
+pub mod reader;
 pub mod writer;
 
+pub use reader::Element;
 pub use writer::Writer;
