@@ -7,10 +7,8 @@
 //! Not here: whether a bucket or key exists.
 
 use crate::error::{Code, Result, S3Error};
+use crate::limits::KEY_BYTES_MAX;
 use std::net::Ipv4Addr;
-
-/// AWS's bound on a key, in bytes of UTF-8.
-pub const KEY_BYTES_MAX: usize = 1024;
 
 const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
 const RESERVED_SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];

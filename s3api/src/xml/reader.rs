@@ -5,16 +5,12 @@
 //! does not fit is `MalformedXML`.
 //!
 //! Not here: namespaces (names compare without their prefix, as clients differ in it) and
-//! attributes other than `xsi:type`, which no document of these operations needs.
+//! attributes, which no document of these operations needs.
 
 use crate::error::{Code, Result, S3Error};
+use crate::limits::{XML_DEPTH_MAX, XML_ELEMENTS_MAX};
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
-
-/// More levels than any document of S3's has.
-const DEPTH_MAX: usize = 16;
-/// CompleteMultipartUpload is the largest: 10,000 parts with at most eight elements each.
-const ELEMENTS_MAX: usize = 100_000;
 
 /// An element: its name without prefix, its text, its children.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,7 +102,7 @@ impl Builder {
     fn open(&mut self, start: &BytesStart<'_>) -> Result<()> {
         self.count += 1;
         let second_root = self.open.is_empty() && self.root.is_some();
-        if self.count > ELEMENTS_MAX || self.open.len() >= DEPTH_MAX || second_root {
+        if self.count > XML_ELEMENTS_MAX || self.open.len() >= XML_DEPTH_MAX || second_root {
             return Err(malformed());
         }
         let name = start.local_name().into_inner().to_owned();
@@ -199,11 +195,11 @@ mod tests {
     #[test]
     fn depth_and_number_of_elements_are_bounded() {
         let nested = |levels: usize| "<R>".repeat(levels) + &"</R>".repeat(levels);
-        assert!(Element::parse(nested(DEPTH_MAX).as_bytes(), "R").is_ok());
-        assert!(Element::parse(nested(DEPTH_MAX + 1).as_bytes(), "R").is_err());
+        assert!(Element::parse(nested(XML_DEPTH_MAX).as_bytes(), "R").is_ok());
+        assert!(Element::parse(nested(XML_DEPTH_MAX + 1).as_bytes(), "R").is_err());
         let wide = |children: usize| format!("<R>{}</R>", "<T/>".repeat(children));
-        assert!(Element::parse(wide(ELEMENTS_MAX - 1).as_bytes(), "R").is_ok());
-        assert!(Element::parse(wide(ELEMENTS_MAX).as_bytes(), "R").is_err());
+        assert!(Element::parse(wide(XML_ELEMENTS_MAX - 1).as_bytes(), "R").is_ok());
+        assert!(Element::parse(wide(XML_ELEMENTS_MAX).as_bytes(), "R").is_err());
     }
 
     #[test]
