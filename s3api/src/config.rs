@@ -1,1 +1,150 @@
-//! config
+//! The whole configuration of `serve`: its fields, where they come from, and their checks.
+//!
+//! Invariants: a [`Config`] that exists has passed every check that needs no look at the machine; a
+//! value that is refused is named together with the place that it came from. A field is taken from
+//! the first of flags, environment, file and default that has it; lists are not merged.
+//!
+//! Not here: secrets (`root_credentials`), the filter of the log (`log`), and whether the host can
+//! give what is asked (`tuning`).
+
+mod fields;
+mod parse;
+
+pub use fields::{Layers, serve_command};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::limits;
+use crate::start_error::StartError;
+
+/// A checked configuration of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// One directory per drive; never empty, never the same twice.
+    pub data_dirs: Vec<PathBuf>,
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub cores: Cores,
+    pub placement: Placement,
+    /// The memory budget of the process; none: half of what the host has.
+    pub memory_bytes: Option<u64>,
+    /// Registered I/O buffers of one core.
+    pub io_memory_bytes: usize,
+    pub ring_depth: usize,
+    pub region: String,
+    /// Host names under which buckets are addressed as subdomains.
+    pub domains: Vec<String>,
+    /// How much of the drives a new store takes; none: the engine decides when it formats.
+    pub capacity_bytes: Option<u64>,
+    /// Shards of a new store, a multiple of the drives; none: the engine decides.
+    pub shards: Option<u16>,
+    /// Segment size of a new store; none: the engine decides.
+    pub segment_bytes: Option<u64>,
+    pub idle_timeout: Duration,
+    /// How long requests under way may take after a stop was asked for.
+    pub drain_timeout: Duration,
+    /// Of the S3 port, all cores together.
+    pub max_connections: usize,
+    pub log_format: LogFormat,
+    /// Keys of SSE-C are accepted without TLS.
+    pub sse_c_over_http: bool,
+    /// How long a day of a lifecycle rule lasts; other than 86,400 s only in tests.
+    pub lifecycle_day: Duration,
+}
+
+/// Which CPUs the executors run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cores {
+    /// One executor per online CPU.
+    All,
+    Count(usize),
+    /// One executor for each of these CPUs.
+    List(Vec<usize>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Each executor stays on a CPU of its own.
+    Pinned,
+    /// The scheduler may move executors: for tests and shared machines.
+    Unbound,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+impl Config {
+    /// Takes every field from the layers and checks it.
+    pub fn resolve(layers: &Layers) -> Result<Self, StartError> {
+        let config = Self {
+            data_dirs: layers.list("data-dir", parse::path)?,
+            listen: layers.required("listen", parse::address)?,
+            admin_listen: layers.required("admin-listen", parse::address)?,
+            cores: layers.optional("cores", parse::cores)?.unwrap_or(Cores::All),
+            placement: layers.required("placement", parse::placement)?,
+            memory_bytes: layers
+                .optional("memory", |t| parse::size_within(t, limits::MEMORY_BYTES))?,
+            io_memory_bytes: layers.required("io-memory", parse::io_memory)?,
+            ring_depth: layers
+                .required("ring-depth", |t| parse::count_within(t, limits::RING_DEPTH))?,
+            region: layers.required("region", parse::region)?,
+            domains: layers.list("domain", parse::domain)?,
+            capacity_bytes: layers
+                .optional("capacity", |t| parse::size_within(t, limits::CAPACITY_BYTES))?,
+            shards: layers
+                .optional("shards", |t| parse::count_within(t, limits::SHARDS))?
+                .and_then(|n| u16::try_from(n).ok()),
+            segment_bytes: layers.optional("segment-size", parse::segment_size)?,
+            idle_timeout: layers
+                .required("idle-timeout", |t| parse::seconds_within(t, limits::IDLE_SECONDS))?,
+            drain_timeout: layers
+                .required("drain-timeout", |t| parse::seconds_within(t, limits::DRAIN_SECONDS))?,
+            max_connections: layers
+                .required("max-connections", |t| parse::count_within(t, limits::CONNECTIONS))?,
+            log_format: layers.required("log-format", parse::log_format)?,
+            sse_c_over_http: layers.required("sse-c-over-http", parse::boolean)?,
+            lifecycle_day: layers
+                .required("debug-day-seconds", |t| parse::seconds_within(t, limits::DAY_SECONDS))?,
+        };
+        config.check_together(layers)?;
+        Ok(config)
+    }
+
+    /// The checks that concern more than one value.
+    fn check_together(&self, layers: &Layers) -> Result<(), StartError> {
+        if self.data_dirs.is_empty() {
+            return Err(layers.refuse("data-dir", "at least one directory is needed"));
+        }
+        if let Some(twice) = first_duplicate(&self.data_dirs) {
+            let reason = format!("{} is named twice", twice.display());
+            return Err(layers.refuse("data-dir", reason));
+        }
+        if let Some(twice) = first_duplicate(&self.domains) {
+            return Err(layers.refuse("domain", format!("{twice} is named twice")));
+        }
+        if self.listen == self.admin_listen && self.listen.port() != 0 {
+            let reason = format!("{} is the address of the S3 port too", self.admin_listen);
+            return Err(layers.refuse("admin-listen", reason));
+        }
+        let drives = self.data_dirs.len();
+        if let Some(shards) = self.shards
+            && !usize::from(shards).is_multiple_of(drives)
+        {
+            let reason = format!("{shards} is not a multiple of the {drives} data directories");
+            return Err(layers.refuse("shards", reason));
+        }
+        Ok(())
+    }
+}
+
+fn first_duplicate<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,4 +15,5 @@ pub mod range;
 pub mod route;
 pub mod serve;
 pub mod service;
+pub mod start_error;
 pub mod xml;

@@ -1,4 +1,68 @@
-//! Every bound of the S3 server.
+//! Every bound of this crate, with its reason.
+//!
+//! What a client may send is bounded where it is read; the numbers stand here.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+// The configuration.
+
+/// A configuration file is a page of text.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Executors of one process.
+pub const CORES_MAX: usize = 1024;
+/// Below this not even the rings and the buffers of one core fit.
+pub const MEMORY_BYTES: RangeInclusive<u64> = (64 << 20)..=(1 << 50);
+pub const IO_MEMORY_BYTES: RangeInclusive<u64> = (1 << 20)..=(16 << 30);
+/// The kernel takes at most 32,768 entries.
+pub const RING_DEPTH: RangeInclusive<usize> = 16..=32_768;
+pub const CAPACITY_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 60);
+/// A shard's number is 16 bits wide on disk.
+pub const SHARDS: RangeInclusive<usize> = 1..=4096;
+pub const SEGMENT_BYTES: RangeInclusive<u64> = (1 << 20)..=(4 << 30);
+pub const IDLE_SECONDS: RangeInclusive<u64> = 1..=86_400;
+pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
+pub const DAY_SECONDS: RangeInclusive<u64> = 1..=86_400;
+pub const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
+pub const REGION_BYTES_MAX: usize = 64;
+/// The longest name that DNS knows.
+pub const DOMAIN_BYTES_MAX: usize = 253;
+/// A credentials file holds three short strings.
+pub const CREDENTIALS_FILE_BYTES_MAX: u64 = 64 << 10;
+
+// The server.
+
+/// New connections that the kernel queues for one listener.
+pub const LISTEN_BACKLOG: u32 = 4096;
+/// Connections to the management port.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Descriptors beside those of connections: segments, rings, listeners.
+pub const OPEN_FILES_RESERVE: u64 = 1024;
+/// How often a core wakes for certain: an executor that parks with runnable tasks is woken by it.
+pub const TICK: Duration = Duration::from_millis(50);
+/// How often connections are looked over for expired deadlines.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a core publishes what it counted.
+pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long accepting pauses when the process is out of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Before parking, a pinned executor watches this long for messages of other cores.
+pub const SPIN_BEFORE_PARK: Duration = Duration::from_micros(100);
+/// Threads per core for calls that block; they serve no request.
+pub const BLOCKING_THREADS: usize = 2;
+
+// Metrics and the log.
+
+/// Operations that one core counts apart; labels are constants of the program.
+pub const METRIC_OPERATIONS_MAX: usize = 128;
+/// Statuses that one operation counts apart.
+pub const METRIC_STATUSES_MAX: usize = 32;
+/// The longest latency that is told apart.
+pub const METRIC_LATENCY_US_MAX: u64 = 3_600_000_000;
+/// Lines that one place in the program may log in one second.
+pub const LOG_LINES_PER_SECOND: u32 = 20;
+
+// Requests.
 
 /// Signing keys kept per credential: a week of presigned URLs and today.
 pub const SIGNING_KEYS_PER_CREDENTIAL_MAX: usize = 8;

@@ -1,0 +1,277 @@
+//! The table of fields, and the layers of text that a field's value can come from.
+//!
+//! One table makes the command line, its help, the names in the environment, the keys of the file
+//! and the defaults, so that they cannot drift apart. Values are text until `parse` makes something
+//! of them, so that one parser and one form of complaint serve all layers.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::limits::CONFIG_FILE_BYTES_MAX;
+use crate::start_error::StartError;
+
+/// One field of the configuration.
+struct Field {
+    /// The flag without its dashes, and the key in the file.
+    name: &'static str,
+    /// What stands for the value in the help; empty: a switch.
+    value: &'static str,
+    help: &'static str,
+    default: Option<&'static str>,
+    /// The flag may be repeated; several values are separated by commas in the environment.
+    many: bool,
+    /// For tests: taken from the environment only, and absent from the help.
+    hidden: bool,
+}
+
+const fn field(name: &'static str, value: &'static str, help: &'static str) -> Field {
+    Field { name, value, help, default: None, many: false, hidden: false }
+}
+
+impl Field {
+    const fn default(mut self, text: &'static str) -> Self {
+        self.default = Some(text);
+        self
+    }
+
+    const fn many(mut self) -> Self {
+        self.many = true;
+        self
+    }
+
+    const fn hidden(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
+    fn environment_name(&self) -> String {
+        format!("RINGFORT_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
+    fn help_text(&self) -> String {
+        let default = self.default.map(|d| format!(" [default: {d}]")).unwrap_or_default();
+        format!("{} [env: {}]{default}", self.help, self.environment_name())
+    }
+}
+
+const FIELDS: &[Field] = &[
+    field("data-dir", "DIR", "Where the data lies; once per drive")
+        .default("./ringfort-data")
+        .many(),
+    field("listen", "ADDR:PORT", "Address of the S3 port").default("127.0.0.1:9000"),
+    field("admin-listen", "ADDR:PORT", "Address of the management port").default("127.0.0.1:9001"),
+    field("cores", "N|LIST", "How many cores, or which, as in 0,2,4-7 (default: all)"),
+    field("memory", "BYTES", "Memory budget of the process (default: half of the host's)"),
+    field("region", "NAME", "Region that clients sign for").default("us-east-1"),
+    field("domain", "NAME", "Host name whose subdomains address buckets; repeatable").many(),
+    field("capacity", "BYTES", "Space that a new store takes on its drives"),
+    field("shards", "N", "Shards of a new store; a multiple of the drives"),
+    field("segment-size", "BYTES", "Segment size of a new store"),
+    field("idle-timeout", "SECONDS", "How long an idle connection is kept").default("75"),
+    field("drain-timeout", "SECONDS", "How long requests may take after a stop").default("30"),
+    field("max-connections", "N", "Connections to the S3 port").default("10000"),
+    field("log-format", "human|json", "Form of the log on standard error").default("human"),
+    field("placement", "pinned|unbound", "Whether cores keep their CPU").default("pinned"),
+    field("io-memory", "BYTES", "Registered I/O buffers of each core").default("64MiB"),
+    field("ring-depth", "N", "Depth of each core's io_uring queues").default("1024"),
+    field("sse-c-over-http", "", "Accept customer encryption keys without TLS").default("false"),
+    field("debug-day-seconds", "SECONDS", "").default("86400").hidden(),
+];
+
+/// The one field that cannot stand in the file, because it names it.
+const CONFIG: Field = field("config", "FILE", "A TOML file with any of these fields");
+
+/// The `serve` subcommand, for clap.
+pub fn serve_command() -> Command {
+    let fields = FIELDS.iter().filter(|f| !f.hidden).chain([&CONFIG]);
+    Command::new("serve")
+        .about("Run the server")
+        .after_help(
+            "Sizes are bytes or end in KiB, MiB, GiB, TiB (or KB, MB, GB, TB). A flag goes before the \
+             environment, the environment before the file.\n\
+             Root credentials: RINGFORT_ROOT_ACCESS_KEY, RINGFORT_ROOT_SECRET_KEY and \
+             RINGFORT_ADMIN_API_KEY; what is absent is made at the first start and kept in \
+             root-credentials.json in the first data directory.\n\
+             RINGFORT_LOG (or RUST_LOG) filters the log, as in \"info\" or \"s3api=debug\".",
+        )
+        .args(fields.map(argument))
+}
+
+fn argument(field: &Field) -> Arg {
+    let arg = Arg::new(field.name).long(field.name).help(field.help_text());
+    if field.value.is_empty() {
+        return arg.action(ArgAction::SetTrue);
+    }
+    let action = if field.many { ArgAction::Append } else { ArgAction::Set };
+    arg.value_name(field.value).action(action)
+}
+
+/// The text of every field that a layer has.
+type Texts = BTreeMap<&'static str, Vec<String>>;
+
+/// All sources of values, in the order in which they are asked.
+#[derive(Debug)]
+pub struct Layers {
+    layers: Vec<(Source, Texts)>,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Flag,
+    Environment,
+    File(String),
+    Default,
+}
+
+impl Source {
+    fn describe(&self, field: &Field) -> String {
+        match self {
+            Self::Flag => format!("--{}", field.name),
+            Self::Environment => field.environment_name(),
+            Self::File(path) => format!("`{}` in {path}", field.name),
+            Self::Default => format!("the default of --{}", field.name),
+        }
+    }
+}
+
+impl Layers {
+    /// Gathers the flags that clap matched, the environment through `variable`, and the file that
+    /// either of them names.
+    pub fn gather(
+        matches: &ArgMatches,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, StartError> {
+        let flags = from_flags(matches);
+        let environment = from_environment(variable);
+        let file = match config_path(matches, variable) {
+            Some(path) => Some((Source::File(path.clone()), from_file(Path::new(&path))?)),
+            None => None,
+        };
+        let first = [(Source::Flag, flags), (Source::Environment, environment)];
+        let defaults = (Source::Default, defaults());
+        Ok(Self { layers: first.into_iter().chain(file).chain([defaults]).collect() })
+    }
+
+    /// A field with at most one value.
+    pub(super) fn optional<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, StartError> {
+        let mut values = self.list(name, parse)?;
+        if values.len() > 1 {
+            return Err(self.refuse(name, "only one value can be given"));
+        }
+        Ok(values.pop())
+    }
+
+    /// A field that the defaults always have.
+    pub(super) fn required<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, StartError> {
+        self.optional(name, parse)?.ok_or_else(|| self.refuse(name, "a value is needed"))
+    }
+
+    /// All values of a field, from the first layer that has it.
+    pub(super) fn list<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, StartError> {
+        let texts = self.find(name).map(|(_, texts)| texts.as_slice()).unwrap_or_default();
+        texts.iter().map(|text| parse(text).map_err(|reason| self.refuse(name, reason))).collect()
+    }
+
+    /// The complaint about a field's value, with the place that it came from.
+    pub(super) fn refuse(&self, name: &'static str, reason: impl Into<String>) -> StartError {
+        let source = self.find(name).map_or(&Source::Flag, |(source, _)| source);
+        let field = FIELDS.iter().find(|f| f.name == name).unwrap_or(&CONFIG);
+        StartError::Config { place: source.describe(field), reason: reason.into() }
+    }
+
+    fn find(&self, name: &str) -> Option<(&Source, &Vec<String>)> {
+        self.layers.iter().find_map(|(source, texts)| texts.get(name).map(|found| (source, found)))
+    }
+}
+
+fn from_flags(matches: &ArgMatches) -> Texts {
+    let given = |field: &Field| {
+        if field.value.is_empty() {
+            return matches.get_flag(field.name).then(|| vec!["true".to_string()]);
+        }
+        matches.get_many::<String>(field.name).map(|values| values.cloned().collect())
+    };
+    let fields = FIELDS.iter().filter(|f| !f.hidden);
+    fields.filter_map(|field| Some((field.name, given(field)?))).collect()
+}
+
+/// An empty variable counts as absent, as deployment tools leave them.
+fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Texts {
+    let given = |field: &Field| {
+        let text = variable(&field.environment_name()).filter(|text| !text.is_empty())?;
+        if !field.many {
+            return Some(vec![text]);
+        }
+        Some(text.split(',').map(|part| part.trim().to_string()).collect())
+    };
+    FIELDS.iter().filter_map(|field| Some((field.name, given(field)?))).collect()
+}
+
+fn config_path(matches: &ArgMatches, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let flag = matches.get_one::<String>(CONFIG.name).cloned();
+    flag.or_else(|| variable(&CONFIG.environment_name()).filter(|path| !path.is_empty()))
+}
+
+fn defaults() -> Texts {
+    FIELDS.iter().filter_map(|f| Some((f.name, vec![f.default?.to_string()]))).collect()
+}
+
+fn from_file(path: &Path) -> Result<Texts, StartError> {
+    let context = || format!("reading the configuration file {}", path.display());
+    let file = File::open(path).map_err(|e| StartError::io(context(), e))?;
+    let mut text = String::new();
+    let mut bounded = file.take(CONFIG_FILE_BYTES_MAX + 1);
+    bounded.read_to_string(&mut text).map_err(|e| StartError::io(context(), e))?;
+    let place = |key: &str| format!("`{key}` in {}", path.display());
+    let refuse =
+        |place: String, reason: &str| StartError::Config { place, reason: reason.to_string() };
+    if text.len() as u64 > CONFIG_FILE_BYTES_MAX {
+        return Err(refuse(path.display().to_string(), "the file is longer than 1 MiB"));
+    }
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| refuse(path.display().to_string(), e.to_string().trim()))?;
+    let mut texts = Texts::new();
+    for (key, value) in &table {
+        let field = FIELDS
+            .iter()
+            .find(|f| f.name == key && !f.hidden)
+            .ok_or_else(|| refuse(place(key), "there is no such field"))?;
+        let values = file_values(value, field.many)
+            .ok_or_else(|| refuse(place(key), "a value of this type is not accepted here"))?;
+        texts.insert(field.name, values);
+    }
+    Ok(texts)
+}
+
+fn file_values(value: &toml::Value, many: bool) -> Option<Vec<String>> {
+    match value {
+        toml::Value::Array(items) if many => items.iter().map(file_value).collect(),
+        single => Some(vec![file_value(single)?]),
+    }
+}
+
+fn file_value(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
