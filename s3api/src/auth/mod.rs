@@ -11,15 +11,20 @@
 //! the `aws-chunked` framing. Sources: AWS, "Authenticating Requests (AWS Signature Version 4)".
 
 pub mod canonical;
+pub mod chunked;
 pub mod credentials;
+pub mod payload;
 pub mod presigned;
 pub mod sigv4;
 pub mod timestamp;
 
 pub use canonical::RequestParts;
+pub use chunked::Trailers;
 pub use credentials::Credentials;
+pub use payload::{Payload, PayloadReader};
 
 use crate::error::{Code, S3Error};
+use chunked::ChunkSigner;
 use sigv4::Claim;
 use std::sync::Arc;
 
@@ -36,6 +41,8 @@ pub struct Authenticated {
     pub access_key: Arc<str>,
     /// The signature came in the query.
     pub presigned: bool,
+    /// How the body comes.
+    pub payload: Payload,
 }
 
 impl Authenticator {
@@ -49,17 +56,34 @@ impl Authenticator {
 
     /// Finds out who sent a request. `now` is in seconds since the Unix epoch.
     ///
+    /// Errors as [`Self::authenticate_parts`].
+    pub fn authenticate(
+        &self,
+        head: &http::RequestHead,
+        now: i64,
+    ) -> Result<Authenticated, S3Error> {
+        let headers: Vec<(&str, &[u8])> = head.headers().collect();
+        let request = RequestParts::new(head.method_name(), head.target(), &headers);
+        self.authenticate_parts(&request, now)
+    }
+
+    /// As [`Self::authenticate`], for a request that is not at hand as a head.
+    ///
     /// Errors are those of AWS: `AccessDenied` without a signature or with an expired one,
     /// `SignatureDoesNotMatch`, `InvalidAccessKeyId`, `RequestTimeTooSkewed`,
     /// `AuthorizationHeaderMalformed`, `AuthorizationQueryParametersError`, ...
-    pub fn authenticate(
+    pub fn authenticate_parts(
         &self,
         request: &RequestParts<'_>,
         now: i64,
     ) -> Result<Authenticated, S3Error> {
         let claim = self.claim(request, now)?;
-        let (access_key, _signing_key) = sigv4::verify(request, &claim, &self.credentials)?;
-        Ok(Authenticated { access_key, presigned: claim.presigned })
+        let (access_key, key) = sigv4::verify(request, &claim, &self.credentials)?;
+        let payload = Payload::parse(&claim.payload, request, || {
+            let scope = sigv4::scope(&claim.timestamp, self.credentials.region());
+            ChunkSigner::new(key, claim.timestamp, scope, &claim.signature)
+        })?;
+        Ok(Authenticated { access_key, presigned: claim.presigned, payload })
     }
 
     /// What the request says of its signature, checked for everything but the signature itself.

@@ -25,7 +25,7 @@ fn authenticate_with(
     credentials.insert(access_key, SECRET);
     let headers: Vec<(&str, &[u8])> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
     let request = RequestParts::new(method, target, &headers);
-    Authenticator::new(credentials).authenticate(&request, now).map(|found| {
+    Authenticator::new(credentials).authenticate_parts(&request, now).map(|found| {
         assert_eq!(&*found.access_key, access_key);
     })
 }
@@ -234,7 +234,7 @@ fn an_access_key_may_hold_colons_at_signs_and_slashes() {
     let mut all = headers.to_vec();
     all.push(("authorization", value.as_bytes()));
     let request = RequestParts::new("GET", "/b//a%2Fb/../%20+", &all);
-    let found = Authenticator::new(credentials).authenticate(&request, NOW).unwrap();
+    let found = Authenticator::new(credentials).authenticate_parts(&request, NOW).unwrap();
     assert_eq!(&*found.access_key, key);
 }
 
@@ -251,10 +251,48 @@ proptest::proptest! {
                 &[("authorization", authorization), ("x-amz-date", &value), ("date", &value)];
             let request = RequestParts::new("GET", &target, headers);
             let authenticator = Authenticator::new(Credentials::new("us-east-1"));
-            assert!(authenticator.authenticate(&request, NOW).is_err());
+            assert!(authenticator.authenticate_parts(&request, NOW).is_err());
             let query = format!("/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={fields}&{target}");
             let request = RequestParts::new("GET", &query, &[]);
-            assert!(authenticator.authenticate(&request, NOW).is_err());
+            assert!(authenticator.authenticate_parts(&request, NOW).is_err());
         }
     }
+}
+
+/// The request of AWS's example of a chunked upload, through to its first chunk's signature.
+#[test]
+fn the_published_chunked_request_seeds_its_chunks() {
+    let seed = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9";
+    check(
+        "PUT",
+        "/examplebucket/chunkObject.txt",
+        &[
+            ("Host", "s3.amazonaws.com"),
+            DATE,
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+            ("Content-Encoding", "aws-chunked"),
+            ("x-amz-decoded-content-length", "66560"),
+            ("Content-Length", "66824"),
+        ],
+        "content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;\
+         x-amz-decoded-content-length;x-amz-storage-class",
+        seed,
+    );
+    check(
+        "PUT",
+        "/examplebucket/chunkObject.txt",
+        &[
+            ("Host", "s3.amazonaws.com"),
+            DATE,
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
+            ("Content-Encoding", "aws-chunked"),
+            ("x-amz-decoded-content-length", "66560"),
+            ("x-amz-trailer", "x-amz-checksum-crc32c"),
+        ],
+        "content-encoding;host;x-amz-content-sha256;x-amz-date;x-amz-decoded-content-length;\
+         x-amz-storage-class;x-amz-trailer",
+        "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e",
+    );
 }
