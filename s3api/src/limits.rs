@@ -34,6 +34,9 @@ pub const CREDENTIALS_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// New connections that the kernel queues for one listener.
 pub const LISTEN_BACKLOG: u32 = 4096;
+/// Bytes of an answer that the kernel holds unsent before it asks for more; the rest of what a slow
+/// client has not taken stays with us, where its pace is watched.
+pub const UNSENT_BYTES_MAX: u32 = 256 << 10;
 /// Connections to the management port.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Descriptors beside those of connections: segments, rings, listeners.
