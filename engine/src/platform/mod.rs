@@ -20,6 +20,8 @@
 
 pub mod glommio;
 pub mod sim;
+#[cfg(test)]
+mod spike;
 
 use std::future::Future;
 use std::io;

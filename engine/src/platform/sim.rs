@@ -1,1 +1,0 @@
-//! The simulator: virtual time, and a disk that loses and tears what was not made durable.

@@ -1,0 +1,301 @@
+//! The bytes of one simulated file: what a read sees, what is on stable storage, and the writes
+//! between the two.
+//!
+//! ```text
+//! submitted -> (in flight) -> completed -> durable      by a sync, or at once with EachWrite
+//!                          \-> failed                   seen by reads in part, durable by luck only
+//! ```
+//!
+//! Invariants:
+//! - `durable` holds only what a sync or an `EachWrite` write has promised.
+//! - A sync covers the writes that had completed when it was submitted, no others.
+//! - At power loss each 512-byte sector of each write that is not durable is kept or lost by itself.
+//!   A sector that a later durable write has replaced is never brought back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::random::Random;
+use crate::platform::{BLOCK_BYTES, Durability};
+
+/// What a disk writes in one piece.
+pub(super) const SECTOR_BYTES: usize = 512;
+
+const SECTORS_PER_BLOCK: u64 = (BLOCK_BYTES / SECTOR_BYTES) as u64;
+
+pub(super) type WriteId = u64;
+
+#[derive(Debug, Default)]
+pub(super) struct Inode {
+    /// What a read sees, writes in flight aside.
+    current: Image,
+    durable: Image,
+    /// Submitted and not durable.
+    writes: BTreeMap<WriteId, Write>,
+    writes_submitted: WriteId,
+}
+
+/// What a sync will make durable.
+#[derive(Debug)]
+pub(super) struct SyncScope {
+    writes: BTreeSet<WriteId>,
+    length: u64,
+}
+
+#[derive(Debug)]
+struct Write {
+    first_sector: u64,
+    bytes: Rc<[u8]>,
+    /// Sectors that no later durable write has replaced.
+    live: Vec<bool>,
+    state: WriteState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WriteState {
+    InFlight,
+    Completed,
+    Failed,
+}
+
+impl Inode {
+    pub(super) fn length(&self) -> u64 {
+        self.current.length
+    }
+
+    /// The bytes of a range within the file. A sector that a write in flight is about to replace is
+    /// read old or new.
+    pub(super) fn read(&self, offset: u64, bytes: usize, random: &mut Random) -> Option<Vec<u8>> {
+        if offset.checked_add(bytes as u64)? > self.current.length {
+            return None;
+        }
+        let mut result = vec![0; bytes];
+        for (index, sector) in result.chunks_mut(SECTOR_BYTES).enumerate() {
+            let number = sector_number(offset) + index as u64;
+            self.current.read_sector(number, sector);
+            let in_flight = self.writes.values().filter(|write| write.is_in_flight());
+            if let Some(new) = in_flight.filter_map(|write| write.sector(number)).next()
+                && random.coin()
+            {
+                sector.copy_from_slice(new);
+            }
+        }
+        Some(result)
+    }
+
+    /// Submits a write. Panics when it overlaps one in flight.
+    pub(super) fn begin_write(&mut self, offset: u64, bytes: Rc<[u8]>) -> WriteId {
+        let first_sector = sector_number(offset);
+        let live = vec![true; bytes.len() / SECTOR_BYTES];
+        let write = Write { first_sector, bytes, live, state: WriteState::InFlight };
+        let overlap = self.writes.values().find(|other| {
+            other.is_in_flight() && other.first_sector < write.end() && first_sector < other.end()
+        });
+        assert!(overlap.is_none(), "concurrent writes overlap at offset {offset}");
+        let id = self.writes_submitted;
+        self.writes_submitted += 1;
+        self.writes.insert(id, write);
+        id
+    }
+
+    pub(super) fn complete_write(&mut self, id: WriteId, durability: Durability) {
+        let Some(write) = self.writes.get_mut(&id) else { return };
+        write.state = WriteState::Completed;
+        for (number, sector) in write.live_sectors() {
+            self.current.write_sector(number, sector);
+        }
+        self.current.grow(write.end() * SECTOR_BYTES as u64);
+        if durability == Durability::EachWrite {
+            self.commit(id);
+        }
+    }
+
+    /// The write failed: each of its sectors may have been written, and none is promised.
+    pub(super) fn fail_write(&mut self, id: WriteId, random: &mut Random) {
+        let Some(write) = self.writes.get_mut(&id) else { return };
+        write.state = WriteState::Failed;
+        let length = self.current.length;
+        for (number, sector) in write.live_sectors() {
+            if number * (SECTOR_BYTES as u64) < length && random.coin() {
+                self.current.write_sector(number, sector);
+            }
+        }
+    }
+
+    /// The write does nothing.
+    pub(super) fn lose_write(&mut self, id: WriteId) {
+        self.writes.remove(&id);
+    }
+
+    /// The write goes to another block of the file, if it has one.
+    pub(super) fn misdirect_write(&mut self, id: WriteId, random: &mut Random) {
+        let blocks = (self.current.length / BLOCK_BYTES as u64).max(1);
+        let Some(write) = self.writes.get_mut(&id) else { return };
+        let block = write.first_sector / SECTORS_PER_BLOCK;
+        let elsewhere = (block + 1 + random.below((blocks - 1).max(1))) % blocks;
+        write.first_sector = elsewhere * SECTORS_PER_BLOCK;
+    }
+
+    pub(super) fn preallocate(&mut self, length: u64) {
+        self.current.grow(length);
+    }
+
+    pub(super) fn begin_sync(&self) -> SyncScope {
+        let completed = self.writes.iter().filter(|(_, w)| w.state == WriteState::Completed);
+        SyncScope { writes: completed.map(|(id, _)| *id).collect(), length: self.current.length }
+    }
+
+    pub(super) fn complete_sync(&mut self, scope: &SyncScope) {
+        for id in &scope.writes {
+            // An earlier sync in flight may have failed and taken its promise back.
+            if self.writes.get(id).is_some_and(|write| write.state == WriteState::Completed) {
+                self.commit(*id);
+            }
+        }
+        self.durable.grow(scope.length);
+    }
+
+    pub(super) fn fail_sync(&mut self, scope: &SyncScope) {
+        for id in &scope.writes {
+            if let Some(write) = self.writes.get_mut(id) {
+                write.state = WriteState::Failed;
+            }
+        }
+    }
+
+    /// What is left when the power fails.
+    pub(super) fn lose_power(&mut self, random: &mut Random) {
+        let mut writes: Vec<Write> = std::mem::take(&mut self.writes).into_values().collect();
+        if random.coin() {
+            // A length that was not made durable may have reached the disk all the same.
+            let whole = writes.iter().map(Write::end).max().unwrap_or(0) * SECTOR_BYTES as u64;
+            self.durable.grow(self.current.length.max(whole));
+        }
+        random.shuffle(&mut writes);
+        for write in &writes {
+            // All, none or some, so that the pure cases are not too rare.
+            let fate = random.below(4);
+            for (number, sector) in write.live_sectors() {
+                let kept = fate == 0 || (fate >= 2 && random.coin());
+                if kept && number * (SECTOR_BYTES as u64) < self.durable.length {
+                    self.durable.write_sector(number, sector);
+                }
+            }
+        }
+        self.current = self.durable.clone();
+    }
+
+    /// What is left when only the process ends: the kernel finishes or refuses what is in flight.
+    pub(super) fn lose_process(&mut self, random: &mut Random) {
+        let in_flight = self.writes.iter().filter(|(_, write)| write.is_in_flight());
+        let in_flight: Vec<WriteId> = in_flight.map(|(id, _)| *id).collect();
+        for id in in_flight {
+            if random.coin() {
+                self.complete_write(id, Durability::OnSync);
+            } else {
+                self.lose_write(id);
+            }
+        }
+    }
+
+    /// Changes bytes everywhere at once, as damage to the medium does.
+    pub(super) fn damage(&mut self, offset: u64, change: &mut dyn FnMut(&mut u8)) {
+        let number = sector_number(offset);
+        let within = (offset % SECTOR_BYTES as u64) as usize;
+        for image in [&mut self.current, &mut self.durable] {
+            let mut sector = [0; SECTOR_BYTES];
+            image.read_sector(number, &mut sector);
+            change(&mut sector[within]);
+            image.write_sector(number, &sector);
+        }
+        // What has reached the device is damaged there; what is in flight will overwrite the damage.
+        for write in self.writes.values_mut().filter(|write| !write.is_in_flight()) {
+            if let Some(index) = write.index(number) {
+                change(&mut Rc::make_mut(&mut write.bytes)[index * SECTOR_BYTES + within]);
+            }
+        }
+    }
+
+    fn commit(&mut self, id: WriteId) {
+        let Some(write) = self.writes.remove(&id) else { return };
+        for (number, sector) in write.live_sectors() {
+            self.durable.write_sector(number, sector);
+            for earlier in self.writes.range_mut(..id).map(|(_, earlier)| earlier) {
+                earlier.kill_sector(number);
+            }
+        }
+        self.durable.grow(write.end() * SECTOR_BYTES as u64);
+    }
+}
+
+impl Write {
+    fn is_in_flight(&self) -> bool {
+        self.state == WriteState::InFlight
+    }
+
+    /// The number of the sector after the last.
+    fn end(&self) -> u64 {
+        self.first_sector + self.live.len() as u64
+    }
+
+    fn index(&self, number: u64) -> Option<usize> {
+        let index = usize::try_from(number.checked_sub(self.first_sector)?).ok()?;
+        (index < self.live.len()).then_some(index)
+    }
+
+    fn sector(&self, number: u64) -> Option<&[u8]> {
+        let start = self.index(number)? * SECTOR_BYTES;
+        Some(&self.bytes[start..start + SECTOR_BYTES])
+    }
+
+    fn live_sectors(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let sectors = self.bytes.chunks(SECTOR_BYTES).zip(&self.live).enumerate();
+        let live = sectors.filter(|(_, (_, live))| **live);
+        live.map(|(index, (sector, _))| (self.first_sector + index as u64, sector))
+    }
+
+    fn kill_sector(&mut self, number: u64) {
+        if let Some(index) = self.index(number) {
+            self.live[index] = false;
+        }
+    }
+}
+
+/// A sparse file. Blocks are shared between the current and the durable image until one changes.
+#[derive(Debug, Default, Clone)]
+struct Image {
+    blocks: BTreeMap<u64, Rc<[u8; BLOCK_BYTES]>>,
+    length: u64,
+}
+
+impl Image {
+    fn grow(&mut self, length: u64) {
+        self.length = self.length.max(length);
+    }
+
+    fn read_sector(&self, number: u64, sector: &mut [u8]) {
+        match self.blocks.get(&(number / SECTORS_PER_BLOCK)) {
+            Some(block) => sector.copy_from_slice(&block[place_in_block(number)]),
+            None => sector.fill(0),
+        }
+    }
+
+    fn write_sector(&mut self, number: u64, sector: &[u8]) {
+        let block = number / SECTORS_PER_BLOCK;
+        // Files are filled with zeros before use; holding those would cost memory for nothing.
+        if !self.blocks.contains_key(&block) && sector.iter().all(|byte| *byte == 0) {
+            return;
+        }
+        let block = self.blocks.entry(block).or_insert_with(|| Rc::new([0; BLOCK_BYTES]));
+        Rc::make_mut(block)[place_in_block(number)].copy_from_slice(sector);
+    }
+}
+
+fn sector_number(offset: u64) -> u64 {
+    offset / SECTOR_BYTES as u64
+}
+
+fn place_in_block(number: u64) -> std::ops::Range<usize> {
+    let start = (number % SECTORS_PER_BLOCK) as usize * SECTOR_BYTES;
+    start..start + SECTOR_BYTES
+}

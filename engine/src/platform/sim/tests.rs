@@ -1,0 +1,1 @@
+//! What the simulated disk promises, and what it does not promise.
