@@ -1,6 +1,7 @@
 //! The S3 server: the binary's library, its configuration, both ports.
 
 pub mod admin;
+pub mod attributes;
 pub mod auth;
 pub mod checksum_headers;
 pub mod conditional;

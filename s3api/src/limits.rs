@@ -91,6 +91,9 @@ pub const USER_METADATA_BYTES_MAX: usize = 2048;
 /// One system header that is kept with an object (Content-Type, Cache-Control, ...).
 pub const SYSTEM_HEADER_BYTES_MAX: usize = 8192;
 
+/// All that is kept with an object, encoded: more than a request's head can bring.
+pub const ATTRIBUTES_BYTES_MAX: usize = 64 << 10;
+
 /// An object's key, in bytes of UTF-8, as AWS has it.
 pub const KEY_BYTES_MAX: usize = 1024;
 

@@ -95,6 +95,13 @@ impl Trailers {
     }
 }
 
+/// Names in lower case.
+impl FromIterator<(String, String)> for Trailers {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(trailers: I) -> Self {
+        Self(trailers.into_iter().collect())
+    }
+}
+
 /// How a chunked body was announced.
 #[derive(Debug)]
 pub struct ChunkedForm {
