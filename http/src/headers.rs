@@ -102,7 +102,7 @@ impl RequestHead {
     /// Parses one complete head, up to and including its empty line; for tests and tools.
     pub fn parse(bytes: &[u8]) -> Result<Self, Rejection> {
         let mut head = Self::empty();
-        match parse::head(bytes, &Limits::default(), &mut head)? {
+        match parse::head(bytes, Limits::default().head_bytes_max, &mut head)? {
             Some(length) if length == bytes.len() => Ok(head),
             _ => Err(Rejection::bad_request("not exactly one request head")),
         }

@@ -5,10 +5,9 @@
 //! every buffer, loop and wait is bounded in `limits.rs`.
 //! Deliberately absent: sockets, runtimes, timers, S3, routing, compression, chunked answers.
 
-// The loop that uses these parts is the next slice.
-#![allow(dead_code)]
-
+mod answer;
 mod body;
+mod chunked;
 mod connection;
 mod control;
 mod error;
@@ -19,6 +18,10 @@ mod response;
 mod service;
 mod stream;
 mod time;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use body::RequestBody;
 pub use connection::{Closed, Connection};

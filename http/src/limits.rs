@@ -18,9 +18,6 @@ pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// All trailers of a chunked body, which are skipped.
 pub(crate) const TRAILER_BYTES_MAX: usize = 8 << 10;
 
-/// Buffer on the stack for throwing bytes away.
-pub(crate) const DISCARD_BYTES: usize = 4 << 10;
-
 /// A connection keeps an answer head's buffer between requests up to this size.
 pub(crate) const OUTPUT_BYTES_KEPT: usize = 8 << 10;
 

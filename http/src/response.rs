@@ -6,13 +6,16 @@
 
 use std::io;
 
+use crate::time::DATE_BYTES;
+
 /// A body that is produced while it is sent.
 #[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
 pub trait ResponseBody {
     type Chunk: AsRef<[u8]>;
 
-    /// The next bytes (empty chunks are skipped), none at the end. The chunks together must have
-    /// the announced length; an error, an early end or a surplus cuts the connection.
+    /// The next bytes (empty chunks are skipped), none at the end. It is not asked again once the
+    /// announced length is reached. An error, an early end or a chunk that goes beyond the length
+    /// cuts the connection, or becomes a 500 if it happens before the first byte.
     async fn next(&mut self) -> io::Result<Option<Self::Chunk>>;
 }
 
@@ -61,16 +64,16 @@ pub struct Response<B> {
     /// Complete header lines, each ended by CRLF: one allocation for all of them.
     lines: Vec<u8>,
     pub payload: Payload<B>,
-    close: bool,
+    pub(crate) close: bool,
 }
 
 /// Room for the headers of a usual answer.
 const LINES_BYTES: usize = 512;
 
 impl<B> Response<B> {
-    /// An empty answer. The status is 200 to 599; another is a bug of the service.
+    /// An empty answer. The status is 200 to 599; another is a bug of the service, sent as 500.
     pub fn new(status: u16) -> Self {
-        debug_assert!((200..600).contains(&status));
+        let status = checked(status);
         Self { status, lines: Vec::new(), payload: Payload::Empty, close: false }
     }
 
@@ -116,8 +119,7 @@ impl<B> Response<B> {
     }
 
     pub fn set_status(&mut self, status: u16) {
-        debug_assert!((200..600).contains(&status));
-        self.status = status;
+        self.status = checked(status);
     }
 
     /// The headers set so far, in order; for logs and tests.
@@ -134,6 +136,68 @@ impl<B> Response<B> {
     pub fn get_header(&self, name: &str) -> Option<&[u8]> {
         self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
+}
+
+/// What the connection adds to a service's answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame {
+    pub(crate) date: [u8; DATE_BYTES],
+    /// Absent for the statuses that have no body by definition.
+    pub(crate) length: Option<u64>,
+    pub(crate) connection: Option<&'static str>,
+}
+
+impl<B> Response<B> {
+    /// Whether the status allows a body and its length at all (RFC 9110, sections 8.6, 15.3.5
+    /// and 15.4.5; a 304 may tell the length that a 200 would have, which nobody needs).
+    pub(crate) fn has_length(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+
+    /// Replaces `output` by the answer's head, its empty line included.
+    pub(crate) fn write_head(&self, frame: &Frame, output: &mut Vec<u8>) {
+        output.clear();
+        output.extend_from_slice(b"HTTP/1.1 ");
+        push_decimal(output, u64::from(self.status));
+        output.push(b' ');
+        output.extend_from_slice(reason_phrase(self.status).as_bytes());
+        output.extend_from_slice(b"\r\nDate: ");
+        output.extend_from_slice(&frame.date);
+        output.extend_from_slice(b"\r\n");
+        if let Some(length) = frame.length {
+            output.extend_from_slice(b"Content-Length: ");
+            push_decimal(output, length);
+            output.extend_from_slice(b"\r\n");
+        }
+        output.extend_from_slice(&self.lines);
+        if let Some(connection) = frame.connection {
+            output.extend_from_slice(b"Connection: ");
+            output.extend_from_slice(connection.as_bytes());
+            output.extend_from_slice(b"\r\n");
+        }
+        output.extend_from_slice(b"\r\n");
+    }
+}
+
+fn checked(status: u16) -> u16 {
+    let is_final = (200..600).contains(&status);
+    debug_assert!(is_final, "not a final status: {status}");
+    if is_final { status } else { 500 }
+}
+
+/// Without the formatting machinery: it runs twice per answer.
+fn push_decimal(output: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    output.extend_from_slice(&digits[start..]);
 }
 
 fn is_token(name: &str) -> bool {
@@ -190,5 +254,35 @@ pub fn reason_phrase(status: u16) -> &'static str {
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
         _ => "Status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_values_cannot_end_their_line() {
+        let response = Response::<NoBody>::new(200)
+            .with_header("x-amz-meta-a", "evil\r\nSet-Cookie: b\0\x7f\tend")
+            .with_header("ETag", b"\"1\"");
+        let expected: [(&str, &[u8]); 2] =
+            [("x-amz-meta-a", b"evil  Set-Cookie: b  \tend"), ("ETag", b"\"1\"")];
+        assert_eq!(response.headers().collect::<Vec<_>>(), expected);
+        assert_eq!(response.get_header("etag"), Some(&b"\"1\""[..]));
+    }
+
+    #[test]
+    fn head_is_written_in_full() {
+        let frame = Frame {
+            date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
+            length: Some(u64::MAX),
+            connection: Some("close"),
+        };
+        let mut output = b"earlier".to_vec();
+        Response::<NoBody>::new(404).with_header("A", "b").write_head(&frame, &mut output);
+        let expected = "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+            Content-Length: 18446744073709551615\r\nA: b\r\nConnection: close\r\n\r\n";
+        assert_eq!(output, expected.as_bytes());
     }
 }

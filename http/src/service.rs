@@ -17,6 +17,7 @@ pub trait Service<S: Stream> {
     -> Response<Self::Body>;
 
     /// The answer to a request that never reached `call` (or whose call panicked): its status is
-    /// kept as given. `reason` is one English phrase, safe to show to the client.
+    /// kept as given. `reason` is one English phrase, safe to show to the client. A streamed
+    /// payload is not asked here: the answer to a failure must not be able to fail itself.
     fn error_body(&self, status: u16, reason: &str) -> Response<Self::Body>;
 }
