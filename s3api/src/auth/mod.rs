@@ -104,3 +104,31 @@ impl Authenticator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// AWS's example GET Object, as it comes off a connection.
+    #[test]
+    fn a_parsed_head_is_authenticated() {
+        let head = http::RequestHead::parse(
+            b"GET /test.txt HTTP/1.1\r\n\
+              Host: examplebucket.s3.amazonaws.com\r\n\
+              Range:   bytes=0-9 \r\n\
+              x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\r\n\
+              x-amz-date: 20130524T000000Z\r\n\
+              Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/\
+              s3/aws4_request,SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,\
+              Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41\r\n\r\n",
+        )
+        .unwrap();
+        let credentials = Credentials::new("us-east-1");
+        credentials.insert("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        let found = Authenticator::new(credentials).authenticate(&head, 1_369_353_600).unwrap();
+        assert_eq!((&*found.access_key, found.presigned), ("AKIAIOSFODNN7EXAMPLE", false));
+        assert!(matches!(found.payload, Payload::Hashed(_)));
+    }
+}
