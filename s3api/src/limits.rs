@@ -79,7 +79,7 @@ pub const PRESIGNED_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
 /// Names in a list of signed headers; each is looked for among all headers.
 pub const SIGNED_HEADERS_MAX: usize = 128;
 
-/// A chunk's line in an `aws-chunked` body, or a line of its trailer.
+/// The line that opens a chunk of an `aws-chunked` body.
 pub const CHUNK_LINE_BYTES_MAX: usize = 512;
 
 /// All the trailers of an `aws-chunked` body.
