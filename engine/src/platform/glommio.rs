@@ -12,7 +12,7 @@
 //! An executor that serves this platform should place its blocking threads with
 //! `PoolPlacement::Unbound` (by default all of them share one CPU) and give `io_memory` at least
 //! twice the bytes in flight at peak, in powers of two (beyond it buffers come from the heap and
-//! cost more).
+//! cost more). Before it ends all I/O must have ended: nothing else waits for the kernel.
 //!
 //! Not here: retries, limits of what is in flight, the executors themselves.
 
@@ -100,6 +100,8 @@ impl Platform for GlommioPlatform {
         GlommioWriteBuffer(buffer)
     }
 
+    /// The name must stay while this runs: glommio looks at the path again after the open, and panics
+    /// when it has gone.
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<GlommioFile> {
         assert!(mode.write || !mode.create_new, "a file is created to be written");
         let durable = match mode.durability {
@@ -199,7 +201,8 @@ impl Platform for GlommioPlatform {
     }
 
     /// Goes through the ring: a task that only re-queues itself would keep the executor from reaping
-    /// completions until the preempt timer fires, 100 ms later.
+    /// completions until the preempt timer fires, 100 ms later (measured: 200 ms for each read beside
+    /// such a task, 70 us beside one that yields like this; the yield itself takes 7 us).
     async fn yield_now(&self) {
         if self.core.ready.readable().await.is_err() {
             futures_lite::future::yield_now().await;

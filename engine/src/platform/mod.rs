@@ -107,10 +107,12 @@ pub trait Platform: Clone + std::fmt::Debug + 'static {
     fn monotonic_ns(&self) -> u64;
     fn random_u64(&self) -> u64;
 
-    /// Runs a task on this core, detached.
+    /// Runs a task on this core, detached. It is not polled before this returns. In production a
+    /// task that panics is logged and ends alone; in the simulator it ends the simulation.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
-    /// Lets other tasks of this core run.
+    /// Lets other tasks of this core run and I/O complete. Costs microseconds: for the slices of long
+    /// work, not for each of its steps.
     fn yield_now(&self) -> impl Future<Output = ()>;
 }
 

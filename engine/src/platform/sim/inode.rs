@@ -63,9 +63,14 @@ impl Inode {
         self.current.length
     }
 
-    /// The bytes of a range within the file. A sector that a write in flight is about to replace is
-    /// read old or new.
-    pub(super) fn read(&self, offset: u64, bytes: usize, random: &mut Random) -> Option<Vec<u8>> {
+    /// The bytes of a range within the file. Of a sector that a write in flight is about to replace
+    /// they are the old or the new ones, as `newer` says each time.
+    pub(super) fn read(
+        &self,
+        offset: u64,
+        bytes: usize,
+        newer: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<u8>> {
         if offset.checked_add(bytes as u64)? > self.current.length {
             return None;
         }
@@ -75,7 +80,7 @@ impl Inode {
             self.current.read_sector(number, sector);
             let in_flight = self.writes.values().filter(|write| write.is_in_flight());
             if let Some(new) = in_flight.filter_map(|write| write.sector(number)).next()
-                && random.coin()
+                && newer()
             {
                 sector.copy_from_slice(new);
             }

@@ -198,7 +198,8 @@ impl File for SimFile {
             if outcome == Outcome::Error {
                 return Err(input_output_error());
             }
-            let found = inode.borrow().read(offset, bytes, &mut world.disk.borrow_mut().random);
+            let random = &mut world.disk.borrow_mut().random;
+            let found = inode.borrow().read(offset, bytes, &mut || random.coin());
             found.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
         });
         let found = read.await?;
