@@ -157,3 +157,65 @@ impl Branch {
         self.separator_start(index)..self.ends[index].into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Children 0 to `children`, each separator `bytes` long with a number in front.
+    fn branch(children: u32, bytes: usize) -> Branch {
+        let mut branch = Branch::new(0, &separator(1, bytes), 1);
+        (2..children).for_each(|child| {
+            branch.insert(child as usize - 1, &separator(child, bytes), child);
+        });
+        branch
+    }
+
+    fn separator(child: u32, bytes: usize) -> Separator {
+        let mut text = format!("{child:06}").into_bytes();
+        text.resize(bytes, b'.');
+        Separator { bytes: text, version: u64::from(child) }
+    }
+
+    fn check(branch: &Branch, children: Range<u32>, bytes: usize) {
+        assert_eq!(branch.children, children.clone().collect::<Vec<_>>());
+        for (index, child) in children.clone().skip(1).enumerate() {
+            let expected = separator(child, bytes);
+            assert_eq!(branch.separator(index), (&expected.bytes[..], expected.version));
+            assert_eq!(branch.find(&expected.bytes, expected.version), index + 1);
+            // A newer version of the same key stands before the separator.
+            assert_eq!(branch.find(&expected.bytes, expected.version + 1), index);
+        }
+        assert_eq!(branch.find(b"", 0), 0);
+    }
+
+    #[test]
+    fn a_split_branch_joined_again_is_the_same() {
+        for (children, bytes) in [(2, 6), (3, 6), (100, 20), (12, 900)] {
+            for at_edge in [false, true] {
+                let mut left = branch(children, bytes);
+                check(&left, 0..children, bytes);
+                let (between, right) = left.split(at_edge);
+                let cut = left.count() as u32;
+                assert_eq!(between, separator(cut, bytes));
+                check(&left, 0..cut, bytes);
+                check(&right, cut..children, bytes);
+                let joined = left.joined((&between.bytes, between.version), &right);
+                check(&joined.expect("there is room"), 0..children, bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_removed_child_takes_one_separator_along() {
+        let mut last = branch(5, 9);
+        last.remove(4);
+        check(&last, 0..4, 9);
+        let mut first = branch(5, 9);
+        first.remove(0);
+        check(&first, 1..5, 9);
+        let mut only = Branch { children: vec![7], ..Branch::default() };
+        only.remove(0);
+        assert_eq!(only.count(), 0);
+    }
+}

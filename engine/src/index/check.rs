@@ -78,7 +78,8 @@ impl Index {
         let frame = leaf.frame();
         let mut before: Option<Bound> = None;
         for position in 0..leaf.count() {
-            let key = [leaf.prefix(), leaf.suffix(position)].concat();
+            let [head, tail] = leaf.suffix(position);
+            let key = [leaf.prefix(), head, tail].concat();
             let version = leaf.row(&frame, position).version;
             let pair = (key.as_slice(), version);
             assert_eq!(leaf.search(&key, version), Ok(position));

@@ -5,7 +5,7 @@
 
 use super::branch::Separator;
 use super::common_prefix_bytes;
-use super::leaf::{END_BYTES, Leaf, shared_prefix};
+use super::leaf::{Leaf, shared_prefix};
 use super::row::Row;
 use std::ops::Range;
 
@@ -88,7 +88,8 @@ impl Contents {
         let frame = leaf.frame();
         let prefix_rest = &leaf.prefix()[self.prefix.len()..];
         for position in positions {
-            self.push(&[prefix_rest, leaf.suffix(position)], &leaf.row(&frame, position));
+            let [head, tail] = leaf.suffix(position);
+            self.push(&[prefix_rest, head, tail], &leaf.row(&frame, position));
         }
     }
 
@@ -141,7 +142,7 @@ impl Contents {
     /// Where both sides have about the same bytes, and each at least one entry.
     fn middle(&self, positions: Range<usize>) -> usize {
         // A row's width is the same on both sides, near enough.
-        const ROW_BYTES: usize = 32 + END_BYTES;
+        const ROW_BYTES: usize = 34;
         let bytes_before = |position: usize| {
             let rests = if position == 0 { 0 } else { self.ends[position - 1] };
             rests + position * ROW_BYTES

@@ -38,10 +38,12 @@ impl<'a> Cursor<'a> {
             if !self.index.advance(&mut self.path) {
                 return None;
             }
-            self.enter_leaf(0);
+            self.enter_leaf();
         }
         self.key.truncate(self.leaf.prefix().len());
-        self.key.extend_from_slice(self.leaf.suffix(self.position));
+        for piece in self.leaf.suffix(self.position) {
+            self.key.extend_from_slice(piece);
+        }
         let row = self.leaf.row(&self.frame, self.position);
         self.position += 1;
         Some((&self.key, row.version, row.entry))
@@ -57,14 +59,15 @@ impl<'a> Cursor<'a> {
             return;
         }
         self.path = self.index.path(key, version);
-        self.enter_leaf(0);
+        self.enter_leaf();
         self.position = position_of(self.leaf, key, version);
     }
 
-    fn enter_leaf(&mut self, position: usize) {
+    /// Stands before the first entry of the path's leaf.
+    fn enter_leaf(&mut self) {
         self.leaf = self.index.leaf(self.path.leaf());
         self.frame = self.leaf.frame();
-        self.position = position;
+        self.position = 0;
         self.key.clear();
         self.key.extend_from_slice(self.leaf.prefix());
     }

@@ -2,27 +2,29 @@
 //!
 //! ```text
 //! byte  0  u16  entries (count)
-//!       2  u16  bytes used, from here to the end of the last suffix
+//!       2  u16  bytes used, from here to the end of the last tail
 //!       4  u16  bytes of the prefix
 //!       6  u16  position of the last insert
 //!       8  u8   run: how many inserts before it stood each directly behind the one before
-//!       9  u8   bytes of a row
-//!      10  41   frame of the rows (`row`)
-//!      51       prefix: what all keys begin with
-//!               u16 per entry: where its suffix ends, counted from the first suffix
+//!       9  u8   bytes of a head: two, or none if a suffix is shorter
+//!      10  u8   bytes of a row
+//!      11  41   frame of the rows (`row`)
+//!      52       prefix: what all keys begin with
+//!               cell per entry: u16 where its tail ends, counted from the first tail; head
 //!               rows
-//!               suffixes, one behind the other in order
+//!               tails, one behind the other in order
 //! ```
 //!
-//! All integers are little-endian. Nothing is fragmented: an insert or removal moves what lies
-//! behind it, at most 4 KiB. The allocation is the size class of the bytes used, so a leaf that
-//! is half full costs half.
+//! A key is prefix, head and tail; head and tail together are its suffix. All integers are
+//! little-endian. A search reads the cells, a few cache lines, and a tail only where heads are
+//! equal. Nothing is fragmented: an insert or removal moves what lies behind it, at most 4 KiB.
+//! The allocation is the size class of the bytes used, so a leaf that is half full costs half.
 //!
 //! Invariants: entries are in order, each once; `used` is at most `LEAF_BYTES_MAX` and at most the
-//! allocation. A prefix may be shorter than what the keys share.
+//! allocation; there are at most `ENTRIES_MAX` entries. A prefix may be shorter than what the keys
+//! share.
 
 use super::contents::Contents;
-use super::order;
 use super::row::{FRAME_BYTES, Frame, ROW_BYTES_MAX, Row, version_of};
 use super::{KEY_BYTES_MAX, common_prefix_bytes};
 use std::cmp::Ordering;
@@ -42,16 +44,24 @@ const USED_AT: usize = 2;
 const PREFIX_BYTES_AT: usize = 4;
 const LAST_POSITION_AT: usize = 6;
 const RUN_AT: usize = 8;
-const ROW_BYTES_AT: usize = 9;
-const FRAME_AT: usize = 10;
-pub(super) const HEADER_BYTES: usize = FRAME_AT + FRAME_BYTES;
+const HEAD_BYTES_AT: usize = 9;
+const ROW_BYTES_AT: usize = 10;
+const FRAME_AT: usize = 11;
+const HEADER_BYTES: usize = FRAME_AT + FRAME_BYTES;
 
-/// Bytes of a suffix's end.
-pub(super) const END_BYTES: usize = 2;
+/// The first bytes of a cell: where the tail ends.
+const END_BYTES: usize = 2;
+
+/// The other bytes of a cell, unless there are none.
+const HEAD_BYTES: usize = 2;
+
+/// However small its rows, no leaf has more entries: bounds the work of rebuilding one, whose keys
+/// can be much longer than their suffixes.
+const ENTRIES_MAX: usize = 256;
 
 // Whatever is cut apart, a piece of one entry fits, and so do two: a cut always makes progress.
 const _: () = assert!(
-    HEADER_BYTES + 2 * (KEY_BYTES_MAX + END_BYTES + ROW_BYTES_MAX) <= LEAF_BYTES_MAX
+    HEADER_BYTES + 2 * (KEY_BYTES_MAX + END_BYTES + HEAD_BYTES + ROW_BYTES_MAX) <= LEAF_BYTES_MAX
         && LEAF_BYTES_MAX <= u16::MAX as usize
 );
 
@@ -69,10 +79,11 @@ pub(super) struct Leaf {
 struct Shape {
     count: usize,
     used: usize,
+    head_bytes: usize,
     row_bytes: usize,
-    ends_at: usize,
+    cells_at: usize,
     rows_at: usize,
-    suffixes_at: usize,
+    tails_at: usize,
 }
 
 /// A place in the image and the bytes that come or go there.
@@ -83,6 +94,10 @@ struct Gap {
 }
 
 impl Leaf {
+    pub(super) fn empty() -> Self {
+        Self::new([&[], &[]], std::iter::empty(), &[]).expect("an empty leaf is a header")
+    }
+
     /// A leaf of `rows`, whose keys are `prefix` and one of `suffixes` each. `None` if it would be
     /// too large.
     pub(super) fn new<'a>(
@@ -93,28 +108,33 @@ impl Leaf {
         let frame = Frame::of(rows);
         let row_bytes = frame.row_bytes();
         let prefix_bytes = prefix[0].len() + prefix[1].len();
-        let suffixes_at =
-            HEADER_BYTES + prefix_bytes + rows.len().checked_mul(END_BYTES + row_bytes)?;
-        let used = suffixes_at + suffixes.clone().map(<[u8]>::len).sum::<usize>();
-        if used > LEAF_BYTES_MAX {
+        let all_have_heads = suffixes.clone().all(|suffix| suffix.len() >= HEAD_BYTES);
+        let head_bytes = if all_have_heads { HEAD_BYTES } else { 0 };
+        let suffixes_bytes: usize = suffixes.clone().map(<[u8]>::len).sum();
+        let used =
+            HEADER_BYTES + prefix_bytes + suffixes_bytes + rows.len() * (END_BYTES + row_bytes);
+        if used > LEAF_BYTES_MAX || rows.len() > ENTRIES_MAX {
             return None;
         }
         let mut image = Vec::with_capacity(class_bytes(used));
         image.resize(HEADER_BYTES, 0);
         frame.store(&mut image[FRAME_AT..]);
+        image[HEAD_BYTES_AT] = head_bytes as u8;
         image[ROW_BYTES_AT] = row_bytes as u8;
         prefix.iter().for_each(|piece| image.extend_from_slice(piece));
         let mut end = 0;
         for suffix in suffixes.clone() {
-            end += suffix.len();
+            let (head, tail) = suffix.split_at(head_bytes);
+            end += tail.len();
             image.extend_from_slice(&(end as u16).to_le_bytes());
+            image.extend_from_slice(head);
         }
-        let rows_at = image.len();
-        image.resize(suffixes_at, 0);
-        for (row, bytes) in rows.iter().zip(image[rows_at..].chunks_exact_mut(row_bytes.max(1))) {
-            frame.encode(row, bytes);
+        for row in rows {
+            let at = image.len();
+            image.resize(at + row_bytes, 0);
+            frame.encode(row, &mut image[at..]);
         }
-        suffixes.for_each(|suffix| image.extend_from_slice(suffix));
+        suffixes.for_each(|suffix| image.extend_from_slice(&suffix[head_bytes..]));
         image.resize(class_bytes(used), 0);
 
         let mut leaf = Self { image: image.into_boxed_slice() };
@@ -122,10 +142,6 @@ impl Leaf {
         leaf.set_u16(USED_AT, used);
         leaf.set_u16(PREFIX_BYTES_AT, prefix_bytes);
         Some(leaf)
-    }
-
-    pub(super) fn empty() -> Self {
-        Self::new([&[], &[]], std::iter::empty(), &[]).expect("an empty leaf is a header")
     }
 
     pub(super) fn count(&self) -> usize {
@@ -144,17 +160,19 @@ impl Leaf {
         &self.image[HEADER_BYTES..HEADER_BYTES + self.u16(PREFIX_BYTES_AT)]
     }
 
+    /// Head and tail of a key.
+    pub(super) fn suffix(&self, position: usize) -> [&[u8]; 2] {
+        let shape = self.shape();
+        let head_at = shape.cell_at(position) + END_BYTES;
+        [&self.image[head_at..head_at + shape.head_bytes], self.tail(&shape, position)]
+    }
+
     pub(super) fn frame(&self) -> Frame {
         Frame::load(&self.image[FRAME_AT..])
     }
 
-    pub(super) fn suffix(&self, position: usize) -> &[u8] {
-        self.suffix_in(&self.shape(), position)
-    }
-
     pub(super) fn row(&self, frame: &Frame, position: usize) -> Row {
-        let shape = self.shape();
-        frame.decode(&self.image[shape.rows_at + position * shape.row_bytes..])
+        frame.decode(&self.image[self.shape().row_at(position)..])
     }
 
     /// The position of the pair, or else the one where it would have to stand.
@@ -164,13 +182,14 @@ impl Leaf {
         let Some(suffix) = key.strip_prefix(prefix) else {
             return Err(if key < prefix { 0 } else { shape.count });
         };
+        let head = head_of(suffix, shape.head_bytes);
         let (mut low, mut high) = (0, shape.count);
         while low < high {
             let middle = (low + high) / 2;
-            let ordering = self.suffix_in(&shape, middle).cmp(suffix).then_with(|| {
-                let row = &self.image[shape.rows_at + middle * shape.row_bytes..];
-                order((&[], version_of(&self.image[FRAME_AT..], row)), (&[], version))
-            });
+            let cell = &self.image[shape.cell_at(middle)..];
+            let ordering = head_of(&cell[END_BYTES..], shape.head_bytes)
+                .cmp(&head)
+                .then_with(|| self.order_behind_head(&shape, middle, suffix, version));
             match ordering {
                 Ordering::Less => low = middle + 1,
                 Ordering::Equal => return Ok(middle),
@@ -181,7 +200,9 @@ impl Leaf {
     }
 
     pub(super) fn key_equals(&self, position: usize, key: &[u8]) -> bool {
-        key.strip_prefix(self.prefix()).is_some_and(|suffix| suffix == self.suffix(position))
+        let [head, tail] = self.suffix(position);
+        let suffix = key.strip_prefix(self.prefix());
+        suffix.and_then(|suffix| suffix.strip_prefix(head)).is_some_and(|rest| rest == tail)
     }
 
     /// Puts a new pair where `search` says. False, and nothing is changed, if the leaf would be too
@@ -210,9 +231,8 @@ impl Leaf {
     pub(super) fn replace(&mut self, position: usize, row: &Row) -> bool {
         let frame = self.frame();
         if frame.holds(row) {
-            let shape = self.shape();
-            let at = shape.rows_at + position * shape.row_bytes;
-            frame.encode(row, &mut self.image[at..at + shape.row_bytes]);
+            let row_at = self.shape().row_at(position);
+            frame.encode(row, &mut self.image[row_at..]);
             return true;
         }
         let rebuilt = Contents::with_replaced(self, position, row).build_whole();
@@ -221,15 +241,14 @@ impl Leaf {
 
     pub(super) fn remove(&mut self, position: usize) {
         let shape = self.shape();
-        let (start, end) = (self.suffix_start(&shape, position), self.end(&shape, position));
-        let suffix_bytes = end - start;
+        let tail_bytes = self.tail(&shape, position).len();
         for later in position + 1..shape.count {
-            let moved = self.end(&shape, later) - suffix_bytes;
-            self.set_u16(shape.ends_at + later * END_BYTES, moved);
+            let moved = self.tail_end(&shape, later) - tail_bytes;
+            self.set_u16(shape.cell_at(later), moved);
         }
-        let gaps = gaps(&shape, position, start, suffix_bytes);
+        let gaps = shape.gaps(position, self.tail_start(&shape, position), tail_bytes);
         close(&mut self.image[..shape.used], gaps);
-        let used = shape.used - gaps.iter().map(|gap| gap.bytes).sum::<usize>();
+        let used = shape.used - bytes_of(gaps);
         self.set_u16(COUNT_AT, shape.count - 1);
         self.set_u16(USED_AT, used);
         // One class of slack is left, lest a removal and an insert in turn allocate each time.
@@ -238,39 +257,56 @@ impl Leaf {
         }
     }
 
-    /// The usual insert: the key has the prefix, the row is within the frame.
+    /// The usual insert: the key has the prefix and a head, the row is within the frame.
     fn insert_in_place(&mut self, position: usize, key: &[u8], row: &Row) -> bool {
-        let frame = self.frame();
+        let (frame, before) = (self.frame(), self.shape());
         let Some(suffix) = key.strip_prefix(self.prefix()) else { return false };
-        let shape = self.shape();
-        let start = self.suffix_start(&shape, position);
-        let gaps = gaps(&shape, position, start, suffix.len());
-        let used = shape.used + gaps.iter().map(|gap| gap.bytes).sum::<usize>();
-        if used > LEAF_BYTES_MAX || !frame.holds(row) {
+        let Some((head, tail)) = suffix.split_at_checked(before.head_bytes) else { return false };
+        let tail_start = self.tail_start(&before, position);
+        let gaps = before.gaps(position, tail_start, tail.len());
+        let used = before.used + bytes_of(gaps);
+        let fits = used <= LEAF_BYTES_MAX && before.count < ENTRIES_MAX;
+        if !fits || !frame.holds(row) {
             return false;
         }
         if used > self.image.len() {
             self.reallocate(class_bytes(used));
         }
-        open(&mut self.image, shape.used, gaps);
-        self.set_u16(COUNT_AT, shape.count + 1);
+        open(&mut self.image, before.used, gaps);
+        self.set_u16(COUNT_AT, before.count + 1);
         self.set_u16(USED_AT, used);
 
         let shape = self.shape();
-        self.set_u16(shape.ends_at + position * END_BYTES, start + suffix.len());
+        let (cell_at, tail_at) = (shape.cell_at(position), shape.tails_at + tail_start);
+        self.set_u16(cell_at, tail_start + tail.len());
+        self.put(cell_at + END_BYTES, head);
+        self.put(tail_at, tail);
+        frame.encode(row, &mut self.image[shape.row_at(position)..]);
         for later in position + 1..shape.count {
-            let moved = self.end(&shape, later) + suffix.len();
-            self.set_u16(shape.ends_at + later * END_BYTES, moved);
+            let moved = self.tail_end(&shape, later) + tail.len();
+            self.set_u16(shape.cell_at(later), moved);
         }
-        let row_at = shape.rows_at + position * shape.row_bytes;
-        frame.encode(row, &mut self.image[row_at..row_at + shape.row_bytes]);
-        let suffix_at = shape.suffixes_at + start;
-        self.image[suffix_at..suffix_at + suffix.len()].copy_from_slice(suffix);
         true
     }
 
+    /// The order of the pair at `position`, whose head equals that of `suffix`, and another one.
+    fn order_behind_head(
+        &self,
+        shape: &Shape,
+        position: usize,
+        suffix: &[u8],
+        version: u64,
+    ) -> Ordering {
+        // A suffix shorter than a head was filled up with zeros to compare: it comes first.
+        let Some(tail) = suffix.get(shape.head_bytes..) else { return Ordering::Greater };
+        self.tail(shape, position).cmp(tail).then_with(|| {
+            let row = &self.image[shape.row_at(position)..];
+            version.cmp(&version_of(&self.image[FRAME_AT..], row))
+        })
+    }
+
     fn reallocate(&mut self, bytes: usize) {
-        let used = self.used_bytes();
+        let used = self.used_bytes().min(bytes);
         let mut image = Vec::with_capacity(bytes);
         image.extend_from_slice(&self.image[..used]);
         image.resize(bytes, 0);
@@ -278,24 +314,27 @@ impl Leaf {
     }
 
     fn shape(&self) -> Shape {
-        let (count, row_bytes) = (self.count(), usize::from(self.image[ROW_BYTES_AT]));
-        let ends_at = HEADER_BYTES + self.u16(PREFIX_BYTES_AT);
-        let rows_at = ends_at + count * END_BYTES;
-        let suffixes_at = rows_at + count * row_bytes;
-        Shape { count, used: self.used_bytes(), row_bytes, ends_at, rows_at, suffixes_at }
+        let count = self.count();
+        let head_bytes = usize::from(self.image[HEAD_BYTES_AT]);
+        let row_bytes = usize::from(self.image[ROW_BYTES_AT]);
+        let cells_at = HEADER_BYTES + self.u16(PREFIX_BYTES_AT);
+        let rows_at = cells_at + count * (END_BYTES + head_bytes);
+        let tails_at = rows_at + count * row_bytes;
+        let used = self.used_bytes();
+        Shape { count, used, head_bytes, row_bytes, cells_at, rows_at, tails_at }
     }
 
-    fn end(&self, shape: &Shape, position: usize) -> usize {
-        self.u16(shape.ends_at + position * END_BYTES)
+    fn tail_start(&self, shape: &Shape, position: usize) -> usize {
+        if position == 0 { 0 } else { self.tail_end(shape, position - 1) }
     }
 
-    fn suffix_start(&self, shape: &Shape, position: usize) -> usize {
-        if position == 0 { 0 } else { self.end(shape, position - 1) }
+    fn tail_end(&self, shape: &Shape, position: usize) -> usize {
+        self.u16(shape.cell_at(position))
     }
 
-    fn suffix_in(&self, shape: &Shape, position: usize) -> &[u8] {
-        let (start, end) = (self.suffix_start(shape, position), self.end(shape, position));
-        &self.image[shape.suffixes_at + start..shape.suffixes_at + end]
+    fn tail(&self, shape: &Shape, position: usize) -> &[u8] {
+        let (start, end) = (self.tail_start(shape, position), self.tail_end(shape, position));
+        &self.image[shape.tails_at + start..shape.tails_at + end]
     }
 
     fn u16(&self, at: usize) -> usize {
@@ -304,7 +343,30 @@ impl Leaf {
 
     /// Every value is an offset or count within `LEAF_BYTES_MAX`, which fits.
     fn set_u16(&mut self, at: usize, value: usize) {
-        self.image[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+        self.put(at, &(value as u16).to_le_bytes());
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.image[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+impl Shape {
+    fn cell_at(&self, position: usize) -> usize {
+        self.cells_at + position * (END_BYTES + self.head_bytes)
+    }
+
+    fn row_at(&self, position: usize) -> usize {
+        self.rows_at + position * self.row_bytes
+    }
+
+    /// Where an entry's cell, row and tail stand; the tail begins `tail_start` behind the first.
+    fn gaps(&self, position: usize, tail_start: usize, tail_bytes: usize) -> [Gap; 3] {
+        [
+            Gap { at: self.cell_at(position), bytes: END_BYTES + self.head_bytes },
+            Gap { at: self.row_at(position), bytes: self.row_bytes },
+            Gap { at: self.tails_at + tail_start, bytes: tail_bytes },
+        ]
     }
 }
 
@@ -314,23 +376,28 @@ pub(super) fn shared_prefix<'a>(leaf: &'a Leaf, key: &[u8]) -> &'a [u8] {
     &prefix[..common_prefix_bytes(prefix, key)]
 }
 
+/// A head as a number in the order of its bytes, filled up with zeros; zero where there are none.
+fn head_of(suffix: &[u8], head_bytes: usize) -> u16 {
+    match suffix {
+        _ if head_bytes == 0 => 0,
+        [first, second, ..] => u16::from_be_bytes([*first, *second]),
+        [first] => u16::from_be_bytes([*first, 0]),
+        [] => 0,
+    }
+}
+
 /// The allocation for so many bytes.
 fn class_bytes(used: usize) -> usize {
     (used + ALLOCATION_HEADER_BYTES).next_multiple_of(CLASS_BYTES) - ALLOCATION_HEADER_BYTES
 }
 
-/// Where an entry's end, row and suffix stand; the suffix begins `suffix_start` behind the first.
-fn gaps(shape: &Shape, position: usize, suffix_start: usize, suffix_bytes: usize) -> [Gap; 3] {
-    [
-        Gap { at: shape.ends_at + position * END_BYTES, bytes: END_BYTES },
-        Gap { at: shape.rows_at + position * shape.row_bytes, bytes: shape.row_bytes },
-        Gap { at: shape.suffixes_at + suffix_start, bytes: suffix_bytes },
-    ]
+fn bytes_of(gaps: [Gap; 3]) -> usize {
+    gaps.iter().map(|gap| gap.bytes).sum()
 }
 
 /// Makes room at every gap, whose places are given as they are before.
 fn open(image: &mut [u8], used: usize, gaps: [Gap; 3]) {
-    let mut shift: usize = gaps.iter().map(|gap| gap.bytes).sum();
+    let mut shift = bytes_of(gaps);
     let mut end = used;
     for gap in gaps.iter().rev() {
         image.copy_within(gap.at..end, gap.at + shift);

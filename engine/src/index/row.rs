@@ -186,6 +186,7 @@ fn load(bytes: &[u8], at: usize, width: usize) -> u64 {
     }
 }
 
+#[inline]
 fn store(bytes: &mut [u8], at: usize, width: usize, value: u64) {
     bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
 }

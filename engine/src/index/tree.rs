@@ -14,9 +14,9 @@ use super::leaf::{LEAF_BYTES_MAX, Leaf};
 use super::row::Row;
 use super::{Entry, KEY_BYTES_MAX};
 
-/// The tree never gets higher. A branch keeps at least a quarter of `SEPARATORS_BYTES_MAX` or of
-/// `CHILDREN_MAX` when it splits, so at least three children: more leaves than memory holds.
-const HEIGHT_MAX: usize = 24;
+/// The tree never gets higher: a branch splits when it has 256 children or 16 KiB of separators of
+/// at most 1.3 KiB each, so at a dozen or more, and a dozen to the power of 16 leaves fit no memory.
+const HEIGHT_MAX: usize = 16;
 
 /// A leaf with fewer bytes is joined with a neighbour, if the result has room to grow.
 const JOIN_BELOW_BYTES: usize = LEAF_BYTES_MAX / 4;
