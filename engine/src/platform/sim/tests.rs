@@ -301,6 +301,92 @@ fn kill_keeps_completed_writes_and_names() {
     assert_eq!(seen, [vec![2; 8]].into());
 }
 
+/// Per sector what it may hold after a power loss, by the contract alone.
+struct Model {
+    possible: Vec<BTreeSet<u8>>,
+    /// Written and neither synced nor failed: the next sync leaves just these.
+    latest: Vec<Option<u8>>,
+}
+
+impl Model {
+    const BLOCKS: usize = 6;
+
+    fn new() -> Self {
+        let sectors = Self::BLOCKS * BLOCK_BYTES / SECTOR_BYTES;
+        Self { possible: vec![[1].into(); sectors], latest: vec![None; sectors] }
+    }
+
+    fn write(&mut self, block: u64, byte: u8, durable: bool, succeeded: bool) {
+        let first = usize::try_from(block).unwrap() * BLOCK_BYTES / SECTOR_BYTES;
+        for sector in first..first + BLOCK_BYTES / SECTOR_BYTES {
+            self.possible[sector].insert(byte);
+            // A failed write takes nothing back from an earlier one that a sync will cover.
+            if succeeded {
+                self.latest[sector] = Some(byte);
+            }
+            if succeeded && durable {
+                self.possible[sector] = [byte].into();
+                self.latest[sector] = None;
+            }
+        }
+    }
+
+    fn sync(&mut self, succeeded: bool) {
+        for (possible, latest) in self.possible.iter_mut().zip(&mut self.latest) {
+            if let Some(byte) = latest.take()
+                && succeeded
+            {
+                // What failed after the latest success may still surface.
+                possible.retain(|other| *other >= byte);
+            }
+        }
+    }
+}
+
+#[test]
+fn disk_after_a_crash_holds_only_what_the_contract_allows() {
+    for seed in 0..300 {
+        let rates = FaultRates { write_error: 50_000, sync_error: 50_000, ..Default::default() };
+        let sim = Sim::new(seed, SimOptions { fault_rates: rates, ..SimOptions::default() });
+        let platform = sim.platform();
+        let mut model = Model::new();
+        run(&sim, async {
+            // Set up again until no fault strikes.
+            let on_sync = loop {
+                let file = match platform.open(Path::new(LOG), OpenMode::CREATE).await {
+                    Ok(file) => file,
+                    Err(_) => platform.open(Path::new(LOG), OpenMode::WRITE).await.unwrap(),
+                };
+                let written = write(&platform, &file, 0, Model::BLOCKS, 1).await;
+                if written.is_ok() && file.sync().await.is_ok() {
+                    break file;
+                }
+            };
+            platform.sync_dir(Path::new("/")).await.unwrap();
+            let durable = platform.open(Path::new(LOG), OpenMode::WRITE_DURABLE).await.unwrap();
+            for byte in 2..40 {
+                let block = platform.random_u64() % Model::BLOCKS as u64;
+                match platform.random_u64() % 8 {
+                    0 => model.sync(on_sync.sync().await.is_ok()),
+                    1 => {
+                        let written = write(&platform, &durable, block, 1, byte).await;
+                        model.write(block, byte, true, written.is_ok());
+                    }
+                    _ => {
+                        let written = write(&platform, &on_sync, block, 1, byte).await;
+                        model.write(block, byte, false, written.is_ok());
+                    }
+                }
+            }
+        });
+        sim.crash();
+        for (sector, byte) in sectors(&sim).into_iter().enumerate() {
+            let possible = &model.possible[sector];
+            assert!(possible.contains(&byte), "seed {seed}, sector {sector}: {byte}, {possible:?}");
+        }
+    }
+}
+
 #[test]
 fn crash_at_each_io_stops_just_there() {
     let workload = async |platform: &SimPlatform, acknowledged: &RefCell<u8>| {
