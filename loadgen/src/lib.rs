@@ -1,1 +1,32 @@
-//! loadgen
+//! Load generator for any S3 endpoint: closed and open loop, HDR percentiles, verified content, and
+//! a ledger of acknowledged writes for crash tests.
+//!
+//! **Invariant:** imports none of the project's other crates, and signs requests by its own code, so
+//! that it is an independent witness of the server that it drives.
+//! **Invariant:** every run is bounded, by count or by duration, and goes to loopback unless the user
+//! says otherwise.
+//!
+//! Deliberately absent: TLS, retries (a failed request is a finding, not something to hide),
+//! multipart uploads.
+
+pub mod client;
+pub mod content;
+pub mod error;
+pub mod histogram;
+pub mod keyspace;
+pub mod ledger;
+pub mod limits;
+pub mod options;
+pub(crate) mod pace;
+pub mod process;
+pub mod report;
+pub mod request;
+pub mod runner;
+pub(crate) mod setup;
+pub mod sign;
+pub mod stats;
+pub mod verify;
+mod worker;
+pub mod workload;
+
+pub use error::{Error, Result};

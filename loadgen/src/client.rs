@@ -1,0 +1,465 @@
+//! A minimal HTTP/1.1 client: one connection, one request at a time, kept alive.
+//!
+//! **Invariant:** in steady state a request allocates nothing: the head's buffer, the receive buffer
+//! and the pattern that bodies are windows of all live longer than the request.
+//! **Invariant:** a connection that saw any failure is closed, never used again.
+//! **Invariant:** whatever the server sends is bounded by `limits` or passes through in pieces.
+//!
+//! Deliberately absent: retries, pipelining, redirects, TLS.
+
+use crate::content::{Content, Pattern};
+use crate::limits;
+use crate::options::Target;
+use futures_lite::io::{AsyncBufRead, AsyncWrite};
+use glommio::net::{Preallocated, TcpStream};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Why a request got no complete answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The connection was never made, so the server has seen nothing of the request.
+    #[error("connect: {0}")]
+    Connect(String),
+    #[error("no byte moved within the timeout")]
+    Timeout,
+    #[error("closed by the server")]
+    Closed,
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("not HTTP as expected: {0}")]
+    Protocol(&'static str),
+}
+
+impl Failure {
+    /// Whether the server cannot have carried out the request.
+    pub fn nothing_was_sent(&self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
+}
+
+/// The head of the final answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    pub status: u16,
+    pub content_length: Option<u64>,
+    /// When the first byte of the answer was there.
+    pub first_byte: Instant,
+}
+
+/// Takes an answer's body as it arrives.
+pub trait Receive {
+    fn start(&mut self, answer: &Answer);
+    fn piece(&mut self, bytes: &[u8]);
+}
+
+/// Finds operations in which no byte moves, without a timer per operation: a ticker calls `tick`.
+#[derive(Debug, Default)]
+pub struct Watch {
+    waiting: RefCell<Option<Waker>>,
+    idle_ticks: Cell<u32>,
+    expired: Cell<bool>,
+}
+
+impl Watch {
+    /// Called at a steady pace; after `ticks_max` calls without progress the operation ends.
+    pub fn tick(&self, ticks_max: u32) {
+        if let Some(waker) = &*self.waiting.borrow() {
+            self.idle_ticks.set(self.idle_ticks.get() + 1);
+            if self.idle_ticks.get() > ticks_max {
+                self.expired.set(true);
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    async fn guard<T>(
+        &self,
+        mut operation: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Result<T, Failure> {
+        self.idle_ticks.set(0);
+        let result = poll_fn(|context| match operation(context) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(Failure::Io)),
+            Poll::Pending if self.expired.replace(false) => Poll::Ready(Err(Failure::Timeout)),
+            Poll::Pending => {
+                let mut waiting = self.waiting.borrow_mut();
+                match &*waiting {
+                    Some(waker) if waker.will_wake(context.waker()) => {}
+                    _ => *waiting = Some(context.waker().clone()),
+                }
+                Poll::Pending
+            }
+        });
+        let result = result.await;
+        self.waiting.borrow_mut().take();
+        result
+    }
+}
+
+enum Framing {
+    Empty,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+struct ParsedHead {
+    length: usize,
+    status: u16,
+    content_length: Option<u64>,
+    chunked: bool,
+    keep_alive: bool,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    target: Rc<Target>,
+    stream: Option<TcpStream<Preallocated>>,
+    receive_bytes: usize,
+    connect_timeout: Duration,
+    watch: Rc<Watch>,
+    /// A head or a chunk's line of which not all has arrived.
+    partial: Vec<u8>,
+    /// The last answer's ETag, as sent; empty if there was none.
+    pub etag: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects with the first request. `largest_body` sets the size of the receive buffer.
+    pub fn new(target: Rc<Target>, watch: Rc<Watch>, largest_body: u64, timeout: Duration) -> Self {
+        let (least, most) = (limits::RECEIVE_BYTES_MIN, limits::RECEIVE_BYTES_MAX);
+        let receive_bytes = (largest_body.min(most as u64) as usize + 1024).clamp(least, most);
+        let (partial, etag) = (Vec::new(), Vec::with_capacity(64));
+        let connect_timeout = timeout.max(Duration::from_millis(1));
+        Self { target, stream: None, receive_bytes, connect_timeout, watch, partial, etag }
+    }
+
+    /// Sends one request and receives its answer. `to_head`: the method is HEAD.
+    pub async fn exchange(
+        &mut self,
+        head: &mut Vec<u8>,
+        body: Option<(&Content, &Pattern)>,
+        to_head: bool,
+        receiver: &mut impl Receive,
+    ) -> Result<Answer, Failure> {
+        if self.stream.is_none() {
+            self.connect().await?;
+        }
+        let result = self.exchange_connected(head, body, to_head, receiver).await;
+        if result.is_err() {
+            self.stream = None;
+        }
+        result
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let connecting = TcpStream::connect_timeout(self.target.address, self.connect_timeout);
+        let stream = connecting.await.map_err(|error| Failure::Connect(error.to_string()))?;
+        stream.set_nodelay(true).map_err(|error| Failure::Connect(error.to_string()))?;
+        self.stream = Some(stream.buffered_with(Preallocated::new(self.receive_bytes)));
+        Ok(())
+    }
+
+    async fn exchange_connected(
+        &mut self,
+        head: &mut Vec<u8>,
+        body: Option<(&Content, &Pattern)>,
+        to_head: bool,
+        receiver: &mut impl Receive,
+    ) -> Result<Answer, Failure> {
+        if let Err(failure) = self.send(head, body).await {
+            // A server may refuse an upload and close before it has read it all: its answer counts.
+            return match (failure, self.receive(to_head, receiver).await) {
+                (Failure::Io(_), Ok(answer)) => {
+                    self.stream = None;
+                    Ok(answer)
+                }
+                (failure, _) => Err(failure),
+            };
+        }
+        self.receive(to_head, receiver).await
+    }
+
+    /// Sends head and body, with as few system calls as the socket's buffer allows.
+    async fn send(
+        &mut self,
+        head: &mut Vec<u8>,
+        body: Option<(&Content, &Pattern)>,
+    ) -> Result<(), Failure> {
+        let head_bytes = head.len() as u64;
+        let mut total = head_bytes;
+        if let Some((content, _)) = body {
+            head.extend_from_slice(content.header());
+            total += content.size;
+        }
+        let mut sent = 0;
+        while sent < total {
+            let first = head.get(sent.min(head.len() as u64) as usize..).unwrap_or_default();
+            // Position in the body of what follows `first`.
+            let position = (head.len() as u64).max(sent) - head_bytes;
+            let second =
+                body.map_or(&[][..], |(content, pattern)| content.window(pattern, position));
+            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let slices = [IoSlice::new(first), IoSlice::new(second)];
+            let slices = if first.is_empty() { &slices[1..] } else { &slices[..] };
+            let written = self
+                .watch
+                .guard(|context| Pin::new(&mut *stream).poll_write_vectored(context, slices))
+                .await?;
+            if written == 0 {
+                return Err(Failure::Closed);
+            }
+            sent += written as u64;
+        }
+        Ok(())
+    }
+
+    async fn receive(
+        &mut self,
+        to_head: bool,
+        receiver: &mut impl Receive,
+    ) -> Result<Answer, Failure> {
+        let (head, first_byte) = self.receive_head().await?;
+        let answer =
+            Answer { status: head.status, content_length: head.content_length, first_byte };
+        receiver.start(&answer);
+        let framing = match head {
+            _ if to_head || matches!(head.status, 204 | 304) => Framing::Empty,
+            ParsedHead { chunked: true, .. } => Framing::Chunked,
+            ParsedHead { content_length: Some(length), .. } => Framing::Length(length),
+            _ => Framing::UntilClose,
+        };
+        let keep_alive = head.keep_alive && !matches!(framing, Framing::UntilClose);
+        match framing {
+            Framing::Empty => {}
+            Framing::Length(length) => self.receive_length(length, receiver).await?,
+            Framing::Chunked => self.receive_chunks(receiver).await?,
+            Framing::UntilClose => self.receive_until_close(receiver).await?,
+        }
+        if !keep_alive {
+            self.stream = None;
+        }
+        Ok(answer)
+    }
+
+    /// The final answer's head; informational ones before it are passed over.
+    async fn receive_head(&mut self) -> Result<(ParsedHead, Instant), Failure> {
+        let mut first_byte = None;
+        for _ in 0..=limits::INFORMATIONAL_MAX {
+            self.partial.clear();
+            let head = loop {
+                if self.fill().await? == 0 {
+                    return Err(Failure::Closed);
+                }
+                first_byte.get_or_insert_with(Instant::now);
+                if let Some(head) = self.take_head()? {
+                    break head;
+                }
+            };
+            if head.status >= 200 {
+                return Ok((head, first_byte.unwrap_or_else(Instant::now)));
+            }
+        }
+        Err(Failure::Protocol("too many informational answers"))
+    }
+
+    /// Consumes the head if all of it is there, else all of what is there.
+    fn take_head(&mut self) -> Result<Option<ParsedHead>, Failure> {
+        let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+        let bytes = buffered(stream);
+        let before = self.partial.len();
+        let (parsed, there) = if before == 0 {
+            (parse_head(bytes, &mut self.etag)?, bytes.len())
+        } else {
+            self.partial.extend_from_slice(bytes);
+            (parse_head(&self.partial, &mut self.etag)?, bytes.len())
+        };
+        match &parsed {
+            Some(head) => Pin::new(stream).consume(head.length - before),
+            None => {
+                if before == 0 {
+                    self.partial.extend_from_slice(bytes);
+                }
+                if self.partial.len() > limits::ANSWER_HEAD_BYTES_MAX {
+                    return Err(Failure::Protocol("the answer's head is too long"));
+                }
+                Pin::new(stream).consume(there);
+            }
+        }
+        Ok(parsed)
+    }
+
+    async fn receive_length(
+        &mut self,
+        mut remaining: u64,
+        receiver: &mut impl Receive,
+    ) -> Result<(), Failure> {
+        while remaining > 0 {
+            if self.fill().await? == 0 {
+                return Err(Failure::Closed);
+            }
+            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let bytes = buffered(stream);
+            let take = (bytes.len() as u64).min(remaining) as usize;
+            receiver.piece(&bytes[..take]);
+            Pin::new(stream).consume(take);
+            remaining -= take as u64;
+        }
+        Ok(())
+    }
+
+    async fn receive_chunks(&mut self, receiver: &mut impl Receive) -> Result<(), Failure> {
+        let malformed = Failure::Protocol("malformed chunk");
+        loop {
+            self.receive_line().await?;
+            let Ok(httparse::Status::Complete((_, size))) =
+                httparse::parse_chunk_size(&self.partial)
+            else {
+                return Err(malformed);
+            };
+            if size == 0 {
+                break;
+            }
+            self.receive_length(size, receiver).await?;
+            self.receive_line().await?;
+            if self.partial != b"\r\n" {
+                return Err(malformed);
+            }
+        }
+        for _ in 0..limits::TRAILER_LINES_MAX {
+            self.receive_line().await?;
+            if self.partial == b"\r\n" {
+                return Ok(());
+            }
+        }
+        Err(Failure::Protocol("too many trailers"))
+    }
+
+    /// One line, its end included, into `partial`.
+    async fn receive_line(&mut self) -> Result<(), Failure> {
+        self.partial.clear();
+        while self.partial.last() != Some(&b'\n') {
+            if self.fill().await? == 0 {
+                return Err(Failure::Closed);
+            }
+            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let bytes = buffered(stream);
+            let end = bytes.iter().position(|&byte| byte == b'\n');
+            let take = end.map_or(bytes.len(), |end| end + 1);
+            if self.partial.len() + take > limits::CHUNK_LINE_BYTES_MAX {
+                return Err(Failure::Protocol("a chunk's line is too long"));
+            }
+            self.partial.extend_from_slice(&bytes[..take]);
+            Pin::new(stream).consume(take);
+        }
+        Ok(())
+    }
+
+    async fn receive_until_close(&mut self, receiver: &mut impl Receive) -> Result<(), Failure> {
+        while self.fill().await? > 0 {
+            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let bytes = buffered(stream);
+            receiver.piece(bytes);
+            let take = bytes.len();
+            Pin::new(stream).consume(take);
+        }
+        Ok(())
+    }
+
+    /// Waits until received bytes are there and says how many; 0 at the end of the stream.
+    async fn fill(&mut self) -> Result<usize, Failure> {
+        let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+        let poll = |context: &mut Context<'_>| {
+            Pin::new(&mut *stream).poll_fill_buf(context).map_ok(<[u8]>::len)
+        };
+        self.watch.guard(poll).await
+    }
+}
+
+/// What a successful `fill` has left in the stream's buffer. With bytes there, polling again gives
+/// them at once and makes no system call.
+fn buffered(stream: &mut TcpStream<Preallocated>) -> &[u8] {
+    match Pin::new(stream).poll_fill_buf(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(bytes)) => bytes,
+        Poll::Ready(Err(_)) | Poll::Pending => &[],
+    }
+}
+
+/// `None`: not all of the head is there.
+fn parse_head(bytes: &[u8], etag: &mut Vec<u8>) -> Result<Option<ParsedHead>, Failure> {
+    let mut headers = [httparse::EMPTY_HEADER; limits::ANSWER_HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let length = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Failure::Protocol("malformed answer head")),
+    };
+    let mut head = ParsedHead {
+        length,
+        status: response.code.unwrap_or(0),
+        content_length: None,
+        chunked: false,
+        keep_alive: response.version == Some(1),
+    };
+    etag.clear();
+    for header in response.headers.iter() {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        let value = header.value.trim_ascii();
+        if is("content-length") {
+            let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            head.content_length = Some(length.ok_or(Failure::Protocol("bad Content-Length"))?);
+        } else if is("etag") {
+            etag.extend_from_slice(value);
+        } else if is("transfer-encoding") {
+            head.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
+        } else if is("connection") {
+            match value.to_ascii_lowercase().as_slice() {
+                b"close" => head.keep_alive = false,
+                b"keep-alive" => head.keep_alive = true,
+                _ => {}
+            }
+        }
+    }
+    Ok(Some(head))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_when_it_is_whole() {
+        let text = b"HTTP/1.1 200 OK\r\nETag: \"abc\"\r\nContent-Length: 5\r\n\r\nhello";
+        let mut etag = Vec::new();
+        let head_bytes = text.len() - 5;
+        assert!(parse_head(&text[..head_bytes - 1], &mut etag).unwrap().is_none());
+        let head = parse_head(text, &mut etag).unwrap().unwrap();
+        assert_eq!((head.length, head.status, head.content_length), (head_bytes, 200, Some(5)));
+        assert_eq!(etag, b"\"abc\"");
+        assert!(head.keep_alive && !head.chunked);
+    }
+
+    #[test]
+    fn http_1_0_and_close_end_the_connection() {
+        let check = |text: &str, expected: bool| {
+            let head = parse_head(text.as_bytes(), &mut Vec::new()).unwrap().unwrap();
+            assert_eq!(head.keep_alive, expected, "{text}");
+        };
+        check("HTTP/1.0 200 OK\r\n\r\n", false);
+        check("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", true);
+        check("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", false);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(parse_head(b"SSH-2.0\r\n\r\n", &mut Vec::new()).is_err());
+        let bad = b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n";
+        assert!(parse_head(bad, &mut Vec::new()).is_err());
+    }
+}

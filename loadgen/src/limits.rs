@@ -1,0 +1,54 @@
+//! Every bound of this crate.
+
+use std::time::Duration;
+
+/// Keys in one run; each costs 16 bytes of bookkeeping.
+pub const OBJECTS_MAX: u64 = 1 << 28;
+/// Connections of one run, over all executors.
+pub const CONCURRENCY_MAX: usize = 16_384;
+pub const EXECUTORS_MAX: usize = 64;
+/// AWS's limit for one PUT.
+pub const OBJECT_BYTES_MAX: u64 = 5 << 30;
+/// Length of the whole key is this and ten digits; AWS allows 1,024 bytes.
+pub const KEY_PREFIX_BYTES_MAX: usize = 900;
+pub const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
+pub const COUNT_MAX: u64 = 1 << 40;
+/// Different sizes in `--size`.
+pub const SIZES_MAX: usize = 64;
+
+/// One answer's head.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
+pub const ANSWER_HEADERS_MAX: usize = 64;
+/// A body that is looked at as a whole: a listing or an error document. The rest is discarded.
+pub const COLLECTED_BYTES_MAX: usize = 4 << 20;
+/// One line of chunked framing.
+pub const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
+/// Trailer lines after a chunked body.
+pub const TRAILER_LINES_MAX: usize = 64;
+/// Informational answers (1xx) before the final one.
+pub const INFORMATIONAL_MAX: usize = 8;
+/// A connection's receive buffer follows the largest object, between these two.
+pub const RECEIVE_BYTES_MIN: usize = 8 << 10;
+pub const RECEIVE_BYTES_MAX: usize = 128 << 10;
+
+/// Different kinds of error that are told apart; what comes after goes to one common line.
+pub const ERROR_KINDS_MAX: usize = 48;
+/// Errors and mismatches shown in full.
+pub const SAMPLES_MAX: usize = 5;
+pub const SAMPLE_BYTES_MAX: usize = 400;
+
+/// Latencies above this are recorded as this.
+pub const LATENCY_MAX: Duration = Duration::from_secs(600);
+/// Statistics under way from the executors to the reporter.
+pub const STATS_QUEUE: usize = 256;
+
+/// Pause after a failed connect, so that a dead server is not hammered.
+pub const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// Tries to find a key that no other request is writing.
+pub const KEY_TRIES_MAX: usize = 64;
+
+pub const LEDGER_LINE_BYTES_MAX: usize = 2048;
+/// Keys of one ledger held in memory while it is verified.
+pub const LEDGER_KEYS_MAX: usize = 1 << 26;
+/// Writes of one key whose outcome is unknown, after its last acknowledged one.
+pub const LEDGER_MAYBES_MAX: usize = 1024;

@@ -1,0 +1,157 @@
+//! When requests start, and when the run is over, for one executor.
+//!
+//! Closed loop: as soon as a connection is free. Open loop: at times fixed in advance. An arrival for
+//! which no connection is free waits, and its latency counts from the time that was fixed, so a stall
+//! of the server is seen in every request that it delayed (no coordinated omission).
+//!
+//! **Invariant:** the backlog costs no memory: it is the time by which the next arrival is overdue.
+//! Beyond its bound arrivals are dropped and counted.
+
+use crate::options::Arrivals;
+use crate::stats::Stats;
+use crate::workload::Random;
+use glommio::sync::Semaphore;
+use glommio::timer::sleep;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The phase's times. The same on every executor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) begin: Instant,
+    pub(crate) measure_from: Instant,
+    /// `None`: until the count is reached.
+    pub(crate) until: Option<Instant>,
+}
+
+/// The start of one request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) intended: Instant,
+    pub(crate) real: Instant,
+    pub(crate) in_window: bool,
+}
+
+/// Arrivals at a given rate. One worker at a time waits for the next one, so that there is one timer.
+#[derive(Debug)]
+pub(crate) struct OpenLoop {
+    turn: Semaphore,
+    next: Cell<Instant>,
+    rate: f64,
+    backlog: u64,
+    arrivals: Arrivals,
+    random: RefCell<Random>,
+}
+
+impl OpenLoop {
+    /// `rate`: per second, of this executor.
+    pub(crate) fn new(
+        begin: Instant,
+        rate: f64,
+        backlog: u64,
+        arrivals: Arrivals,
+        random: Random,
+    ) -> Self {
+        let (turn, next) = (Semaphore::new(1), Cell::new(begin));
+        Self { turn, next, rate, backlog, arrivals, random: RefCell::new(random) }
+    }
+
+    /// Takes the next arrival's time and fixes the one after it.
+    fn advance(&self) -> Instant {
+        let gap = match self.arrivals {
+            Arrivals::Even => 1.0,
+            Arrivals::Poisson => -self.random.borrow_mut().unit().ln(),
+        };
+        self.next.replace(self.next.get() + Duration::from_secs_f64(gap / self.rate))
+    }
+
+    /// How many arrivals lie between the next one and `time`.
+    fn overdue(&self, time: Instant) -> u64 {
+        (time.saturating_duration_since(self.next.get()).as_secs_f64() * self.rate) as u64
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pace {
+    pub(crate) schedule: Schedule,
+    /// Measured requests that may still start; `None`: as many as fit in the time.
+    pub(crate) remaining: Cell<Option<u64>>,
+    pub(crate) open_loop: Option<OpenLoop>,
+    /// The run is over when every key has been deleted once.
+    pub(crate) deletes_once: bool,
+    /// Ends the whole run.
+    pub(crate) stopped: Arc<AtomicBool>,
+    /// Ends this executor's part.
+    pub(crate) finished: Cell<bool>,
+}
+
+impl Pace {
+    /// Waits for the next start; `None` when there is none.
+    pub(crate) async fn next(&self, stats: &RefCell<Stats>) -> Option<Start> {
+        let intended = match &self.open_loop {
+            Some(open_loop) => Some(self.next_arrival(open_loop, stats).await?),
+            None => None,
+        };
+        let real = Instant::now();
+        if self.is_over(real) {
+            return None;
+        }
+        let intended = intended.unwrap_or(real);
+        let in_window = intended >= self.schedule.measure_from;
+        if let (true, Some(remaining)) = (in_window, self.remaining.get()) {
+            self.remaining.set(Some(remaining.checked_sub(1)?));
+        }
+        if in_window && self.open_loop.is_some() {
+            stats.borrow_mut().open_loop.start_delay.record(real - intended);
+        }
+        Some(Start { intended, real, in_window })
+    }
+
+    async fn next_arrival(&self, open_loop: &OpenLoop, stats: &RefCell<Stats>) -> Option<Instant> {
+        // An error says that the semaphore was closed, which nobody does.
+        let _turn = open_loop.turn.acquire_permit(1).await.ok()?;
+        let mut now = Instant::now();
+        let next = open_loop.next.get();
+        let end = self.schedule.until.map_or(next, |until| next.min(until));
+        if end > now {
+            sleep(end - now).await;
+            now = Instant::now();
+        }
+        if self.is_over(now) {
+            if let (Some(until), false) = (self.schedule.until, self.finished.replace(true)) {
+                stats.borrow_mut().open_loop.unserved += open_loop.overdue(until);
+            }
+            return None;
+        }
+        let overdue = open_loop.overdue(now);
+        let excess = overdue.saturating_sub(open_loop.backlog);
+        (0..excess).for_each(|_| _ = open_loop.advance());
+        let counts = &mut stats.borrow_mut().open_loop;
+        counts.dropped += excess;
+        counts.backlog_max = counts.backlog_max.max(overdue - excess);
+        Some(open_loop.advance())
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.finished.get()
+            || self.schedule.until.is_some_and(|until| now >= until)
+            || self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Whether what was completed at `time` counts for the rates.
+    pub(crate) fn in_window(&self, time: Instant) -> bool {
+        time >= self.schedule.measure_from && self.schedule.until.is_none_or(|until| time <= until)
+    }
+
+    /// Ends this executor's part of the run.
+    pub(crate) fn finish(&self) {
+        self.finished.set(true);
+    }
+
+    /// Ends the whole run.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}

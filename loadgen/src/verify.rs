@@ -1,0 +1,263 @@
+//! Reads back every key of a ledger and judges what it finds.
+//!
+//! **Invariant:** nothing is taken on trust: a key counts as intact only after every byte of an
+//! acceptable version was received.
+
+use crate::client::{Connection, Watch};
+use crate::content::{Pattern, Verifier};
+use crate::error::Result;
+use crate::keyspace::content_hash;
+use crate::ledger::{Event, KeyRecord, Ledger};
+use crate::limits;
+use crate::options::{Target, VerifyOptions};
+use crate::request::{Head, RequestWriter};
+use crate::setup::{TICK, ensure_bucket, on_executor, ticks_in};
+use crate::sign::EMPTY_SHA256;
+use crate::stats::Tally;
+use crate::worker::Receiver;
+use glommio::timer::sleep;
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// How many keys there are of each kind, and the first bad ones in full.
+#[derive(Debug, Default, Serialize)]
+pub struct Verification {
+    pub keys: u64,
+    /// As last acknowledged, or rightly absent.
+    pub intact: u64,
+    /// An unacknowledged write had been carried out: as right as its absence.
+    pub maybe_applied: u64,
+    /// An acknowledged object is not there.
+    pub lost: u64,
+    /// An older version than the acknowledged one, or one that was never written.
+    pub wrong_version: u64,
+    /// Bytes that were never written so, or an ETag other than the acknowledged one.
+    pub corrupt: u64,
+    /// No usable answer.
+    pub unreadable: u64,
+    pub samples: Vec<String>,
+}
+
+impl Verification {
+    pub fn bad(&self) -> u64 {
+        self.lost + self.wrong_version + self.corrupt + self.unreadable
+    }
+}
+
+enum Verdict {
+    Intact,
+    MaybeApplied,
+    Lost,
+    WrongVersion(String),
+    Corrupt(String),
+    Unreadable(String),
+}
+
+/// Reads the ledger's keys; what is wrong is in the result, an `Err` says that nothing was verified.
+pub fn verify_ledger(options: &VerifyOptions) -> Result<Verification> {
+    options.check()?;
+    let target = options.endpoint.target()?;
+    let ledger = Ledger::read(&options.ledger)?;
+    ensure_bucket(&options.endpoint, &target, &ledger.bucket)?;
+    on_executor(verify_all(options, target, ledger))
+}
+
+/// What the readers share.
+struct Shared {
+    ledger: Ledger,
+    pattern: Pattern,
+    next: Cell<usize>,
+    writer: RefCell<RequestWriter>,
+    result: RefCell<Verification>,
+    samples: RefCell<Tally>,
+}
+
+async fn verify_all(
+    options: &VerifyOptions,
+    target: Target,
+    ledger: Ledger,
+) -> Result<Verification> {
+    let keys = ledger.keys.len() as u64;
+    let shared = Rc::new(Shared {
+        ledger,
+        pattern: Pattern::new(),
+        next: Cell::new(0),
+        writer: RefCell::new(RequestWriter::new(&options.endpoint, &target.host)),
+        result: RefCell::new(Verification { keys, ..Verification::default() }),
+        samples: RefCell::default(),
+    });
+    let (target, timeout) = (Rc::new(target), options.endpoint.timeout);
+    let watches: Vec<Rc<Watch>> = (0..options.concurrency).map(|_| Rc::default()).collect();
+    let readers: Vec<_> = watches
+        .iter()
+        .map(|watch| {
+            let largest = limits::RECEIVE_BYTES_MAX as u64;
+            let connection =
+                Connection::new(Rc::clone(&target), Rc::clone(watch), largest, timeout);
+            glommio::spawn_local(read_keys(Rc::clone(&shared), connection))
+        })
+        .collect();
+    let ticker = glommio::spawn_local(async move {
+        loop {
+            sleep(TICK).await;
+            watches.iter().for_each(|watch| watch.tick(ticks_in(timeout)));
+        }
+    });
+    for reader in readers {
+        reader.await;
+    }
+    ticker.cancel().await;
+    let mut result = shared.result.take();
+    result.samples = shared.samples.take().samples;
+    Ok(result)
+}
+
+async fn read_keys(shared: Rc<Shared>, mut connection: Connection) {
+    let (mut head, mut collected) = (Vec::new(), Vec::new());
+    loop {
+        let place = shared.next.replace(shared.next.get() + 1);
+        let Some((key, record)) = shared.ledger.keys.get(place) else { return };
+        let path = format!("/{}/{key}", shared.ledger.bucket);
+        let request = Head {
+            method: "GET",
+            path: &path,
+            query: "",
+            payload_hash: EMPTY_SHA256,
+            content_length: None,
+        };
+        shared.writer.borrow_mut().write(&request, &mut head);
+        let mut receiver = Receiver::collecting(&shared.pattern, &mut collected);
+        receiver.key_hash = Some(content_hash(&path));
+        let result = connection.exchange(&mut head, None, false, &mut receiver).await;
+        let verdict = match (result, &receiver.verifier) {
+            (Ok(answer), Some(verifier)) if answer.status == 200 => {
+                judge(record, verifier, &connection.etag)
+            }
+            (Ok(answer), _) if answer.status == 404 => judge_absent(record),
+            (Ok(answer), _) => Verdict::Unreadable(format!("status {}", answer.status)),
+            (Err(failure), _) => Verdict::Unreadable(failure.to_string()),
+        };
+        note(&shared, key, verdict);
+    }
+}
+
+fn note(shared: &Shared, key: &str, verdict: Verdict) {
+    let result = &mut *shared.result.borrow_mut();
+    let (count, kind, reason) = match verdict {
+        Verdict::Intact => return result.intact += 1,
+        Verdict::MaybeApplied => return result.maybe_applied += 1,
+        Verdict::Lost => (&mut result.lost, "lost", "acknowledged, and not there".to_owned()),
+        Verdict::WrongVersion(reason) => (&mut result.wrong_version, "wrong version", reason),
+        Verdict::Corrupt(reason) => (&mut result.corrupt, "corrupt", reason),
+        Verdict::Unreadable(reason) => (&mut result.unreadable, "unreadable", reason),
+    };
+    *count += 1;
+    shared.samples.borrow_mut().add(kind, || format!("{key}: {kind}: {reason}"));
+}
+
+fn judge_absent(record: &KeyRecord) -> Verdict {
+    let settled_absent = record.settled.as_ref().is_none_or(|event| event.size.is_none());
+    match (settled_absent, record.may_be_absent()) {
+        (true, _) => Verdict::Intact,
+        (false, true) => Verdict::MaybeApplied,
+        (false, false) => Verdict::Lost,
+    }
+}
+
+fn judge(record: &KeyRecord, verifier: &Verifier, etag: &[u8]) -> Verdict {
+    let version = match verifier.finish() {
+        Ok(version) => version,
+        Err(mismatch) => return Verdict::Corrupt(mismatch.to_string()),
+    };
+    let is_found = |event: &&Event| {
+        event.size == Some(verifier.size())
+            && version.map_or_else(|| verifier.is_version(event.version), |v| v == event.version)
+    };
+    let Some(event) = record.acceptable().find(is_found) else {
+        return judge_unlisted(record, version, verifier.size());
+    };
+    if event.etag.as_ref().is_some_and(|expected| expected.as_bytes() != etag) {
+        let found = String::from_utf8_lossy(etag);
+        return Verdict::Corrupt(format!("ETag {found}, acknowledged was {:?}", event.etag));
+    }
+    if record.settled.as_ref() == Some(event) { Verdict::Intact } else { Verdict::MaybeApplied }
+}
+
+/// Whole content, but of none of the acceptable writes. It may be older than the ledger, if nothing
+/// in the ledger was acknowledged since.
+fn judge_unlisted(record: &KeyRecord, version: Option<u64>, size: u64) -> Verdict {
+    if record.settled.is_none() && version.is_none_or(|version| version < record.first_version) {
+        return Verdict::Intact;
+    }
+    let expected: Vec<String> = record
+        .acceptable()
+        .map(|event| format!("version {} size {:?}", event.version, event.size))
+        .collect();
+    let expected = expected.join(" or ");
+    Verdict::WrongVersion(format!("found version {version:?} size {size}, acceptable: {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Content;
+
+    fn event(version: u64, size: Option<u64>) -> Event {
+        Event { version, size, etag: None }
+    }
+
+    fn found(version: u64, size: u64, record: &KeyRecord) -> &'static str {
+        let pattern = Pattern::new();
+        let content = Content::new(1, version, size);
+        let mut verifier = Verifier::new(1, size);
+        verifier.feed(&pattern, content.header());
+        verifier.feed(&pattern, content.window(&pattern, content.header().len() as u64));
+        name(&judge(record, &verifier, b""))
+    }
+
+    fn name(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Intact => "intact",
+            Verdict::MaybeApplied => "maybe",
+            Verdict::Lost => "lost",
+            Verdict::WrongVersion(_) => "wrong version",
+            Verdict::Corrupt(_) => "corrupt",
+            Verdict::Unreadable(_) => "unreadable",
+        }
+    }
+
+    #[test]
+    fn old_and_new_are_right_around_a_lost_answer_and_nothing_else_is() {
+        let record = KeyRecord {
+            settled: Some(event(5, Some(100))),
+            maybes: vec![event(6, Some(200))],
+            first_version: 5,
+        };
+        assert_eq!(found(5, 100, &record), "intact");
+        assert_eq!(found(6, 200, &record), "maybe");
+        for (version, size) in [(4, 100), (5, 200), (6, 100), (7, 200)] {
+            assert_eq!(found(version, size, &record), "wrong version", "{version} {size}");
+        }
+        assert_eq!(name(&judge_absent(&record)), "lost");
+    }
+
+    #[test]
+    fn short_bodies_are_judged_by_candidates() {
+        let record =
+            KeyRecord { settled: Some(event(5, Some(4))), maybes: Vec::new(), first_version: 5 };
+        assert_eq!(found(5, 4, &record), "intact");
+        assert_eq!(found(6, 4, &record), "wrong version");
+    }
+
+    #[test]
+    fn what_an_open_delete_leaves_is_right_either_way() {
+        let record = KeyRecord {
+            settled: Some(event(5, Some(100))),
+            maybes: vec![event(6, None)],
+            first_version: 5,
+        };
+        assert_eq!(name(&judge_absent(&record)), "maybe");
+        assert_eq!(found(5, 100, &record), "intact");
+    }
+}
