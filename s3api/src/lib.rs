@@ -21,4 +21,6 @@ pub mod route;
 pub mod serve;
 pub mod service;
 pub mod start_error;
+pub mod stream;
+mod sys;
 pub mod xml;

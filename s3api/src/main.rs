@@ -1,2 +1,149 @@
-//! The `ringfort` binary.
-fn main() {}
+//! The `ringfort` binary: its subcommands, what it says on standard output, its exit codes.
+//!
+//! Exit codes: 0 after an orderly stop, 1 when something failed, 2 when the command line or the
+//! configuration was refused, 130 when a second signal cut a stop short.
+//! Everything with more than a few lines of work is in the library.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command};
+
+use s3api::config::{Config, Layers, LogFormat, serve_command};
+use s3api::log;
+use s3api::root_credentials::{self, Origin, RootCredentials};
+use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
+use s3api::start_error::StartError;
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_REFUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("serve", arguments)) => serve(arguments),
+        Some(("inspect", arguments)) => inspect(arguments),
+        Some(("verify", _)) => Err(StartError::NotImplemented("verify")),
+        // clap has answered everything else.
+        _ => Ok(()),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // The log may not be running yet, and a refused start must be read by whoever started it.
+    let _ = writeln!(io::stderr(), "ringfort: {error}");
+    match error {
+        StartError::Config { .. } | StartError::Credentials(_) => ExitCode::from(EXIT_REFUSED),
+        _ => ExitCode::from(EXIT_FAILED),
+    }
+}
+
+fn command() -> Command {
+    let data_dir =
+        || Arg::new("data-dir").long("data-dir").value_name("DIR").default_value("./ringfort-data");
+    let what = |name: &'static str, about: &'static str| Command::new(name).about(about);
+    Command::new("ringfort")
+        .about("An S3-compatible object store for one dedicated Linux host with NVMe drives")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve_command())
+        .subcommand(
+            Command::new("inspect")
+                .about("Show what is on disk; never writes")
+                .arg(data_dir().global(true))
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(what("superblock", "The store's identity and geometry"))
+                .subcommand(what("segments", "Every segment with its state and live bytes"))
+                .subcommand(what("groups", "Every group of the log"))
+                .subcommand(what("records", "Every record of the log"))
+                .subcommand(
+                    what("object", "Where one object lies, and its record")
+                        .arg(Arg::new("bucket").required(true))
+                        .arg(Arg::new("key").required(true)),
+                ),
+        )
+        .subcommand(
+            Command::new("verify")
+                .about("Check every invariant of a store that is not being served")
+                .arg(data_dir()),
+        )
+}
+
+/// The environment; a variable that is not Unicode counts as absent.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
+    let config = Config::resolve(&Layers::gather(arguments, &variable)?)?;
+    log::start(config.log_format, &variable)?;
+    let stop = Stop::default();
+    stop.on_signals()?;
+    let plan = serve::plan(&config)?;
+    let sockets = Sockets::bind(&config, plan.cores)?;
+    let first_dir = config.data_dirs.first().map(std::path::PathBuf::as_path);
+    let (root, origin) =
+        root_credentials::load(first_dir.unwrap_or(std::path::Path::new(".")), &variable)?;
+    introduce(&root, &origin);
+    let format = config.log_format;
+    let admin_api_key = root.admin_api_key.clone();
+    let settings = Settings { config: config.clone(), plan: plan.clone(), root };
+    let application = S3Application::new(settings);
+    serve::run(&config, &plan, sockets, application, admin_api_key, stop, |started| {
+        announce(started, format);
+    })?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Says where the credentials are; their secrets are shown once, and only to a person.
+fn introduce(root: &RootCredentials, origin: &Origin) {
+    match origin {
+        Origin::Environment => tracing::info!("root credentials come from the environment"),
+        Origin::File(path) => {
+            tracing::info!(path = %path.display(), "root credentials are kept there")
+        }
+        Origin::Created(path) => {
+            tracing::info!(path = %path.display(), "root credentials were made and are kept there");
+            if io::stdout().is_terminal() {
+                say(&format!(
+                    "Root credentials of this new store (kept in {}):\n  access key: {}\n  secret key: {}",
+                    path.display(),
+                    root.access_key,
+                    root.secret_key
+                ));
+            }
+        }
+    }
+}
+
+/// One line for people or for programs, on standard output; the log is on standard error.
+fn announce(started: &Started, format: LogFormat) {
+    let line = match format {
+        LogFormat::Human => started.to_string(),
+        LogFormat::Json => started.to_json(),
+    };
+    tracing::info!("{started}");
+    say(&line);
+}
+
+/// Standard output may be closed; the server runs without it.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// SEAM: hands over to the engine's inspection when it lands.
+fn inspect(_arguments: &ArgMatches) -> Result<(), StartError> {
+    Err(StartError::NotImplemented("inspect"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+}

@@ -45,19 +45,12 @@ pub struct OperationCounts {
 /// A number that its owner counts itself, and that is served as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// A whole Prometheus name, such as `ringfort_engine_groups_total`.
+    /// Served with `ringfort_` before it; it ends in `_total` if it only ever grows.
     pub name: &'static str,
     pub help: &'static str,
-    pub kind: SampleKind,
     /// Label names and values beside the core's.
     pub labels: Vec<(&'static str, String)>,
     pub value: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SampleKind {
-    Counter,
-    Gauge,
 }
 
 impl Recorder {

@@ -1,1 +1,218 @@
-//! serve
+//! The life of the server: look at the host, bind, run one executor per core, stop in order.
+//!
+//! Invariants: nothing is started on a host that cannot carry it; both ports are bound, and their
+//! numbers known, before the first core starts; requests are accepted only when every core has
+//! recovered; a core that fails stops all of them; after a stop, every core has drained before any
+//! core closes its store, because cores serve each other until then.
+//!
+//! Not here: what a request does. That is an [`Application`], so that this file is tested without a
+//! store.
+
+mod accept;
+mod connections;
+mod core;
+mod host;
+mod listen;
+mod shared;
+mod store;
+
+pub use host::{Plan, plan};
+pub use listen::Sockets;
+pub use shared::Stop;
+pub use store::{S3Application, Settings};
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
+
+use crate::config::Config;
+use crate::limits;
+use crate::metrics::{Recorder, Sample};
+use crate::readiness::Readiness;
+use crate::start_error::StartError;
+use crate::stream::TcpConnection;
+use shared::Shared;
+
+/// What the server does with requests: opened once per core, closed after the last request.
+#[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
+pub trait Application: Clone + Send + Sync + 'static {
+    type Service: http::Service<TcpConnection> + 'static;
+
+    /// Makes one core's part ready to answer: recovery happens here.
+    async fn open(&self, core: CoreContext) -> Result<(Self::Service, Opened), StartError>;
+
+    /// What one core's part has counted itself.
+    fn samples(&self, service: &Self::Service) -> Vec<Sample>;
+
+    /// Makes one core's part durable and lets go of it. No core has requests any more.
+    async fn close(&self, service: &Self::Service) -> Result<(), StartError>;
+}
+
+/// What a core tells its application.
+#[derive(Debug, Clone)]
+pub struct CoreContext {
+    /// From 0 to `cores - 1`.
+    pub core: usize,
+    pub cores: usize,
+    pub recorder: Rc<Recorder>,
+    pub readiness: Readiness,
+}
+
+/// What one core found when it opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Shards that this core owns.
+    pub shards: usize,
+    /// What the whole store can still take.
+    pub free_bytes: u64,
+}
+
+/// What is said when the server is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub cores: usize,
+    pub shards: usize,
+    pub free_bytes: u64,
+    /// From the start of the cores until the last of them had recovered.
+    pub recovery: Duration,
+}
+
+impl Started {
+    /// The same for programs: one JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::json!({
+            "event": "ready",
+            "listen": self.listen.to_string(),
+            "admin_listen": self.admin_listen.to_string(),
+            "cores": self.cores,
+            "shards": self.shards,
+            "free_bytes": self.free_bytes,
+            "recovery_seconds": self.recovery.as_secs_f64(),
+        })
+        .to_string()
+    }
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ringfort {} is ready: S3 on http://{}, management on http://{}, {} cores, {} shards, \
+             {} MiB free, recovered in {:.3} s",
+            env!("CARGO_PKG_VERSION"),
+            self.listen,
+            self.admin_listen,
+            self.cores,
+            self.shards,
+            self.free_bytes >> 20,
+            self.recovery.as_secs_f64()
+        )
+    }
+}
+
+/// How often the main thread looks after the cores.
+const SUPERVISION: Duration = Duration::from_millis(20);
+
+/// Runs the server until a stop is asked for or a core fails. `announce` is called once, when it is
+/// ready.
+pub fn run<A: Application>(
+    config: &Config,
+    plan: &Plan,
+    sockets: Sockets,
+    application: A,
+    admin_api_key: String,
+    stop: Stop,
+    announce: impl FnOnce(&Started),
+) -> Result<(), StartError> {
+    let addresses = (sockets.listen, sockets.admin_listen);
+    let shared = Arc::new(Shared::new(config, plan, sockets, application, admin_api_key, stop));
+    let for_cores = Arc::clone(&shared);
+    let pool = builder(config, plan)?
+        .on_all_shards(move || async move {
+            let core = for_cores.next_core();
+            let result = core::run(&for_cores, core).await;
+            // Whatever the reason, a core that ends takes the others with it.
+            for_cores.end_core(core);
+            result
+        })
+        .map_err(|e| StartError::Core { core: 0, reason: e.to_string() })?;
+    supervise(&shared, &pool, addresses, announce);
+    let results = pool.join_all().into_iter().enumerate().map(|(core, result)| match result {
+        Ok(result) => result,
+        Err(e) => Err(StartError::Core { core, reason: e.to_string() }),
+    });
+    first_error(results)
+}
+
+fn builder(config: &Config, plan: &Plan) -> Result<LocalExecutorPoolBuilder, StartError> {
+    let cores = plan.cores;
+    let placement = match &plan.cpus {
+        None => PoolPlacement::Unbound(cores),
+        Some(cpus) => {
+            let online = CpuSet::online()
+                .map_err(|e| StartError::Host(format!("its CPUs cannot be listed: {e}")))?;
+            PoolPlacement::MaxSpread(cores, Some(online.filter(|l| cpus.contains(&l.cpu))))
+        }
+    };
+    let builder = LocalExecutorPoolBuilder::new(placement)
+        .name("core")
+        .io_memory(config.io_memory_bytes)
+        .ring_depth(config.ring_depth)
+        // Left alone, these threads would share CPU 0 with its executor.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::BLOCKING_THREADS));
+    if plan.cpus.is_some() && cores > 1 {
+        return Ok(builder.spin_before_park(limits::SPIN_BEFORE_PARK));
+    }
+    Ok(builder)
+}
+
+/// Watches the cores from the main thread: says when all are ready, and passes on to all that one
+/// has ended, which a core that panicked can no longer do itself.
+fn supervise<A: Application>(
+    shared: &Shared<A>,
+    pool: &PoolThreadHandles<Result<(), StartError>>,
+    (listen, admin_listen): (SocketAddr, SocketAddr),
+    announce: impl FnOnce(&Started),
+) {
+    let mut announce = Some(announce);
+    loop {
+        let ended = pool.handles().iter().filter(|handle| handle.is_finished()).count();
+        if ended == pool.handles().len() {
+            return;
+        }
+        if ended > 0 {
+            shared.end_cores_that_vanished(ended);
+        }
+        if announce.is_some() && shared.is_serving() {
+            shared.readiness.set_ready();
+            let started = shared.started(listen, admin_listen);
+            if let Some(announce) = announce.take() {
+                announce(&started);
+            }
+        }
+        thread::sleep(SUPERVISION);
+    }
+}
+
+/// The first error counts; the others are told in the log.
+fn first_error(results: impl Iterator<Item = Result<(), StartError>>) -> Result<(), StartError> {
+    let mut first = Ok(());
+    for error in results.filter_map(Result::err) {
+        if first.is_ok() {
+            first = Err(error);
+        } else {
+            tracing::error!(%error, "a further core failed");
+        }
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests;

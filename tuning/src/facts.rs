@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::limits::PSEUDO_FILE_BYTES_MAX;
+use crate::limits::{CPUS_PER_RANGE_MAX, PSEUDO_FILE_BYTES_MAX};
 use crate::sys::{self, Resource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,10 @@ pub struct Facts {
     pub kernel: Option<Kernel>,
     /// `Err` holds the reason of the refusal.
     pub io_uring: std::result::Result<(), String>,
+    /// How many CPUs' worth of time the process may use.
     pub cores: usize,
+    /// The CPUs that it may run on; empty if that cannot be read.
+    pub cpus: Vec<usize>,
     /// Memory of the host, or of the control group if that is less.
     pub memory_bytes: Option<u64>,
     /// The soft limit of locked memory; `u64::MAX` is none.
@@ -81,13 +84,15 @@ pub struct Device {
 impl Facts {
     /// Looks at the host and at each data directory.
     pub fn read(data_dirs: &[PathBuf]) -> Self {
+        let status = pseudo_file("/proc/self/status").unwrap_or_default();
         Self {
             kernel: pseudo_file("/proc/sys/kernel/osrelease").and_then(|t| Kernel::parse(&t)),
             io_uring: sys::probe_io_uring().map_err(|e| e.to_string()),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            cpus: allowed_cpus(&status),
             memory_bytes: memory_bytes(),
             memlock_bytes: sys::get_rlimit(Resource::LockedMemory).ok().map(|l| l.soft),
-            memlock_exempt: pseudo_file("/proc/self/status").is_some_and(|t| has_ipc_lock(&t)),
+            memlock_exempt: has_ipc_lock(&status),
             open_files: sys::get_rlimit(Resource::OpenFiles).ok().map(|l| l.soft),
             somaxconn: pseudo_file("/proc/sys/net/core/somaxconn")
                 .and_then(|t| t.trim().parse().ok()),
@@ -204,6 +209,17 @@ fn has_ipc_lock(status: &str) -> bool {
         .is_some_and(|mask| mask & (1 << 14) != 0)
 }
 
+/// The list reads as `0-3,8`.
+fn allowed_cpus(status: &str) -> Vec<usize> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let ranges = list.unwrap_or_default().trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let first = first.parse::<usize>().ok()?;
+        Some(first..=last.parse::<usize>().ok()?.min(first + CPUS_PER_RANGE_MAX))
+    });
+    ranges.flatten().collect()
+}
+
 fn memory_bytes() -> Option<u64> {
     let host = pseudo_file("/proc/meminfo").and_then(|t| meminfo_total(&t));
     let group = pseudo_file("/sys/fs/cgroup/memory.max").and_then(|t| t.trim().parse::<u64>().ok());
@@ -255,6 +271,18 @@ mod tests {
     }
 
     #[test]
+    fn allowed_cpus_are_read() {
+        for (status, expected) in [
+            ("Cpus_allowed_list:\t0-3,8\n", &[0, 1, 2, 3, 8][..]),
+            ("Cpus_allowed_list:\t5\n", &[5]),
+            ("Cpus_allowed_list:\tx-y,2-\n", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(allowed_cpus(status), expected, "{status:?}");
+        }
+    }
+
+    #[test]
     fn total_memory_is_read() {
         assert_eq!(meminfo_total("MemTotal:       1024 kB\nMemFree: 1 kB\n"), Some(1 << 20));
         assert_eq!(meminfo_total("MemTotal: many\n"), None);
@@ -268,6 +296,7 @@ mod tests {
         let facts = Facts::read(&[dir.path().to_path_buf(), missing]);
         assert!(facts.kernel.is_some());
         assert!(facts.cores > 0);
+        assert!(!facts.cpus.is_empty());
         assert_eq!(facts.data_dirs.len(), 2);
         assert!(facts.data_dirs[0].total_bytes > 0);
         assert_ne!(facts.data_dirs[0].direct_io, DirectIo::Unknown);

@@ -24,3 +24,6 @@ pub const MEMORY_PERCENT_MAX: u64 = 90;
 
 /// The most bytes read from one file under `/proc` or `/sys`.
 pub const PSEUDO_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// CPUs in one range of a list; more than any kernel supports.
+pub const CPUS_PER_RANGE_MAX: usize = 8192;

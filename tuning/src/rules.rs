@@ -43,6 +43,8 @@ impl fmt::Display for Finding {
 pub struct Needs {
     /// Executors.
     pub cores: usize,
+    /// The CPUs that were asked for by number, if any were.
+    pub cpus: Vec<usize>,
     /// Each executor has a CPU of its own.
     pub pinned: bool,
     /// The memory budget of the whole process.
@@ -114,17 +116,28 @@ fn io_uring(facts: &Facts) -> Option<Finding> {
 }
 
 fn cores(facts: &Facts, needs: &Needs) -> Option<Finding> {
-    if needs.cores <= facts.cores {
-        return None;
+    let there = facts.cpus.len();
+    if let Some(missing) = needs.cpus.iter().find(|cpu| there > 0 && !facts.cpus.contains(cpu)) {
+        return finding(
+            Severity::Error,
+            "cores",
+            format!("CPU {missing} is asked for, and the process may not run on it"),
+            "an executor cannot be placed there.",
+            format!("start with --cores naming only CPUs of {:?}.", facts.cpus),
+        );
     }
-    let severity = if needs.pinned { Severity::Error } else { Severity::Warn };
-    finding(
-        severity,
-        "cores",
-        format!("{} cores are asked for and {} are there", needs.cores, facts.cores),
-        "executors that share a CPU wait for each other.",
-        format!("start with --cores {} or fewer.", facts.cores),
-    )
+    let what = |count| format!("{} cores are asked for and {count} are there", needs.cores);
+    if needs.pinned && there > 0 && needs.cores > there {
+        let cost = "an executor would be without a CPU of its own.";
+        let remedy = format!("start with --cores {there} or fewer.");
+        return finding(Severity::Error, "cores", what(there), cost, remedy);
+    }
+    if needs.cores > facts.cores {
+        let cost = "executors that share a CPU wait for each other.";
+        let remedy = format!("start with --cores {} or fewer.", facts.cores);
+        return finding(Severity::Warn, "cores", what(facts.cores), cost, remedy);
+    }
+    None
 }
 
 fn memory(facts: &Facts, needs: &Needs) -> Option<Finding> {
@@ -320,6 +333,7 @@ mod tests {
             kernel: Some(Kernel { major: 6, minor: 18 }),
             io_uring: Ok(()),
             cores: 8,
+            cpus: (0..8).collect(),
             memory_bytes: Some(32 << 30),
             memlock_bytes: Some(u64::MAX),
             memlock_exempt: false,
@@ -332,6 +346,7 @@ mod tests {
     fn needs() -> Needs {
         Needs {
             cores: 8,
+            cpus: Vec::new(),
             pinned: true,
             memory_bytes: 16 << 30,
             io_memory_bytes: 64 << 20,
@@ -414,6 +429,13 @@ mod tests {
         check_one(Some((Severity::Warn, "cores")), |_, needs| {
             needs.cores = 9;
             needs.pinned = false;
+        });
+        // A quota of time below the CPUs that there are.
+        check_one(Some((Severity::Warn, "cores")), |facts, _| facts.cores = 2);
+        check_one(Some((Severity::Error, "cores")), |_, needs| needs.cpus = vec![7, 8]);
+        check_one(None, |facts, needs| {
+            facts.cpus.clear();
+            needs.cpus = vec![7, 8];
         });
         check_one(Some((Severity::Error, "memory")), |_, needs| needs.memory_bytes = 33 << 30);
         check_one(Some((Severity::Warn, "memory")), |_, needs| needs.memory_bytes = 31 << 30);

@@ -1,1 +1,147 @@
-//! admin
+//! The management port: health, metrics, and the place of the management API.
+//!
+//! Invariants: health and metrics are open to whoever reaches the port; everything else asks for the
+//! API key first, so that nothing about what exists is learnt without it.
+//!
+//! Not here: S3. The port is served by core 0 alone; what it says comes from what all cores publish.
+
+mod metrics_text;
+mod process;
+
+use std::sync::Arc;
+
+use http::{Method, NoBody, RequestBody, RequestHead, Response, Stream};
+use subtle::ConstantTimeEq;
+
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use process::Process;
+
+/// Prometheus' text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Debug)]
+pub struct AdminService {
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    api_key: ApiKey,
+}
+
+/// Shows itself to nobody.
+struct ApiKey(String);
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey")
+    }
+}
+
+type Answer = Response<NoBody>;
+
+impl AdminService {
+    pub fn new(metrics: Arc<Metrics>, readiness: Readiness, api_key: String) -> Self {
+        Self { metrics, readiness, api_key: ApiKey(api_key) }
+    }
+
+    fn answer(&self, head: &RequestHead) -> Answer {
+        let path = head.target().split('?').next().unwrap_or_default();
+        let open: Option<fn(&Self) -> Answer> = match path {
+            "/health/live" => Some(|_| text(200, "live")),
+            "/health/ready" => Some(Self::ready),
+            "/metrics" => Some(Self::metrics),
+            _ => None,
+        };
+        match open {
+            Some(answer) if matches!(head.method(), Method::Get | Method::Head) => answer(self),
+            Some(_) => problem(405, "only GET and HEAD are answered here")
+                .with_header("Allow", "GET, HEAD"),
+            None if !self.is_authorised(head.header("authorization")) => {
+                problem(401, "send `Authorization: Bearer` with the admin API key")
+                    .with_header("WWW-Authenticate", "Bearer")
+            }
+            None => problem(501, "the management API is not implemented yet"),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        let status = if self.readiness.is_ready() { 200 } else { 503 };
+        text(status, self.readiness.describe())
+    }
+
+    fn metrics(&self) -> Answer {
+        let page = metrics_text::page(
+            &self.metrics.snapshot(),
+            &Process::read(),
+            self.readiness.is_ready(),
+        );
+        Response::new(200).with_header("Content-Type", METRICS_TYPE).with_bytes(page.into_bytes())
+    }
+
+    /// RFC 6750, section 2.1; the scheme's case does not matter.
+    fn is_authorised(&self, authorization: Option<&[u8]>) -> bool {
+        const SCHEME: &[u8] = b"bearer ";
+        let Some((scheme, key)) = authorization.and_then(|v| v.split_at_checked(SCHEME.len()))
+        else {
+            return false;
+        };
+        scheme.eq_ignore_ascii_case(SCHEME)
+            && bool::from(key.trim_ascii().ct_eq(self.api_key.0.as_bytes()))
+    }
+}
+
+impl<S: Stream> http::Service<S> for AdminService {
+    type Body = NoBody;
+
+    async fn call(&self, head: &RequestHead, _body: &mut RequestBody<'_, S>) -> Answer {
+        self.answer(head)
+    }
+
+    fn error_body(&self, status: u16, reason: &str) -> Answer {
+        problem(status, reason)
+    }
+}
+
+fn text(status: u16, body: &'static str) -> Answer {
+    Response::new(status)
+        .with_header("Content-Type", "text/plain")
+        .with_header("Cache-Control", "no-store")
+        .with_payload(http::Payload::Static(body.as_bytes()))
+}
+
+/// An error as RFC 9457 has it.
+fn problem(status: u16, detail: &str) -> Answer {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": http::reason_phrase(status),
+        "status": status,
+        "detail": detail,
+    });
+    Response::new(status)
+        .with_header("Content-Type", "application/problem+json")
+        .with_bytes(body.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_key_opens() {
+        let metrics = Arc::new(Metrics::new(1));
+        let service = AdminService::new(metrics, Readiness::default(), "the-key".to_string());
+        for (value, expected) in [
+            (Some("Bearer the-key"), true),
+            (Some("bearer the-key "), true),
+            (Some("Bearer the-ke"), false),
+            (Some("Bearer the-key2"), false),
+            (Some("Bearer"), false),
+            (Some("Bearer "), false),
+            (Some("Basic the-key"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(service.is_authorised(value.map(str::as_bytes)), expected, "{value:?}");
+        }
+        assert!(!format!("{service:?}").contains("the-key"));
+    }
+}

@@ -1,0 +1,116 @@
+//! Taking connections of one port on one core, and serving each in a task of its own.
+//!
+//! Invariants: accepting happens in one task that is never cancelled, because a dropped accept loses
+//! a connection; it ends when its listener is shut down. A panic in a connection's task ends that
+//! connection alone. Beyond the limit a client hears 503 instead of waiting in the kernel's queue.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_lite::FutureExt;
+use glommio::net::{TcpListener, TcpStream};
+use http::{Connection, Control, Limits, Service, Time};
+use socket2::SockRef;
+
+use super::connections::Connections;
+use crate::limits::ACCEPT_PAUSE;
+use crate::metrics::Recorder;
+use crate::stream::TcpConnection;
+use crate::sys;
+
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
+
+/// Everything that a connection of this port needs.
+#[derive(Debug)]
+pub(super) struct Port<V> {
+    pub(super) service: Rc<V>,
+    pub(super) connections: Rc<Connections>,
+    /// How many more connections there may be, over all cores.
+    pub(super) free: Arc<AtomicUsize>,
+    pub(super) recorder: Rc<Recorder>,
+    pub(super) limits: Limits,
+    pub(super) time: Rc<Time>,
+}
+
+/// One connection's place under the limit.
+struct Permit(Arc<AtomicUsize>);
+
+impl Permit {
+    fn take(free: &Arc<AtomicUsize>) -> Option<Self> {
+        free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+        Some(Self(Arc::clone(free)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until the listener is shut down.
+pub(super) async fn accept<V>(port: Rc<Port<V>>, listener: TcpListener)
+where
+    V: Service<TcpConnection> + 'static,
+{
+    loop {
+        match listener.accept().await {
+            Ok(stream) => admit(&port, stream),
+            Err(_) if port.connections.is_draining() => return,
+            Err(error) => {
+                let error = io::Error::from(error);
+                if error.kind() == io::ErrorKind::ConnectionAborted {
+                    continue;
+                }
+                // Most likely no descriptor or memory is left; connections that end give some back.
+                tracing::warn!(%error, "accepting a connection");
+                glommio::timer::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit<V>(port: &Rc<Port<V>>, stream: TcpStream)
+where
+    V: Service<TcpConnection> + 'static,
+{
+    let Some(permit) = Permit::take(&port.free) else {
+        port.recorder.connection_refused();
+        return turn_away(&stream);
+    };
+    let port = Rc::clone(port);
+    glommio::spawn_local(async move {
+        port.recorder.connection_opened();
+        let serving = AssertUnwindSafe(serve(&port, stream)).catch_unwind();
+        if serving.await.is_err() {
+            tracing::error!("a connection's task panicked; the connection is closed");
+        }
+        port.recorder.connection_closed();
+        drop(permit);
+    })
+    .detach();
+}
+
+async fn serve<V: Service<TcpConnection>>(port: &Port<V>, stream: TcpStream) {
+    let mut stream = TcpConnection::new(stream);
+    let control = Control::new(Rc::clone(&port.time), &port.limits);
+    // Declared after the stream, hence dropped before it: see `Listed`.
+    let _listed = port.connections.list(Rc::clone(&control), stream.waker());
+    let result = Connection::serve(&mut stream, &*port.service, &port.limits, &control).await;
+    match result {
+        Ok(_) => {}
+        // A storage error behind an answer that was cut has been logged where it happened.
+        Err(error) => tracing::debug!(%error, "a connection ended"),
+    }
+}
+
+/// Says that there is no room, as far as that is possible without waiting.
+fn turn_away(stream: &TcpStream) {
+    let descriptor = sys::borrow(stream);
+    // The client may be gone already; it learns nothing then, and needs nothing.
+    let _ = SockRef::from(&descriptor).send_with_flags(BUSY, libc::MSG_DONTWAIT);
+}

@@ -1,0 +1,234 @@
+//! One core's life: open, serve, drain, close; and the small tasks that run beside it.
+//!
+//! Invariants: everything that this core spawned has ended when [`run`] returns, because the runtime
+//! never drops what is still pending then; listeners and connections are ended by shutting their
+//! descriptors down, never by dropping a pending operation.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use glommio::Task;
+use glommio::timer::sleep;
+use http::{Limits, Service, Time};
+use socket2::Socket;
+
+use super::accept::{Port, accept};
+use super::connections::Connections;
+use super::shared::{Shared, Stage};
+use super::{Application, CoreContext, listen};
+use crate::admin::AdminService;
+use crate::limits;
+use crate::metrics::Recorder;
+use crate::start_error::StartError;
+use crate::stream::TcpConnection;
+use crate::sys::{self, Waker};
+
+/// How often a core that waits for others looks again.
+const STAGE_POLL: Duration = Duration::from_millis(5);
+/// How long connections that were cut may take to notice.
+const CUT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs one core until the server stops.
+pub(super) async fn run<A: Application>(
+    shared: &Arc<Shared<A>>,
+    core: usize,
+) -> Result<(), StartError> {
+    // An executor that parked although a task could run is woken by this within a tick.
+    let ticker = glommio::spawn_local(every(limits::TICK, || {}));
+    let time = Time::new(CoreClock(Instant::now()));
+    let result = match admin_port(shared, core, &time) {
+        Ok(admin) => {
+            let result = open_and_serve(shared, core, &time).await;
+            if let Some(admin) = admin {
+                admin.stop(Duration::ZERO).await;
+            }
+            result
+        }
+        Err(error) => Err(error),
+    };
+    ticker.cancel().await;
+    result
+}
+
+/// The management port answers from the first moment, so that health can be asked during recovery.
+fn admin_port<A: Application>(
+    shared: &Arc<Shared<A>>,
+    core: usize,
+    time: &Rc<Time>,
+) -> Result<Option<Serving>, StartError> {
+    let socket = (core == 0).then(|| shared.take_sockets(|s| s.take_admin())).flatten();
+    let Some(socket) = socket else { return Ok(None) };
+    let service = AdminService::new(
+        Arc::clone(&shared.metrics),
+        shared.readiness.clone(),
+        shared.admin_api_key.clone(),
+    );
+    let port = Port {
+        service: Rc::new(service),
+        connections: Rc::default(),
+        free: Arc::new(AtomicUsize::new(limits::ADMIN_CONNECTIONS_MAX)),
+        // The published counts are those of the S3 port.
+        recorder: Rc::default(),
+        limits: http_limits(shared.idle_timeout),
+        time: Rc::clone(time),
+    };
+    Serving::start(socket, port).map(Some)
+}
+
+async fn open_and_serve<A: Application>(
+    shared: &Arc<Shared<A>>,
+    core: usize,
+    time: &Rc<Time>,
+) -> Result<(), StartError> {
+    let recorder = Rc::new(Recorder::default());
+    let context = CoreContext {
+        core,
+        cores: shared.cores,
+        recorder: Rc::clone(&recorder),
+        readiness: shared.readiness.clone(),
+    };
+    let (service, opened) = shared.application.open(context).await?;
+    let service = Rc::new(service);
+    shared.report_opened(core, opened);
+    wait_for(&shared.opened).await;
+
+    let served = serve_until_stop(shared, core, &service, &recorder, time).await;
+    shared.request_stop();
+    shared.drained.arrive(core);
+    wait_for(&shared.drained).await;
+
+    let closed = shared.application.close(&service).await;
+    shared.closed.arrive(core);
+    wait_for(&shared.closed).await;
+    served.and(closed)
+}
+
+/// Serves the S3 port and publishes what is counted, until a stop; then drains.
+async fn serve_until_stop<A: Application>(
+    shared: &Arc<Shared<A>>,
+    core: usize,
+    service: &Rc<A::Service>,
+    recorder: &Rc<Recorder>,
+    time: &Rc<Time>,
+) -> Result<(), StartError> {
+    let socket = shared.take_sockets(|s| s.take_s3());
+    let Some(socket) = socket.filter(|_| !shared.stop.is_requested()) else { return Ok(()) };
+    let port = Port {
+        service: Rc::clone(service),
+        connections: Rc::default(),
+        free: Arc::clone(&shared.free_connections),
+        recorder: Rc::clone(recorder),
+        limits: http_limits(shared.idle_timeout),
+        time: Rc::clone(time),
+    };
+    let serving = Serving::start(socket, port)?;
+    shared.listening.arrive(core);
+    let publish = || shared.metrics.publish(core, recorder, shared.application.samples(service));
+    let mut published = Instant::now();
+    while !shared.stop.is_requested() {
+        sleep(limits::TICK).await;
+        if published.elapsed() >= limits::PUBLISH_INTERVAL {
+            publish();
+            published = Instant::now();
+        }
+    }
+    shared.request_stop();
+    serving.stop(shared.drain_timeout).await;
+    publish();
+    Ok(())
+}
+
+/// A port that is being served: its accepting task, its sweeper and its connections.
+struct Serving {
+    listener: Waker,
+    accepting: Task<()>,
+    sweeping: Task<()>,
+    connections: Rc<Connections>,
+    time: Rc<Time>,
+}
+
+impl Serving {
+    fn start<V>(socket: Socket, port: Port<V>) -> Result<Self, StartError>
+    where
+        V: Service<TcpConnection> + 'static,
+    {
+        listen::listen(&socket)?;
+        let listener = Waker::new(&socket);
+        let (connections, time) = (Rc::clone(&port.connections), Rc::clone(&port.time));
+        let sweep = {
+            let (connections, time) = (Rc::clone(&connections), Rc::clone(&time));
+            move || connections.sweep(time.monotonic_ms())
+        };
+        Ok(Self {
+            listener,
+            accepting: glommio::spawn_local(accept(Rc::new(port), sys::into_listener(socket))),
+            sweeping: glommio::spawn_local(every(limits::SWEEP_INTERVAL, sweep)),
+            connections,
+            time,
+        })
+    }
+
+    /// Stops accepting, gives requests under way so long, and cuts what is left.
+    async fn stop(self, patience: Duration) {
+        self.connections.drain(self.time.monotonic_ms());
+        self.listener.shut_down(std::net::Shutdown::Read);
+        self.accepting.await;
+        if !are_gone(&self.connections, patience).await {
+            let open = self.connections.count();
+            tracing::warn!(open, "the time for draining is over; connections are cut");
+            self.connections.cut();
+            if !are_gone(&self.connections, CUT_PATIENCE).await {
+                let open = self.connections.count();
+                tracing::error!(open, "requests are still under way and are given up");
+            }
+        }
+        self.sweeping.cancel().await;
+    }
+}
+
+/// Whether all connections end within so long.
+async fn are_gone(connections: &Connections, patience: Duration) -> bool {
+    let begin = Instant::now();
+    while connections.count() > 0 && begin.elapsed() < patience {
+        sleep(STAGE_POLL).await;
+    }
+    connections.count() == 0
+}
+
+/// Other cores are waited for without a bound: each gives up on its own connections in time, and one
+/// that is gone is let through by the main thread.
+async fn wait_for(stage: &Stage) {
+    while !stage.is_complete() {
+        sleep(STAGE_POLL).await;
+    }
+}
+
+/// Does something at every interval, until cancelled.
+async fn every(interval: Duration, work: impl Fn()) {
+    loop {
+        sleep(interval).await;
+        work();
+    }
+}
+
+fn http_limits(idle_timeout: Duration) -> Limits {
+    let idle_timeout_ms = u64::try_from(idle_timeout.as_millis()).unwrap_or(u64::MAX);
+    Limits { idle_timeout_ms, ..Limits::default() }
+}
+
+/// The clock of connections: deadlines count from this core's start.
+struct CoreClock(Instant);
+
+impl http::Clock for CoreClock {
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn unix_seconds(&self) -> u64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
+    }
+}

@@ -1,0 +1,146 @@
+//! What the host can give, held against the configuration, before anything is started.
+//!
+//! Invariant: after [`plan`] has returned, the data directories exist, no two of them are the same,
+//! and the tuning rules have found nothing that would keep the server from running.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::PathBuf;
+
+use tuning::{Facts, Needs, Severity};
+
+use crate::config::{Config, Cores, Placement};
+use crate::limits;
+use crate::start_error::StartError;
+
+/// The configuration with what was left to the host filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Executors.
+    pub cores: usize,
+    /// The CPUs to spread them over; none: wherever the scheduler likes.
+    pub cpus: Option<Vec<usize>>,
+    /// The memory budget of the process.
+    pub memory_bytes: u64,
+}
+
+/// What a host whose memory cannot be read is taken to have.
+const MEMORY_BYTES_UNKNOWN: u64 = 2 << 30;
+
+/// Makes the data directories, looks at the host, logs what is to be said of it, and refuses one that
+/// cannot carry the server.
+pub fn plan(config: &Config) -> Result<Plan, StartError> {
+    make_data_dirs(&config.data_dirs)?;
+    if let Err(error) = tuning::apply::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let facts = Facts::read(&config.data_dirs);
+    let plan = fill_in(config, &facts);
+    check_memory(config, &plan)?;
+    report(&tuning::check(&facts, &needs(config, &plan)))?;
+    Ok(plan)
+}
+
+fn fill_in(config: &Config, facts: &Facts) -> Plan {
+    let cores = match &config.cores {
+        Cores::All => facts.cores.clamp(1, limits::CORES_MAX),
+        Cores::Count(count) => *count,
+        Cores::List(cpus) => cpus.len(),
+    };
+    let cpus = match (&config.cores, config.placement) {
+        (_, Placement::Unbound) => None,
+        (Cores::List(cpus), Placement::Pinned) => Some(cpus.clone()),
+        (_, Placement::Pinned) if facts.cpus.len() < cores => None,
+        (_, Placement::Pinned) => Some(facts.cpus.clone()),
+    };
+    let half = facts.memory_bytes.unwrap_or(MEMORY_BYTES_UNKNOWN) / 2;
+    Plan { cores, cpus, memory_bytes: config.memory_bytes.unwrap_or(half) }
+}
+
+fn needs(config: &Config, plan: &Plan) -> Needs {
+    let cpus = match &config.cores {
+        Cores::List(cpus) => cpus.clone(),
+        Cores::All | Cores::Count(_) => Vec::new(),
+    };
+    let connections = config.max_connections.saturating_add(limits::ADMIN_CONNECTIONS_MAX);
+    Needs {
+        cores: plan.cores,
+        cpus,
+        pinned: config.placement == Placement::Pinned,
+        memory_bytes: plan.memory_bytes,
+        io_memory_bytes: config.io_memory_bytes as u64,
+        open_files: limits::OPEN_FILES_RESERVE.saturating_add(connections as u64),
+        backlog: limits::LISTEN_BACKLOG,
+    }
+}
+
+/// The I/O buffers come out of the budget; half of it must remain for the index and for bodies.
+fn check_memory(config: &Config, plan: &Plan) -> Result<(), StartError> {
+    let buffers = (config.io_memory_bytes as u64).saturating_mul(plan.cores as u64);
+    if buffers <= plan.memory_bytes / 2 {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} cores with {} bytes of I/O buffers each take more than half of the memory budget of {} \
+         bytes; lower --io-memory or --cores, or raise --memory",
+        plan.cores, config.io_memory_bytes, plan.memory_bytes
+    );
+    Err(StartError::Config { place: "--io-memory".to_string(), reason })
+}
+
+fn report(findings: &[tuning::Finding]) -> Result<(), StartError> {
+    for finding in findings {
+        match finding.severity {
+            Severity::Error => tracing::error!(rule = finding.rule, "{finding}"),
+            Severity::Warn => tracing::warn!(rule = finding.rule, "{finding}"),
+            Severity::Info => tracing::info!(rule = finding.rule, "{finding}"),
+        }
+    }
+    match findings.iter().find(|finding| finding.severity == Severity::Error) {
+        Some(finding) => Err(StartError::Host(finding.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Each directory is one drive's; two names of one directory would be two owners of the same files.
+fn make_data_dirs(dirs: &[PathBuf]) -> Result<(), StartError> {
+    let mut seen: Vec<((u64, u64), &PathBuf)> = Vec::new();
+    for dir in dirs {
+        let context = || format!("making the data directory {}", dir.display());
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| StartError::io(context(), e))?;
+        let metadata = fs::metadata(dir).map_err(|e| StartError::io(context(), e))?;
+        let identity = (metadata.dev(), metadata.ino());
+        if let Some((_, other)) = seen.iter().find(|(known, _)| *known == identity) {
+            let reason =
+                format!("{} and {} are the same directory", other.display(), dir.display());
+            return Err(StartError::Config { place: "--data-dir".to_string(), reason });
+        }
+        seen.push((identity, dir));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn data_directories_are_made_and_must_differ() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, two) = (root.path().join("a/one"), root.path().join("two"));
+        make_data_dirs(&[one.clone(), two.clone()]).unwrap();
+        make_data_dirs(&[one.clone(), two.clone()]).unwrap();
+        fs::remove_dir(&two).unwrap();
+        std::os::unix::fs::symlink(&one, &two).unwrap();
+        let message = make_data_dirs(&[one.clone(), two]).unwrap_err().to_string();
+        assert!(message.contains("same directory"), "{message}");
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(make_data_dirs(&[file]).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! Binding both ports, before any core starts.
+//!
+//! Invariants: a port that another process serves is refused, though SO_REUSEPORT would share it; all
+//! cores share the one port that the first socket was given when 0 was asked for; no connection is
+//! queued before `listen` is called on the core that will serve it.
+
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Config;
+use crate::limits::LISTEN_BACKLOG;
+use crate::start_error::StartError;
+
+/// Bound sockets that do not listen yet.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The real address of the S3 port.
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    /// One per core.
+    s3: Vec<Socket>,
+    admin: Option<Socket>,
+}
+
+impl Sockets {
+    pub fn bind(config: &Config, cores: usize) -> Result<Self, StartError> {
+        let (first, listen) = bind_first(config.listen, "listen")?;
+        let mut s3 = vec![first];
+        for _ in 1..cores {
+            s3.push(bind(listen, true).map_err(|e| refused("listen", listen, e))?);
+        }
+        let (admin, admin_listen) = bind_first(config.admin_listen, "admin-listen")?;
+        Ok(Self { listen, admin_listen, s3, admin: Some(admin) })
+    }
+
+    pub(super) fn take_s3(&mut self) -> Option<Socket> {
+        self.s3.pop()
+    }
+
+    pub(super) fn take_admin(&mut self) -> Option<Socket> {
+        self.admin.take()
+    }
+}
+
+/// Starts to queue connections.
+pub(super) fn listen(socket: &Socket) -> Result<(), StartError> {
+    let backlog = i32::try_from(LISTEN_BACKLOG).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(|e| StartError::io("listening", e))
+}
+
+/// The first socket of a port. SO_REUSEPORT lets any process of the same user join a port, so whether
+/// it is free is tried without that first.
+fn bind_first(address: SocketAddr, field: &str) -> Result<(Socket, SocketAddr), StartError> {
+    let alone = bind(address, false).map_err(|e| refused(field, address, e))?;
+    drop(alone);
+    let socket = bind(address, true).map_err(|e| refused(field, address, e))?;
+    let real =
+        socket.local_addr().map_err(|e| refused(field, address, e))?.as_socket().unwrap_or(address);
+    Ok((socket, real))
+}
+
+fn bind(address: SocketAddr, reuse_port: bool) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of the process before us may still linger on the port.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn refused(field: &str, address: SocketAddr, error: std::io::Error) -> StartError {
+    StartError::io(format!("--{field}: binding {address}"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn cores_share_a_port_that_no_other_process_can_join() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (first, real) = bind_first(any, "listen").unwrap();
+        assert_ne!(real.port(), 0);
+        let second = bind(real, true).unwrap();
+        listen(&first).unwrap();
+        listen(&second).unwrap();
+        let message = bind_first(real, "listen").unwrap_err().to_string();
+        assert!(message.contains("--listen") && message.contains(&real.to_string()), "{message}");
+    }
+}

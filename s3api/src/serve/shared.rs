@@ -1,0 +1,229 @@
+//! What all cores of one server share: where each stands, and that a stop was asked for.
+//!
+//! Invariants: a stop is never taken back; a core that has ended counts as having arrived
+//! everywhere, so that none waits for it for ever. Cores wait by looking again every few
+//! milliseconds: starting and stopping are rare, and a wake across executors would be one more thing
+//! that can be lost.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Application, Opened, Plan, Sockets, Started};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::start_error::StartError;
+
+/// Asks the server to stop; shared with signal handlers and tests.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+/// What the shell says of a process that its second SIGINT ended.
+const EXIT_SECOND_SIGNAL: i32 = 130;
+
+impl Stop {
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Makes SIGTERM and SIGINT ask for a stop, and a second of them end the process at once: what
+    /// was acknowledged is durable at any moment, so nothing is lost by that.
+    pub fn on_signals(&self) -> Result<(), StartError> {
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            // In this order: the first one acts on what earlier signals have set.
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                EXIT_SECOND_SIGNAL,
+                Arc::clone(&self.0),
+            )
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&self.0)))
+            .map_err(|e| StartError::io("installing the handlers of signals", e))?;
+        }
+        Ok(())
+    }
+}
+
+/// A line that every core crosses before any goes on.
+#[derive(Debug)]
+pub(super) struct Stage(Vec<AtomicBool>);
+
+impl Stage {
+    fn new(cores: usize) -> Self {
+        Self((0..cores).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    pub(super) fn arrive(&self, core: usize) {
+        if let Some(arrived) = self.0.get(core) {
+            arrived.store(true, Ordering::Release);
+        }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.0.iter().all(|arrived| arrived.load(Ordering::Acquire))
+    }
+}
+
+/// Shared by all cores for the life of the server.
+#[derive(Debug)]
+pub(super) struct Shared<A> {
+    pub(super) application: A,
+    pub(super) cores: usize,
+    pub(super) idle_timeout: Duration,
+    pub(super) drain_timeout: Duration,
+    pub(super) admin_api_key: String,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Readiness,
+    pub(super) stop: Stop,
+    /// Connections to the S3 port that may still be opened, all cores together.
+    pub(super) free_connections: Arc<AtomicUsize>,
+    /// Recovered.
+    pub(super) opened: Stage,
+    /// Taking connections.
+    pub(super) listening: Stage,
+    /// Without connections, after a stop.
+    pub(super) drained: Stage,
+    /// Without a store.
+    pub(super) closed: Stage,
+    sockets: Mutex<Sockets>,
+    next_core: AtomicUsize,
+    begin: Instant,
+    summary: Mutex<Summary>,
+}
+
+#[derive(Debug, Default)]
+struct Summary {
+    shards: usize,
+    free_bytes: u64,
+    recovery: Duration,
+    /// Cores that said that they end.
+    ended: usize,
+}
+
+impl<A: Application> Shared<A> {
+    pub(super) fn new(
+        config: &Config,
+        plan: &Plan,
+        sockets: Sockets,
+        application: A,
+        admin_api_key: String,
+        stop: Stop,
+    ) -> Self {
+        let cores = plan.cores;
+        Self {
+            application,
+            cores,
+            idle_timeout: config.idle_timeout,
+            drain_timeout: config.drain_timeout,
+            admin_api_key,
+            metrics: Arc::new(Metrics::new(cores)),
+            readiness: Readiness::default(),
+            stop,
+            free_connections: Arc::new(AtomicUsize::new(config.max_connections)),
+            opened: Stage::new(cores),
+            listening: Stage::new(cores),
+            drained: Stage::new(cores),
+            closed: Stage::new(cores),
+            sockets: Mutex::new(sockets),
+            next_core: AtomicUsize::new(0),
+            begin: Instant::now(),
+            summary: Mutex::default(),
+        }
+    }
+
+    /// Numbers the executors in the order in which they come up.
+    pub(super) fn next_core(&self) -> usize {
+        self.next_core.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes sockets out; each is taken once.
+    pub(super) fn take_sockets<T>(&self, take: impl FnOnce(&mut Sockets) -> T) -> T {
+        take(&mut self.sockets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn report_opened(&self, core: usize, opened: Opened) {
+        let mut summary = self.summary();
+        summary.shards += opened.shards;
+        summary.free_bytes = summary.free_bytes.max(opened.free_bytes);
+        summary.recovery = summary.recovery.max(self.begin.elapsed());
+        drop(summary);
+        self.opened.arrive(core);
+    }
+
+    pub(super) fn started(&self, listen: SocketAddr, admin_listen: SocketAddr) -> Started {
+        let summary = self.summary();
+        Started {
+            listen,
+            admin_listen,
+            cores: self.cores,
+            shards: summary.shards,
+            free_bytes: summary.free_bytes,
+            recovery: summary.recovery,
+        }
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        self.listening.is_complete() && !self.stop.is_requested()
+    }
+
+    pub(super) fn request_stop(&self) {
+        self.readiness.set_stopping();
+        self.stop.request();
+    }
+
+    /// A core is past everything, in good order or not: the server stops, and nobody waits for it.
+    pub(super) fn end_core(&self, core: usize) {
+        self.summary().ended += 1;
+        self.arrive_everywhere(core);
+    }
+
+    /// So many threads have ended. Those that did not say so panicked, or never had an executor; which
+    /// numbers were theirs is not known, so all are let through.
+    pub(super) fn end_cores_that_vanished(&self, threads_ended: usize) {
+        let said = self.summary().ended;
+        if said < threads_ended {
+            (0..self.cores).for_each(|core| self.arrive_everywhere(core));
+        }
+    }
+
+    fn arrive_everywhere(&self, core: usize) {
+        self.request_stop();
+        for stage in [&self.opened, &self.listening, &self.drained, &self.closed] {
+            stage.arrive(core);
+        }
+    }
+
+    fn summary(&self) -> std::sync::MutexGuard<'_, Summary> {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_complete_when_every_core_arrived() {
+        let stage = Stage::new(2);
+        stage.arrive(1);
+        stage.arrive(1);
+        stage.arrive(7);
+        assert!(!stage.is_complete());
+        stage.arrive(0);
+        assert!(stage.is_complete());
+    }
+
+    #[test]
+    fn a_stop_is_seen_by_every_holder() {
+        let stop = Stop::default();
+        let other = stop.clone();
+        assert!(!other.is_requested());
+        stop.request();
+        assert!(other.is_requested());
+    }
+}

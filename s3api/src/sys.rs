@@ -1,0 +1,44 @@
+//! The few steps that std and socket2 leave unsafe: descriptors that the runtime owns.
+//!
+//! The only file of this crate with unsafe code.
+#![allow(unsafe_code)]
+
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+
+use glommio::net::{TcpListener, TcpStream};
+use socket2::{SockRef, Socket};
+
+/// The socket of a connection, to set its options.
+pub(crate) fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and is borrowed for as long as the result lives.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
+
+/// Gives a listening socket to the executor of this thread.
+pub(crate) fn into_listener(socket: Socket) -> TcpListener {
+    // SAFETY: the descriptor is open, and ownership of it passes to the listener.
+    unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// A descriptor that something on this core owns, to wake whoever waits for it.
+///
+/// The holder must drop this before the owner closes the descriptor: a number that was given out
+/// again would name somebody else's socket.
+#[derive(Debug)]
+pub(crate) struct Waker(RawFd);
+
+impl Waker {
+    pub(crate) fn new(owner: &impl AsRawFd) -> Self {
+        Self(owner.as_raw_fd())
+    }
+
+    /// Ends one or both directions; what waits for them returns. One that has ended already is left
+    /// as it is.
+    pub(crate) fn shut_down(&self, how: Shutdown) {
+        // SAFETY: the holder keeps this only while the descriptor is open (see the type).
+        let socket = unsafe { BorrowedFd::borrow_raw(self.0) };
+        // The only failure is that the peer has gone, and then nothing waits any more.
+        let _ = SockRef::from(&socket).shutdown(how);
+    }
+}
