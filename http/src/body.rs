@@ -18,8 +18,6 @@ enum State {
     /// So many bytes to come.
     Length(u64),
     Chunked(Chunked),
-    /// It failed; where it ends is unknown.
-    Broken,
 }
 
 /// What a service left of a body.
@@ -36,6 +34,9 @@ pub(crate) enum Rest {
 pub struct RequestBody<'a, S> {
     wire: Wire<'a, S>,
     state: State,
+    /// False during a read and ever after one that failed or was dropped midway: the place in the
+    /// stream is lost.
+    intact: bool,
     /// The client waits for `100 Continue` before it sends the body.
     withheld: bool,
 }
@@ -49,22 +50,24 @@ impl<'a, S: Stream> RequestBody<'a, S> {
         // Whoever has sent bytes already is not waiting (RFC 9110, section 10.1.1).
         let withheld =
             head.expects_continue && wire.input.is_empty() && !matches!(state, State::Length(0));
-        Self { wire, state, withheld }
+        Self { wire, state, intact: true, withheld }
     }
 
     /// Reads some bytes of the body into `buffer`, which is not empty; 0 is the verified end.
-    /// After an error the rest of the body is lost and every further read fails too.
+    /// After an error, or a read whose future was dropped, every further read fails: the rest of
+    /// the body is lost.
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         debug_assert!(!buffer.is_empty());
+        if !self.intact {
+            return Err(Error::UnexpectedEnd);
+        }
+        self.intact = false;
         let outcome = match self.state {
-            State::Length(0) => return Ok(0),
+            State::Length(0) => Ok(0),
             State::Length(remaining) => self.read_plain(remaining, buffer).await,
             State::Chunked(_) => self.read_chunked(buffer).await,
-            State::Broken => Err(Error::UnexpectedEnd),
         };
-        if outcome.is_err() {
-            self.state = State::Broken;
-        }
+        self.intact = outcome.is_ok();
         outcome
     }
 
@@ -72,7 +75,7 @@ impl<'a, S: Stream> RequestBody<'a, S> {
     pub fn remaining(&self) -> Option<u64> {
         match self.state {
             State::Length(remaining) => Some(remaining),
-            State::Chunked(_) | State::Broken => None,
+            State::Chunked(_) => None,
         }
     }
 
@@ -154,12 +157,11 @@ impl<'a, S: Stream> RequestBody<'a, S> {
     /// What is left when the service is done. A client that was not asked for its body may send
     /// it or not: the next bytes could be either, so the connection cannot go on.
     pub(crate) fn rest(mut self) -> Rest {
-        if self.withheld {
+        if self.withheld || !self.intact {
             return Rest::Unknown;
         }
         match self.state {
             State::Length(remaining) => Rest::Bytes(remaining),
-            State::Broken => Rest::Unknown,
             State::Chunked(_) => self.rest_chunked(),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use futures_lite::future::poll_once;
+
 use super::support::*;
 use crate::*;
 
@@ -54,6 +56,29 @@ fn long_chunks_pass_by_the_input_buffer() {
         + &put("/", "Content-Length: 250000\r\n", &chunk[..250_000]);
     let output = Run::default().serve_with(&Count, [send(input)]).1;
     assert_eq!(output, ok("600005") + &ok("250000"));
+}
+
+#[test]
+fn a_read_dropped_midway_loses_the_body() {
+    struct Impatient;
+    impl<S: Stream> Service<S> for Impatient {
+        type Body = NoBody;
+        async fn call(&self, _: &RequestHead, body: &mut RequestBody<'_, S>) -> Response<NoBody> {
+            let mut buffer = [0; 100];
+            assert!(poll_once(body.read(&mut buffer)).await.is_none());
+            assert!(matches!(body.read(&mut buffer).await, Err(Error::UnexpectedEnd)));
+            Response::new(200)
+        }
+        fn error_body(&self, status: u16, _: &str) -> Response<NoBody> {
+            Response::new(status)
+        }
+    }
+    for headers in ["Content-Length: 4\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let steps = [send(put("/", headers, "")), send("body"), send(NEXT)];
+        let output = Run::default().serve_with(&Impatient, steps).1;
+        let headers = "Content-Length: 0\r\nConnection: close\r\n";
+        assert_eq!(output, answer("200 OK", headers, ""));
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) enum Step {
     Send(Vec<u8>),
     /// So many milliseconds pass in silence, then the sweeper looks.
     Wait(u64),
+    /// Bytes that arrive after so many milliseconds, just as the sweeper has looked.
+    Late(u64, Vec<u8>),
     /// The server begins to drain, and the sweeper looks.
     Drain,
     Fail(io::ErrorKind),
@@ -84,6 +86,11 @@ impl Stream for Script {
                     return Ok(count);
                 }
                 Some(Step::Wait(ms)) => self.pass(ms),
+                Some(Step::Late(ms, bytes)) => {
+                    self.pass(ms);
+                    self.steps.push_front(Step::Send(bytes));
+                    continue;
+                }
                 Some(Step::Drain) => {
                     self.control.drain();
                     self.sweep();

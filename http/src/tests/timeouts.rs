@@ -24,6 +24,14 @@ fn an_idle_connection_ends_without_a_word() {
 }
 
 #[test]
+fn a_request_that_crosses_the_idle_deadline_is_served() {
+    let late = Step::Late(75_000, GET.as_bytes().to_vec());
+    assert!(Run::default().steps([late]).output.contains("200 OK"));
+    let late = Step::Late(31_000, GET.as_bytes()[9..].to_vec());
+    assert!(Run::default().steps([send(&GET[..9]), late]).output.contains(" 408 "));
+}
+
+#[test]
 fn a_slow_head_is_answered_with_408() {
     let bytes = GET.bytes().flat_map(|byte| [send([byte]), Step::Wait(1_000)]);
     let outcome = Run::default().steps(bytes);
