@@ -154,6 +154,16 @@ fn heads_are_bounded() {
 }
 
 #[test]
+fn a_bound_below_the_first_read_holds_as_well() {
+    let request = "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (head_bytes_max, status) in [(request.len(), "200 OK"), (request.len() - 1, "431 ")] {
+        let limits = Limits { head_bytes_max, ..Limits::default() };
+        let outcome = Run { limits, ..Run::default() }.input(request.repeat(2));
+        assert!(outcome.output.starts_with(&format!("HTTP/1.1 {status}")), "{}", outcome.output);
+    }
+}
+
+#[test]
 fn a_service_sees_the_clients_bytes() {
     for (input, seen) in [
         ("GET /echo HTTP/1.1\r\nHost: a\r\n\r\n", "GET /echo|"),
