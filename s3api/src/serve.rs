@@ -80,7 +80,7 @@ pub struct Started {
     pub cores: usize,
     pub shards: usize,
     pub free_bytes: u64,
-    /// From the start of the cores until the last of them had recovered.
+    /// What the slowest core needed to open its part of the store.
     pub recovery: Duration,
 }
 

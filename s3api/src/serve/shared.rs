@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Application, Opened, Plan, Sockets, Started};
 use crate::config::Config;
@@ -92,7 +92,6 @@ pub(super) struct Shared<A> {
     pub(super) closed: Stage,
     sockets: Mutex<Sockets>,
     next_core: AtomicUsize,
-    begin: Instant,
     summary: Mutex<Summary>,
 }
 
@@ -131,7 +130,6 @@ impl<A: Application> Shared<A> {
             closed: Stage::new(cores),
             sockets: Mutex::new(sockets),
             next_core: AtomicUsize::new(0),
-            begin: Instant::now(),
             summary: Mutex::default(),
         }
     }
@@ -146,11 +144,11 @@ impl<A: Application> Shared<A> {
         take(&mut self.sockets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn report_opened(&self, core: usize, opened: Opened) {
+    pub(super) fn report_opened(&self, core: usize, opened: Opened, took: Duration) {
         let mut summary = self.summary();
         summary.shards += opened.shards;
         summary.free_bytes = summary.free_bytes.max(opened.free_bytes);
-        summary.recovery = summary.recovery.max(self.begin.elapsed());
+        summary.recovery = summary.recovery.max(took);
         drop(summary);
         self.opened.arrive(core);
     }

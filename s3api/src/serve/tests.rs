@@ -168,6 +168,7 @@ fn requests_are_served_and_a_stop_drains() {
     let mut broken = connect(running.started.listen);
     broken.write_all(get("/panic", "").as_bytes()).unwrap();
     assert!(broken.read(&mut [0; 64]).is_ok());
+    drop(broken);
 
     let mut busy = connect(running.started.listen);
     busy.write_all(get("/slow", "").as_bytes()).unwrap();
@@ -180,6 +181,7 @@ fn requests_are_served_and_a_stop_drains() {
     assert!(begin.elapsed() < Duration::from_millis(350), "idle connections end at once");
     assert!(read_answer(&mut busy).starts_with("HTTP/1.1 200 "));
     assert!(is_closed(&mut busy));
+    drop((idle, busy));
     running.result.join().unwrap().unwrap();
     assert!(TcpStream::connect(running.started.listen).is_err());
     assert_eq!(*application.log.lock().unwrap(), ["open", "open", "close", "close"]);
@@ -198,6 +200,22 @@ fn what_outlasts_the_drain_is_cut() {
     running.result.join().unwrap().unwrap();
     assert!(begin.elapsed() < Duration::from_secs(3));
     let _ = slow.read(&mut [0; 64]);
+}
+
+#[test]
+fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
+    let running = start(Echo::default(), &["--idle-timeout", "1"]);
+    let mut idle = connect(running.started.listen);
+    let mut busy = connect(running.started.listen);
+    assert!(exchange(&mut idle, &put("/x", "a")).starts_with("HTTP/1.1 200 "));
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(1500) {
+        assert!(exchange(&mut busy, &put("/x", "a")).starts_with("HTTP/1.1 200 "));
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(is_closed(&mut idle));
+    running.stop.request();
+    running.result.join().unwrap().unwrap();
 }
 
 #[test]
