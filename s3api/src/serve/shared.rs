@@ -181,12 +181,13 @@ impl<A: Application> Shared<A> {
     }
 
     /// So many threads have ended. Those that did not say so panicked, or never had an executor; which
-    /// numbers were theirs is not known, so all are let through.
-    pub(super) fn end_cores_that_vanished(&self, threads_ended: usize) {
-        let said = self.summary().ended;
-        if said < threads_ended {
+    /// numbers were theirs is not known, so all are let through. Says whether there are such.
+    pub(super) fn let_through_if_vanished(&self, threads_ended: usize) -> bool {
+        let has_vanished = self.summary().ended < threads_ended;
+        if has_vanished {
             (0..self.cores).for_each(|core| self.arrive_everywhere(core));
         }
+        has_vanished
     }
 
     fn arrive_everywhere(&self, core: usize) {

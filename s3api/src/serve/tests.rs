@@ -18,6 +18,7 @@ use crate::config::{Layers, serve_command};
 #[derive(Debug, Clone, Default)]
 struct Echo {
     fails_to_open: Option<usize>,
+    panics_on_open: Option<usize>,
     log: Arc<Mutex<Vec<&'static str>>>,
     slow_requests: Arc<AtomicUsize>,
 }
@@ -35,6 +36,7 @@ impl Application for Echo {
         if self.fails_to_open == Some(core.core) {
             return Err(StartError::Host("a broken disk".to_string()));
         }
+        assert!(self.panics_on_open != Some(core.core), "as asked");
         self.log.lock().unwrap().push("open");
         let service = EchoService { context: core, application: self.clone() };
         Ok((service, Opened { shards: 4, free_bytes: 1 << 30 }))
@@ -283,4 +285,15 @@ fn a_core_that_cannot_open_stops_all_of_them() {
     let key = "test-key".to_string();
     let result = run(&config, &plan, sockets, application, key, Stop::default(), never);
     assert!(result.unwrap_err().to_string().contains("a broken disk"));
+}
+
+#[test]
+fn a_core_that_panics_stops_all_of_them() {
+    let application = Echo { panics_on_open: Some(1), ..Echo::default() };
+    let (config, plan, sockets) = prepare(&[]);
+    let never = |_: &Started| panic!("never ready");
+    let key = "test-key".to_string();
+    let result = run(&config, &plan, sockets, application.clone(), key, Stop::default(), never);
+    assert!(matches!(result, Err(StartError::Core { .. })), "{result:?}");
+    assert_eq!(*application.log.lock().unwrap(), ["open", "close"]);
 }
