@@ -3,11 +3,44 @@
 //! `ARCHITECTURE.md` at the workspace root is the map; `engine/README.md` states the guarantees;
 //! `engine/FORMAT.md` draws every byte on disk.
 
+mod append;
+mod bucket_ops;
+mod budget;
+mod catalog;
 pub mod checksum;
+mod clock;
+mod core;
+pub mod engine;
 pub mod error;
+mod files;
+pub mod format;
 pub mod index;
+mod index_key;
+pub mod limits;
+mod listing;
+mod mailbox;
+mod metrics;
+mod multipart;
+mod pins;
 pub mod platform;
+mod read;
+mod recover;
+mod replay_window;
+mod request;
+mod segments;
+mod shard;
+mod slab;
+mod state;
+pub mod store;
 pub mod types;
+mod wait;
+mod writer;
 
+pub use catalog::Catalog;
+pub use engine::{Engine, Recovered, Shared};
 pub use error::{ConditionFailure, Error, Result};
+pub use metrics::EngineMetrics;
+pub use read::{Chunk, ObjectReader};
+pub use shard::Committed;
 pub use types::*;
+pub use writer::ObjectWriter;

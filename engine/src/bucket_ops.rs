@@ -1,0 +1,129 @@
+//! Changes of the bucket catalogue, at shard 0, and each shard's part in deleting a bucket.
+
+use crate::append::Outcome;
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::format::record::{Record, RecordKind};
+use crate::index_key;
+use crate::platform::Platform;
+use crate::request::{BucketChange, Reply};
+use crate::segments::Need;
+use crate::shard::Shard;
+use crate::types::{Bucket, BucketId, Version};
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl<P: Platform> Shard<P> {
+    /// One change at a time; durable and published when it returns.
+    pub(crate) async fn change_bucket(self: &Rc<Self>, change: BucketChange) -> Result<Reply> {
+        let _guard = self.catalog_gate.enter().await;
+        let catalog = self.context.catalog.load_full();
+        let find = |name: &str| catalog.bucket(name).cloned().ok_or(Error::NoSuchBucket);
+        match change {
+            BucketChange::Create { name, settings } => {
+                if catalog.bucket(&name).is_some() {
+                    return Err(Error::BucketExists);
+                }
+                let created = Version(self.platform.wall_clock_ns());
+                self.store_bucket(Bucket { id: catalog.next_id(), name, created, settings }).await
+            }
+            BucketChange::Set { name, tag, value } => {
+                let mut bucket = Bucket::clone(&*find(&name)?);
+                match value {
+                    Some(value) => bucket.settings.insert(tag, value),
+                    None => bucket.settings.remove(&tag),
+                };
+                self.store_bucket(bucket).await
+            }
+            BucketChange::BeginDelete { name } => {
+                let bucket = find(&name)?;
+                if catalog.is_deleting(bucket.id) {
+                    return Err(Error::Busy);
+                }
+                self.set_deleting(bucket.id, true);
+                Ok(Reply::Bucket(bucket))
+            }
+            BucketChange::CancelDelete { id } => {
+                self.set_deleting(id, false);
+                let bucket = catalog.buckets().find(|bucket| bucket.id == id).cloned();
+                bucket.map(Reply::Bucket).ok_or(Error::NoSuchBucket)
+            }
+            BucketChange::FinishDelete { name } => {
+                let bucket = find(&name)?;
+                let record = Catalog::delete_record(&bucket, Version(0));
+                let written = self.write_bucket(record).await;
+                if written.is_err() {
+                    self.set_deleting(bucket.id, false);
+                }
+                written.map(|()| Reply::Bucket(bucket))
+            }
+        }
+    }
+
+    async fn store_bucket(self: &Rc<Self>, bucket: Bucket) -> Result<Reply> {
+        self.write_bucket(Catalog::bucket_record(&bucket, Version(0))).await?;
+        Ok(Reply::Bucket(Arc::new(bucket)))
+    }
+
+    async fn write_bucket(self: &Rc<Self>, record: Record) -> Result<()> {
+        self.check_writable(&record, Need::Reserve)?;
+        let name = record.key.clone();
+        let (_, ticket) = self.stage(record, &name)?;
+        self.outcome(ticket.wait().await)
+    }
+
+    fn set_deleting(&self, bucket: BucketId, deleting: bool) {
+        let mut catalog = Catalog::clone(&self.context.catalog.load());
+        catalog.set_deleting(bucket, deleting);
+        self.context.catalog.store(Arc::new(catalog));
+    }
+
+    /// Applies a durable record of the catalogue and publishes the result to all cores.
+    pub(crate) fn publish_bucket(&self, record: &Record) {
+        let mut catalog = Catalog::clone(&self.context.catalog.load());
+        let settings = record.sections.settings.clone().unwrap_or_default();
+        catalog.apply(record.kind, BucketId(record.bucket), &record.key, record.size, &settings);
+        self.context.catalog.store(Arc::new(catalog));
+    }
+
+    /// Whether a bucket that takes no new keys any more holds none here, once everything staged
+    /// before is settled.
+    pub(crate) async fn is_empty(self: &Rc<Self>, bucket: BucketId) -> Result<bool> {
+        for prefix in [index_key::object(bucket, b""), index_key::upload(bucket, b"")] {
+            let staged: Vec<_> = {
+                let state = self.state.borrow();
+                let of_bucket = state.pending.iter().filter(|(key, _)| key.starts_with(&prefix));
+                of_bucket.map(|(_, pending)| pending.ticket.clone()).collect()
+            };
+            for ticket in staged {
+                if ticket.wait().await == Outcome::Failed {
+                    return Err(self.read_only_error());
+                }
+            }
+            let state = self.state.borrow();
+            let mut cursor = state.index.seek(&prefix, u64::MAX);
+            if cursor.next().is_some_and(|(key, _, _)| key.starts_with(&prefix)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until nothing is on its way to disk, tells the next start that it is all there, and
+    /// closes the log.
+    pub(crate) async fn close(self: &Rc<Self>) {
+        let idle = || (self.log.borrow().is_idle() || self.is_latched()).then_some(());
+        self.log_event.wait_until(idle).await;
+        if !self.is_latched() && self.log.borrow().durable_lsn > 0 {
+            if let Err(error) = self.write_witness().await {
+                tracing::error!(shard = self.id, %error, "the log could not be closed in order");
+            }
+            self.log_event.wait_until(idle).await;
+        }
+    }
+}
+
+/// Whether a record belongs to the catalogue.
+pub(crate) fn is_catalog(kind: RecordKind) -> bool {
+    matches!(kind, RecordKind::Bucket | RecordKind::BucketDelete)
+}

@@ -1,0 +1,127 @@
+//! The bucket catalogue: which buckets there are, and their settings.
+//!
+//! Its records live in the log of shard 0; the present state is published to every core as one
+//! immutable snapshot, so that looking a bucket up costs one atomic load and no hop.
+//!
+//! Invariants: ids are never reused; a snapshot is published only after its change is durable; a
+//! bucket being deleted takes no new keys from before the shards are asked whether it is empty.
+
+use crate::error::{Error, Result};
+use crate::format::record::{Head, Record, RecordKind, Sections};
+use crate::types::{Bucket, BucketId, Etag, Version};
+use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// One state of the catalogue.
+#[derive(Debug, Default, Clone)]
+pub struct Catalog {
+    by_name: BTreeMap<String, Arc<Bucket>>,
+    ids: HashSet<BucketId>,
+    deleting: BTreeSet<BucketId>,
+    /// Highest id ever given.
+    last_id: u32,
+}
+
+/// The published state, shared by all cores.
+pub(crate) type Published = Arc<ArcSwap<Catalog>>;
+
+impl Catalog {
+    pub fn bucket(&self, name: &str) -> Option<&Arc<Bucket>> {
+        self.by_name.get(name)
+    }
+
+    /// In order of name.
+    pub fn buckets(&self) -> impl Iterator<Item = &Arc<Bucket>> {
+        self.by_name.values()
+    }
+
+    /// Whether new keys may be written to a bucket now.
+    pub(crate) fn accepts_writes(&self, bucket: BucketId) -> Result<()> {
+        if !self.ids.contains(&bucket) {
+            Err(Error::NoSuchBucket)
+        } else if self.deleting.contains(&bucket) {
+            Err(Error::Busy)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> BucketId {
+        BucketId(self.last_id + 1)
+    }
+
+    pub(crate) fn set_deleting(&mut self, bucket: BucketId, deleting: bool) {
+        if deleting {
+            self.deleting.insert(bucket);
+        } else {
+            self.deleting.remove(&bucket);
+        }
+    }
+
+    pub(crate) fn is_deleting(&self, bucket: BucketId) -> bool {
+        self.deleting.contains(&bucket)
+    }
+
+    /// The record that makes a bucket what it is here.
+    pub(crate) fn bucket_record(bucket: &Bucket, version: Version) -> Record {
+        Record {
+            kind: RecordKind::Bucket,
+            bucket: bucket.id.0,
+            key: bucket.name.clone().into_bytes(),
+            version: version.0,
+            // The creation time survives a change of settings.
+            size: bucket.created.0,
+            etag: Etag::default(),
+            label: 0,
+            upload: 0,
+            sections: Sections { settings: Some(bucket.settings.clone()), ..Sections::default() },
+            data: Vec::new(),
+        }
+    }
+
+    pub(crate) fn delete_record(bucket: &Bucket, version: Version) -> Record {
+        Record {
+            kind: RecordKind::BucketDelete,
+            sections: Sections::default(),
+            ..Self::bucket_record(bucket, version)
+        }
+    }
+
+    /// Applies a durable change, from the log's writer or from its replay.
+    pub(crate) fn apply(
+        &mut self,
+        kind: RecordKind,
+        id: BucketId,
+        name: &[u8],
+        created: u64,
+        settings: &BTreeMap<u16, Vec<u8>>,
+    ) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        self.last_id = self.last_id.max(id.0);
+        if kind == RecordKind::BucketDelete {
+            self.ids.remove(&id);
+            self.deleting.remove(&id);
+            self.by_name.remove(&name);
+        } else {
+            self.ids.insert(id);
+            let bucket = Bucket {
+                id,
+                name: name.clone(),
+                created: Version(created),
+                settings: settings.clone(),
+            };
+            self.by_name.insert(name, Arc::new(bucket));
+        }
+    }
+
+    /// [`Self::apply`] for a record read back from the log.
+    pub(crate) fn apply_head(
+        &mut self,
+        head: &Head<'_>,
+    ) -> std::result::Result<(), crate::format::Malformed> {
+        let settings = head.sections()?.settings.unwrap_or_default();
+        self.apply(head.kind, BucketId(head.bucket), head.key, head.size, &settings);
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! What all shards and operations of one core share.
+
+use crate::budget::Budget;
+use crate::catalog::Published;
+use crate::files::FileCache;
+use crate::format::Salt;
+use crate::metrics::{Counters, EngineMetrics};
+use crate::platform::Platform;
+use crate::shard::Shard;
+use crate::store::{EngineOptions, Layout, Mutation};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+#[derive(Debug)]
+pub(crate) struct CoreContext<P: Platform> {
+    pub(crate) platform: P,
+    pub(crate) layout: Rc<Layout>,
+    pub(crate) salt: Salt,
+    pub(crate) options: EngineOptions,
+    pub(crate) files: FileCache<P>,
+    pub(crate) catalog: Published,
+    pub(crate) counters: Counters,
+    pub(crate) budget: Rc<Budget>,
+    /// No new writes are taken.
+    pub(crate) stopping: Cell<bool>,
+    /// By shard number; `None` where another core owns the shard.
+    shards: RefCell<Vec<Option<Rc<Shard<P>>>>>,
+}
+
+impl<P: Platform> CoreContext<P> {
+    pub(crate) fn new(
+        platform: P,
+        layout: Layout,
+        options: EngineOptions,
+        catalog: Published,
+    ) -> Rc<Self> {
+        let layout = Rc::new(layout);
+        Rc::new(Self {
+            files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
+            budget: Budget::new(options.body_budget_bytes),
+            shards: RefCell::new((0..layout.shard_count).map(|_| None).collect()),
+            salt: layout.salt(),
+            platform,
+            layout,
+            options,
+            catalog,
+            counters: Counters::default(),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// A shard, if this core owns it.
+    pub(crate) fn shard(&self, shard: u16) -> Option<Rc<Shard<P>>> {
+        self.shards.borrow().get(usize::from(shard)).cloned().flatten()
+    }
+
+    pub(crate) fn add_shard(&self, shard: Rc<Shard<P>>) {
+        let id = usize::from(shard.id);
+        if let Some(place) = self.shards.borrow_mut().get_mut(id) {
+            *place = Some(shard);
+        }
+    }
+
+    /// Every shard that this core owns.
+    pub(crate) fn own_shards(&self) -> Vec<Rc<Shard<P>>> {
+        self.shards.borrow().iter().flatten().cloned().collect()
+    }
+
+    /// Breaks the cycle between shards and context.
+    pub(crate) fn drop_shards(&self) {
+        self.shards.borrow_mut().iter_mut().for_each(|shard| *shard = None);
+    }
+
+    pub(crate) fn index_has_room(&self) -> bool {
+        let bytes: usize = self
+            .shards
+            .borrow()
+            .iter()
+            .flatten()
+            .map(|shard| shard.state.borrow().index.memory_bytes())
+            .sum();
+        bytes < self.options.index_budget_bytes
+    }
+
+    /// The safety rule that a test breaks; never any in a build without the feature.
+    pub(crate) fn mutation(&self) -> Option<Mutation> {
+        #[cfg(feature = "mutants")]
+        return self.options.mutation;
+        #[cfg(not(feature = "mutants"))]
+        None
+    }
+
+    pub(crate) fn metrics(&self) -> EngineMetrics {
+        let mut metrics = self.counters.snapshot();
+        for shard in self.shards.borrow().iter().flatten() {
+            let state = shard.state.borrow();
+            metrics.index_entries += state.index.len() as u64;
+            metrics.index_bytes += state.index.memory_bytes() as u64;
+            metrics.available_bytes += state.segments.available_bytes();
+            metrics.pins_held += state.pins.held() as u64;
+            metrics.shards_read_only += u64::from(shard.is_latched());
+        }
+        metrics.body_bytes = self.budget.used() as u64;
+        metrics.open_segment_files = self.files.open_count() as u64;
+        metrics
+    }
+}

@@ -1,0 +1,513 @@
+//! The handle of one core: finds the owning shard, asks it, joins answers.
+//!
+//! Cheap to clone; never leaves its core. Every operation is durable when it returns `Ok`.
+
+use crate::budget::Permit;
+use crate::catalog::{Catalog, Published};
+use crate::core::CoreContext;
+use crate::error::{Error, Result};
+use crate::limits::{ATTRIBUTES_BYTES_MAX, KEY_BYTES_MAX, LIST_LIMIT_MAX, PARTS_MAX};
+use crate::listing;
+use crate::mailbox::Mailboxes;
+use crate::metrics::{EngineMetrics, count};
+use crate::multipart::CompleteUpload;
+use crate::pins::Pin;
+use crate::platform::Platform;
+use crate::read::{self, ObjectReader};
+use crate::recover;
+use crate::request::{BucketChange, Reply, Request, mismatched};
+use crate::shard::{Committed, Located, Target};
+use crate::store::{EngineOptions, Layout};
+use crate::types::{
+    Bucket, BucketId, Commit, CompletePart, Condition, Current, Deleted, ListPage, ListQuery,
+    PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage, UploadsQuery,
+};
+use crate::writer::ObjectWriter;
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a core looks whether the others have recovered.
+const START_POLL: Duration = Duration::from_millis(1);
+
+/// What the cores of one store share; made once, before they start.
+#[derive(Debug)]
+pub struct Shared {
+    mailboxes: Arc<Mailboxes>,
+    catalog: Published,
+    recovered: AtomicUsize,
+    stopped: AtomicUsize,
+    failed: AtomicBool,
+    failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub fn new(cores: usize) -> Arc<Self> {
+        Arc::new(Self {
+            mailboxes: Mailboxes::new(cores.max(1)),
+            catalog: Arc::new(ArcSwap::default()),
+            recovered: AtomicUsize::new(0),
+            stopped: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        })
+    }
+
+    fn fail(&self, cause: String) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        self.failed.store(true, Ordering::Release);
+    }
+}
+
+/// What recovery found on one core.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Recovered {
+    pub shards: usize,
+    pub groups: u64,
+    pub records: u64,
+    pub log_bytes: u64,
+    /// Torn groups at the end of a log that were never acknowledged.
+    pub torn_tails: u64,
+}
+
+#[derive(Debug)]
+pub struct Engine<P: Platform> {
+    inner: Rc<Inner<P>>,
+}
+
+#[derive(Debug)]
+struct Inner<P: Platform> {
+    context: Rc<CoreContext<P>>,
+    shared: Arc<Shared>,
+    core: usize,
+    recovered: Recovered,
+}
+
+impl<P: Platform> Clone for Engine<P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+/// Gives a pin back when dropped.
+#[derive(Debug)]
+pub(crate) struct PinGuard<P: Platform> {
+    engine: Engine<P>,
+    shard: u16,
+    pin: Pin,
+}
+
+impl<P: Platform> Drop for PinGuard<P> {
+    fn drop(&mut self) {
+        self.engine.tell(self.shard, Request::Unpin(self.pin));
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    /// Recovers the shards of this core and returns when all cores have recovered theirs.
+    ///
+    /// # Errors
+    /// What is wrong with the store; no core starts then.
+    pub async fn start(
+        platform: P,
+        layout: Layout,
+        options: EngineOptions,
+        shared: Arc<Shared>,
+        core: usize,
+    ) -> Result<Self> {
+        let context = CoreContext::new(platform, layout, options, shared.catalog.clone());
+        let recovered = match Self::recover(&context, &shared, core).await {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                shared.fail(error.to_string());
+                return Err(error);
+            }
+        };
+        shared.recovered.fetch_add(1, Ordering::AcqRel);
+        while shared.recovered.load(Ordering::Acquire) < shared.mailboxes.cores() {
+            if shared.failed.load(Ordering::Acquire) {
+                return Err(Error::Stopping);
+            }
+            context.platform.sleep(START_POLL).await;
+        }
+        let receiver = shared.mailboxes.clone().receive(core, context.clone());
+        context.platform.spawn(receiver);
+        Ok(Self { inner: Rc::new(Inner { context, shared, core, recovered }) })
+    }
+
+    async fn recover(
+        context: &Rc<CoreContext<P>>,
+        shared: &Shared,
+        core: usize,
+    ) -> Result<Recovered> {
+        let mut total = Recovered::default();
+        for shard in 0..context.layout.shard_count {
+            if shared.mailboxes.owner_of(shard) != core {
+                continue;
+            }
+            let found = recover::open_shard(context, shard).await?;
+            total.shards += 1;
+            total.groups += found.groups;
+            total.records += found.records;
+            total.log_bytes += found.log_bytes;
+            total.torn_tails += found.torn_tails;
+        }
+        Ok(total)
+    }
+
+    pub fn platform(&self) -> &P {
+        &self.inner.context.platform
+    }
+
+    pub(crate) fn context(&self) -> &Rc<CoreContext<P>> {
+        &self.inner.context
+    }
+
+    pub fn recovered(&self) -> Recovered {
+        self.inner.recovered
+    }
+
+    pub fn metrics(&self) -> EngineMetrics {
+        self.inner.context.metrics()
+    }
+
+    /// Takes no more writes, waits for those under way, and closes the files of this core. To be
+    /// called on every core, after its connections have ended.
+    pub async fn close(&self) {
+        let Inner { context, shared, core, .. } = &*self.inner;
+        context.stopping.set(true);
+        for shard in context.own_shards() {
+            shard.close().await;
+        }
+        // Another core may still ask this one until it has closed too.
+        shared.stopped.fetch_add(1, Ordering::AcqRel);
+        while shared.stopped.load(Ordering::Acquire) < shared.mailboxes.cores() {
+            context.platform.sleep(START_POLL).await;
+        }
+        shared.mailboxes.close(*core);
+        context.drop_shards();
+        context.files.close_all().await;
+    }
+
+    // --- Reaching shards -----------------------------------------------------------------------
+
+    pub(crate) async fn ask(&self, shard: u16, request: Request) -> Result<Reply> {
+        let Inner { context, shared, .. } = &*self.inner;
+        match context.shard(shard) {
+            Some(shard) => shard.handle(request).await,
+            None => shared.mailboxes.ask(context, shard, request).await,
+        }
+    }
+
+    pub(crate) fn tell(&self, shard: u16, request: Request) {
+        let Inner { context, shared, .. } = &*self.inner;
+        match context.shard(shard) {
+            Some(shard) => shard.handle_notice(request),
+            None => shared.mailboxes.tell(context, shard, request),
+        }
+    }
+
+    fn shard_of(&self, bucket: BucketId, key: &[u8]) -> Result<u16> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(Error::TooLarge("a key is 1 to 1,024 bytes long"));
+        }
+        Ok(self.inner.context.layout.shard_of(bucket, key))
+    }
+
+    pub(crate) async fn take_memory(&self, bytes: usize) -> Result<Permit> {
+        let context = &self.inner.context;
+        context
+            .budget
+            .take(&context.platform, bytes)
+            .await
+            .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))
+    }
+
+    fn guard(&self, shard: u16, pin: Pin) -> PinGuard<P> {
+        PinGuard { engine: self.clone(), shard, pin }
+    }
+
+    // --- Buckets -------------------------------------------------------------------------------
+
+    /// The catalogue as it is now: one atomic load.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.inner.context.catalog.load_full()
+    }
+
+    pub async fn create_bucket(
+        &self,
+        name: &str,
+        settings: BTreeMap<u16, Vec<u8>>,
+    ) -> Result<Arc<Bucket>> {
+        self.change_bucket(BucketChange::Create { name: name.into(), settings }).await
+    }
+
+    /// Sets or removes one setting.
+    pub async fn put_bucket_setting(
+        &self,
+        name: &str,
+        tag: u16,
+        value: Option<Vec<u8>>,
+    ) -> Result<()> {
+        self.change_bucket(BucketChange::Set { name: name.into(), tag, value }).await.map(drop)
+    }
+
+    /// Deletes a bucket that holds no object and no upload.
+    pub async fn delete_bucket(&self, name: &str) -> Result<()> {
+        let bucket = self.change_bucket(BucketChange::BeginDelete { name: name.into() }).await?;
+        let verdict = self.check_empty(bucket.id).await;
+        if let Err(error) = verdict {
+            self.change_bucket(BucketChange::CancelDelete { id: bucket.id })
+                .await
+                .map(drop)
+                .or_else(|cancel| match cancel {
+                    Error::NoSuchBucket => Ok(()),
+                    other => Err(other),
+                })?;
+            return Err(error);
+        }
+        self.change_bucket(BucketChange::FinishDelete { name: name.into() }).await.map(drop)
+    }
+
+    async fn check_empty(&self, bucket: BucketId) -> Result<()> {
+        for shard in 0..self.inner.context.layout.shard_count {
+            match self.ask(shard, Request::IsEmpty(bucket)).await? {
+                Reply::Empty(true) => {}
+                Reply::Empty(false) => return Err(Error::BucketNotEmpty),
+                _ => return Err(mismatched()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_bucket(&self, change: BucketChange) -> Result<Arc<Bucket>> {
+        match self.ask(0, Request::ChangeBucket(change)).await? {
+            Reply::Bucket(bucket) => Ok(bucket),
+            _ => Err(mismatched()),
+        }
+    }
+
+    // --- Objects -------------------------------------------------------------------------------
+
+    /// Begins to receive an object. `size`: its length, if known.
+    pub async fn writer(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        size: Option<u64>,
+    ) -> Result<ObjectWriter<P>> {
+        let shard = self.shard_of(bucket, key)?;
+        ObjectWriter::open(self.clone(), shard, bucket, key.to_vec(), Target::Object, size).await
+    }
+
+    /// What the index knows of an object; no disk is touched.
+    pub async fn lookup(&self, bucket: BucketId, key: &[u8]) -> Result<Option<Current>> {
+        let shard = self.shard_of(bucket, key)?;
+        if let Some(shard) = self.inner.context.shard(shard) {
+            return Ok(shard.lookup(bucket, key));
+        }
+        match self.ask(shard, Request::Lookup { bucket, key: key.to_vec() }).await? {
+            Reply::Current(current) => Ok(current),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// Opens an object for reading its record and its bytes.
+    pub async fn open(&self, bucket: BucketId, key: &[u8]) -> Result<Option<ObjectReader<P>>> {
+        self.open_located(bucket, key, true).await
+    }
+
+    /// Opens an object for its record alone: `next` gives nothing.
+    pub async fn head(&self, bucket: BucketId, key: &[u8]) -> Result<Option<ObjectReader<P>>> {
+        self.open_located(bucket, key, false).await
+    }
+
+    async fn open_located(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        whole: bool,
+    ) -> Result<Option<ObjectReader<P>>> {
+        let shard = self.shard_of(bucket, key)?;
+        let located = match self.inner.context.shard(shard) {
+            Some(own) => own.locate(bucket, key),
+            None => match self.ask(shard, Request::Locate { bucket, key: key.to_vec() }).await? {
+                Reply::Located(located) => located,
+                _ => return Err(mismatched()),
+            },
+        };
+        let Some(located) = located else {
+            return Ok(None);
+        };
+        let pin = self.guard(shard, located.pin);
+        // The data of an object in extents is not in its record.
+        let whole_record = whole && !located.has_extents;
+        let context = self.inner.context.clone();
+        let mut reader =
+            ObjectReader::open(context, shard, bucket, key, located, pin, whole_record).await?;
+        if whole {
+            reader.select(0..located.current.size);
+        }
+        Ok(Some(reader))
+    }
+
+    pub async fn delete(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        condition: Option<Condition>,
+    ) -> Result<Deleted> {
+        let shard = self.shard_of(bucket, key)?;
+        let request = Request::Delete { bucket, key: key.to_vec(), condition };
+        match self.ask(shard, request).await? {
+            Reply::Deleted(deleted) => Ok(deleted),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// One page of a bucket's keys, from all shards, in byte order.
+    pub async fn list(&self, bucket: BucketId, query: &ListQuery) -> Result<ListPage> {
+        listing::merge(self, self.inner.context.layout.shard_count, bucket, query).await
+    }
+
+    // --- Multipart uploads ---------------------------------------------------------------------
+
+    pub async fn create_upload(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        attributes: Vec<u8>,
+    ) -> Result<UploadId> {
+        let shard = self.shard_of(bucket, key)?;
+        check_attributes(&attributes)?;
+        let request = Request::BeginUpload { bucket, key: key.to_vec(), attributes };
+        match self.ask(shard, request).await? {
+            Reply::UploadBegun(upload) => Ok(upload),
+            _ => Err(mismatched()),
+        }
+    }
+
+    async fn locate_upload(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        upload: UploadId,
+    ) -> Result<(u16, Located, PinGuard<P>)> {
+        let shard = self.shard_of(bucket, key)?;
+        let request = Request::LocateUpload { bucket, key: key.to_vec(), upload };
+        match self.ask(shard, request).await? {
+            Reply::Upload(located) => Ok((shard, located, self.guard(shard, located.pin))),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// What was stored when an upload began.
+    pub async fn upload(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        upload: UploadId,
+    ) -> Result<UploadInfo> {
+        let (shard, located, pin) = self.locate_upload(bucket, key, upload).await?;
+        let sections = read::sections(&self.inner.context, shard, located.location).await?;
+        drop(pin);
+        Ok(UploadInfo { key: key.to_vec(), id: upload, attributes: sections.attributes })
+    }
+
+    /// Begins to receive a part.
+    pub async fn part_writer(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        upload: UploadId,
+        number: u16,
+        size: Option<u64>,
+    ) -> Result<ObjectWriter<P>> {
+        if number == 0 || number > PARTS_MAX {
+            return Err(Error::TooLarge("a part's number is 1 to 10,000"));
+        }
+        let (shard, _, pin) = self.locate_upload(bucket, key, upload).await?;
+        drop(pin);
+        let target = Target::Part { upload, number };
+        ObjectWriter::open(self.clone(), shard, bucket, key.to_vec(), target, size).await
+    }
+
+    /// The parts with a number above `after`, in order.
+    pub async fn list_parts(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        upload: UploadId,
+        after: u16,
+        limit: usize,
+    ) -> Result<PartsPage> {
+        let shard = self.shard_of(bucket, key)?;
+        let limit = limit.min(usize::from(PARTS_MAX));
+        let request = Request::LocateParts { bucket, key: key.to_vec(), upload, after, limit };
+        let Reply::Parts { rows, truncated, pin } = self.ask(shard, request).await? else {
+            return Err(mismatched());
+        };
+        let pin = self.guard(shard, pin);
+        let sections = read::many_sections(&self.inner.context, shard, &rows).await?;
+        drop(pin);
+        let parts = rows
+            .iter()
+            .zip(sections)
+            .map(|(row, sections)| UploadedPart {
+                number: row.number,
+                current: row.current,
+                attributes: sections.attributes,
+            })
+            .collect();
+        Ok(PartsPage { parts, truncated })
+    }
+
+    /// Uploads under way, from all shards. Their attributes are left empty: see [`Self::upload`].
+    pub async fn list_uploads(
+        &self,
+        bucket: BucketId,
+        query: &UploadsQuery,
+    ) -> Result<UploadsPage> {
+        listing::merge_uploads(self, self.inner.context.layout.shard_count, bucket, query).await
+    }
+
+    /// Makes an object of the named parts, which must be in ascending order; the others are freed.
+    pub async fn complete_upload(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        upload: UploadId,
+        parts: Vec<CompletePart>,
+        commit: Commit,
+    ) -> Result<Committed> {
+        let shard = self.shard_of(bucket, key)?;
+        check_attributes(&commit.attributes)?;
+        let complete = CompleteUpload { bucket, key: key.to_vec(), upload, parts, commit };
+        match self.ask(shard, Request::Complete(Box::new(complete))).await? {
+            Reply::Committed(committed) => Ok(committed),
+            _ => Err(mismatched()),
+        }
+    }
+
+    pub async fn abort_upload(&self, bucket: BucketId, key: &[u8], upload: UploadId) -> Result<()> {
+        let shard = self.shard_of(bucket, key)?;
+        let request = Request::AbortUpload { bucket, key: key.to_vec(), upload };
+        self.ask(shard, request).await.map(drop)
+    }
+}
+
+/// The bound of attributes, for every operation that stores any.
+pub(crate) fn check_attributes(attributes: &[u8]) -> Result<()> {
+    if attributes.len() > ATTRIBUTES_BYTES_MAX {
+        return Err(Error::TooLarge("the attributes are longer than 64 KiB"));
+    }
+    Ok(())
+}
+
+/// The bound of a page.
+pub(crate) fn page_limit(limit: usize) -> usize {
+    limit.min(LIST_LIMIT_MAX)
+}

@@ -1,0 +1,72 @@
+//! Every bound of the engine, in one place, with the relations between them checked at compile time.
+
+use crate::platform::BLOCK_BYTES;
+use std::time::Duration;
+
+/// The format that this build writes, and the only one that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Longest object key, in bytes (S3's limit is 1,024).
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Largest opaque attributes of an object or part.
+pub const ATTRIBUTES_BYTES_MAX: usize = 64 << 10;
+/// Most parts of a multipart upload, and the highest part number (S3's limit).
+pub const PARTS_MAX: u16 = 10_000;
+/// Largest head of a record (everything but its inline data): the manifest of 10,000 parts fits.
+pub const RECORD_HEAD_BYTES_MAX: usize = 4 << 20;
+/// Largest object body that is stored inside its record. Larger ones get extents.
+pub const INLINE_BYTES_MAX: usize = 128 << 10;
+/// A group is submitted when it has gathered so much.
+pub const GROUP_BYTES_TARGET: usize = 1 << 20;
+/// Largest content of a group: what was gathered below the target, and one record of the largest size.
+pub const GROUP_BYTES_MAX: usize =
+    RECORD_HEAD_BYTES_MAX + INLINE_BYTES_MAX + GROUP_BYTES_TARGET + 2 * BLOCK_BYTES;
+/// Groups being written at once per shard when each is full.
+pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
+/// Segments that a shard keeps for deletions: new data is refused before they are touched.
+pub const RESERVED_SEGMENTS: usize = 1;
+/// A shard that has been idle so long tells in a witness group what is durable.
+pub const WITNESS_DELAY: Duration = Duration::from_millis(20);
+
+/// Smallest and largest segment; sizes are powers of two.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Segments of one shard; the table of them stays in memory.
+pub const SEGMENTS_MAX: u32 = 1 << 20;
+/// Space of slab segments is given out in units of so many bytes.
+pub const UNIT_BYTES: usize = 64 << 10;
+/// Units of the largest chunk: what is read, verified and written as one.
+pub const CHUNK_UNITS_MAX: usize = 16;
+pub const CHUNK_BYTES_MAX: usize = CHUNK_UNITS_MAX * UNIT_BYTES;
+/// A chunk begins with one block that holds its checksums.
+pub const CHUNK_HEADER_BYTES: usize = BLOCK_BYTES;
+pub const CHUNK_PAYLOAD_MAX: usize = CHUNK_BYTES_MAX - CHUNK_HEADER_BYTES;
+/// Units asked of the owner at once for a large body: up to so many bytes ahead of what was received.
+pub const GRANT_UNITS_MAX: usize = 4 * CHUNK_UNITS_MAX;
+/// Chunks of one upload being written at once.
+pub const CHUNK_WRITES_IN_FLIGHT: usize = 2;
+
+/// Zeroes are written so far ahead of the log's head in a segment that was never written.
+pub const FILL_AHEAD_BYTES: u64 = 8 << 20;
+pub const FILL_STEP_BYTES: usize = 1 << 20;
+
+pub const SHARDS_MAX: u16 = 1024;
+pub const DRIVES_MAX: u16 = 64;
+
+/// Messages waiting in one core's mailbox.
+pub const MAILBOX_CAPACITY: usize = 8192;
+/// How long a request waits for memory before it is told to come back.
+pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Rows of one listing page.
+pub const LIST_LIMIT_MAX: usize = 1000;
+/// Records read at once to complete an upload.
+pub const PART_READS_IN_FLIGHT: usize = 32;
+
+/// Bytes of one window of the log that recovery reads.
+pub const REPLAY_WINDOW_BYTES: usize = 2 << 20;
+
+const _: () = assert!(CHUNK_PAYLOAD_MAX / BLOCK_BYTES * 8 + 64 <= CHUNK_HEADER_BYTES - 8);
+const _: () = assert!(INLINE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(INLINE_BYTES_MAX as u64 * 4 <= SEGMENT_BYTES_MIN);
+const _: () = assert!(SEGMENT_BYTES_MAX / (UNIT_BYTES as u64) <= u16::MAX as u64);
+const _: () = assert!(UNIT_BYTES.is_multiple_of(BLOCK_BYTES));

@@ -1,0 +1,205 @@
+//! The mailbox: the only way by which anything crosses cores.
+//!
+//! Each core has one bounded queue that every other core may push into, and one task that empties
+//! it. Requests that need no disk are answered in that task, the others in a task of their own.
+//!
+//! Invariants: a full queue makes the sender wait and never grows; the receiving task never waits for
+//! another core, so queues always drain; every request gets an answer, be it that the store stops.
+
+use crate::core::CoreContext;
+use crate::error::{Error, Result};
+use crate::limits::MAILBOX_CAPACITY;
+use crate::metrics::count;
+use crate::platform::Platform;
+use crate::request::{Reply, Request};
+use atomic_waker::AtomicWaker;
+use crossbeam::queue::ArrayQueue;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long a sender waits before it looks again whether a full queue has room.
+const FULL_RETRY: Duration = Duration::from_micros(100);
+
+/// The mailboxes of all cores.
+#[derive(Debug)]
+pub(crate) struct Mailboxes {
+    boxes: Vec<Mailbox>,
+}
+
+struct Mailbox {
+    queue: ArrayQueue<Envelope>,
+    waker: AtomicWaker,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").field("waiting", &self.queue.len()).finish()
+    }
+}
+
+struct Envelope {
+    shard: u16,
+    request: Request,
+    /// `None`: a notice, without an answer.
+    answer: Option<Answer>,
+}
+
+/// Where one answer is put; says that the store stops if nobody puts any.
+struct Answer(Arc<AnswerSlot>);
+
+struct AnswerSlot {
+    value: Mutex<Option<Result<Reply>>>,
+    waker: AtomicWaker,
+}
+
+impl Answer {
+    fn give(&self, value: Result<Reply>) {
+        let mut slot = self.0.value.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = Some(value);
+        }
+        drop(slot);
+        self.0.waker.wake();
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // A second answer to the same slot is ignored; after one was taken nobody looks any more.
+        self.give(Err(Error::Stopping));
+    }
+}
+
+impl Mailboxes {
+    pub(crate) fn new(cores: usize) -> Arc<Self> {
+        let mailbox = |_| Mailbox {
+            queue: ArrayQueue::new(MAILBOX_CAPACITY),
+            waker: AtomicWaker::new(),
+            closed: AtomicBool::new(false),
+        };
+        Arc::new(Self { boxes: (0..cores).map(mailbox).collect() })
+    }
+
+    pub(crate) fn owner_of(&self, shard: u16) -> usize {
+        usize::from(shard) % self.boxes.len()
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.boxes.len()
+    }
+
+    /// Asks a shard of another core and waits for its answer.
+    pub(crate) async fn ask<P: Platform>(
+        &self,
+        context: &CoreContext<P>,
+        shard: u16,
+        request: Request,
+    ) -> Result<Reply> {
+        count(&context.counters.mailbox_requests_total, 1);
+        let slot = Arc::new(AnswerSlot { value: Mutex::new(None), waker: AtomicWaker::new() });
+        let envelope = Envelope { shard, request, answer: Some(Answer(slot.clone())) };
+        self.send(&context.platform, envelope).await?;
+        poll_fn(|task| {
+            slot.waker.register(task.waker());
+            let taken = slot.value.lock().unwrap_or_else(PoisonError::into_inner).take();
+            taken.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    /// Tells a shard of another core something that needs no answer.
+    pub(crate) fn tell<P: Platform>(
+        self: &Arc<Self>,
+        context: &CoreContext<P>,
+        shard: u16,
+        request: Request,
+    ) {
+        count(&context.counters.mailbox_requests_total, 1);
+        let envelope = Envelope { shard, request, answer: None };
+        if let Err(envelope) = self.try_send(envelope) {
+            let (mailboxes, platform) = (self.clone(), context.platform.clone());
+            context.platform.spawn(async move {
+                if mailboxes.send(&platform, envelope).await.is_err() {
+                    tracing::debug!("a notice came after the store stopped");
+                }
+            });
+        }
+    }
+
+    fn try_send(&self, envelope: Envelope) -> std::result::Result<(), Envelope> {
+        let mailbox = &self.boxes[self.owner_of(envelope.shard)];
+        mailbox.queue.push(envelope)?;
+        mailbox.waker.wake();
+        Ok(())
+    }
+
+    async fn send<P: Platform>(&self, platform: &P, mut envelope: Envelope) -> Result<()> {
+        while let Err(back) = self.try_send(envelope) {
+            if self.boxes[self.owner_of(back.shard)].closed.load(Ordering::Acquire) {
+                return Err(Error::Stopping);
+            }
+            envelope = back;
+            platform.sleep(FULL_RETRY).await;
+        }
+        Ok(())
+    }
+
+    /// Empties one core's mailbox until it is closed.
+    pub(crate) async fn receive<P: Platform>(
+        self: Arc<Self>,
+        core: usize,
+        context: Rc<CoreContext<P>>,
+    ) {
+        let mailbox = &self.boxes[core];
+        loop {
+            while let Some(envelope) = mailbox.queue.pop() {
+                deliver(&context, envelope);
+            }
+            if mailbox.closed.load(Ordering::Acquire) {
+                // Dropping what came late answers it.
+                while mailbox.queue.pop().is_some() {}
+                return;
+            }
+            poll_fn(|task| {
+                mailbox.waker.register(task.waker());
+                let due = !mailbox.queue.is_empty() || mailbox.closed.load(Ordering::Acquire);
+                if due { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    pub(crate) fn close(&self, core: usize) {
+        self.boxes[core].closed.store(true, Ordering::Release);
+        self.boxes[core].waker.wake();
+    }
+}
+
+fn deliver<P: Platform>(context: &Rc<CoreContext<P>>, envelope: Envelope) {
+    let Envelope { shard, request, answer } = envelope;
+    // No such shard here: the answer, dropped, says that the store stops.
+    let Some(shard) = context.shard(shard) else {
+        return;
+    };
+    let Some(answer) = answer else {
+        shard.handle_notice(request);
+        return;
+    };
+    match request {
+        Request::Lookup { bucket, key } => {
+            answer.give(Ok(Reply::Current(shard.lookup(bucket, &key))));
+        }
+        Request::Locate { bucket, key } => {
+            answer.give(Ok(Reply::Located(shard.locate(bucket, &key))));
+        }
+        request => {
+            let platform = context.platform.clone();
+            platform.spawn(async move { answer.give(shard.handle(request).await) });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Counters of one core's engine: plain cells that only this core touches, copied out as a snapshot.
+
+use std::cell::Cell;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Cell<u64>,)*
+        }
+
+        /// What was counted since the start, or stands now.
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+        pub struct EngineMetrics {
+            $($(#[doc = $doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> EngineMetrics {
+                EngineMetrics { $($name: self.$name.get(),)* }
+            }
+        }
+
+        impl EngineMetrics {
+            /// Name, help text and value of each.
+            pub fn rows(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),*), self.$name),)*]
+            }
+
+            /// Adds another core's figures.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Groups written to the log.
+    log_groups_total,
+    /// Records written to the log.
+    log_records_total,
+    /// Bytes written to the log, padding included.
+    log_bytes_total,
+    /// Durable writes and syncs asked of the device.
+    flushes_total,
+    /// Chunks of large bodies written.
+    chunks_written_total,
+    /// Reads of records and chunks.
+    reads_total,
+    /// Bytes read from the device.
+    read_bytes_total,
+    /// Reads that failed.
+    read_errors_total,
+    /// Structures or data blocks whose checksum did not match.
+    checksum_failures_total,
+    /// Requests that crossed to another core.
+    mailbox_requests_total,
+    /// Requests refused because the memory budget was used up.
+    budget_refusals_total,
+    /// Keys in the index: objects, uploads and parts.
+    index_entries,
+    /// Memory of the index in bytes.
+    index_bytes,
+    /// Bytes of bodies under way.
+    body_bytes,
+    /// Bytes that new data may still take.
+    available_bytes,
+    /// Shards that take no writes since an I/O error.
+    shards_read_only,
+    /// Segment files open.
+    open_segment_files,
+    /// Readers that pin space.
+    pins_held,
+}
+
+/// Adds to a cell.
+pub(crate) fn count(cell: &Cell<u64>, by: u64) {
+    cell.set(cell.get() + by);
+}

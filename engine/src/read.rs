@@ -1,0 +1,390 @@
+//! From a location to a verified stream of buffers.
+//!
+//! Invariants: no byte leaves before its block's checksum has matched; a record must name the key
+//! and version that were asked for; the space read from is pinned until the reader is dropped.
+//!
+//! Budget of a small read: one read of the record's blocks, no copy of the data. Of a large one: the
+//! record, then one read per chunk, two chunks ahead, no copy.
+
+use crate::budget::Permit;
+use crate::core::CoreContext;
+use crate::engine::PinGuard;
+use crate::error::{Error, Result};
+use crate::format::Malformed;
+use crate::format::chunk::ChunkHeader;
+use crate::format::manifest::{ChunkPlace, Manifest};
+use crate::format::record::{Head, Location, Sections, peek_head_bytes};
+use crate::limits::{CHUNK_HEADER_BYTES, PART_READS_IN_FLIGHT};
+use crate::metrics::count;
+use crate::multipart::PartRow;
+use crate::platform::{BLOCK_BYTES, File, Platform};
+use crate::shard::Located;
+use crate::types::{BucketId, ObjectInfo, PartInfo};
+use crate::wait::{Event, join_all};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Chunks read ahead of the one that is being sent.
+const READ_AHEAD: usize = 2;
+/// Blocks before the wanted ones are read along with the header if they are at most so many bytes.
+const GAP_BYTES_MAX: usize = 128 << 10;
+/// What is read first of a record whose data is not wanted.
+const HEAD_READ_BYTES: u64 = 8 << 10;
+
+/// A record's bytes as they were read.
+#[derive(Debug)]
+pub(crate) struct RecordBytes<P: Platform> {
+    buffer: P::ReadBuffer,
+    at: usize,
+}
+
+impl<P: Platform> RecordBytes<P> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.at..]
+    }
+}
+
+async fn read_blocks<P: Platform>(
+    context: &CoreContext<P>,
+    shard: u16,
+    segment: u32,
+    range: Range<u64>,
+) -> Result<(P::ReadBuffer, usize)> {
+    let start = range.start - range.start % BLOCK_BYTES as u64;
+    let bytes = (range.end - start).next_multiple_of(BLOCK_BYTES as u64) as usize;
+    let file = context.files.get(shard, segment).await?;
+    count(&context.counters.reads_total, 1);
+    count(&context.counters.read_bytes_total, bytes as u64);
+    match file.read_at(start, bytes).await {
+        Ok(buffer) => Ok((buffer, (range.start - start) as usize)),
+        Err(source) => {
+            count(&context.counters.read_errors_total, 1);
+            Err(Error::io(format!("read segment {segment} of shard {shard} at {start}"), source))
+        }
+    }
+}
+
+/// Reads a record, whole or only its head.
+pub(crate) async fn record<P: Platform>(
+    context: &CoreContext<P>,
+    shard: u16,
+    location: Location,
+    whole: bool,
+) -> Result<RecordBytes<P>> {
+    let offset = location.offset();
+    let span = u64::from(location.span_bytes);
+    let first = if whole { span } else { span.min(HEAD_READ_BYTES) };
+    let (buffer, at) =
+        read_blocks(context, shard, location.segment, offset..offset + first).await?;
+    let record = RecordBytes { buffer, at };
+    let head_bytes = peek_head_bytes(record.bytes())
+        .map_err(|malformed| corrupt(context, shard, location, &malformed))?
+        as u64;
+    if head_bytes <= first || head_bytes > span {
+        return Ok(record);
+    }
+    let range = offset..offset + head_bytes;
+    let (buffer, at) = read_blocks(context, shard, location.segment, range).await?;
+    Ok(RecordBytes { buffer, at })
+}
+
+/// Counts and describes bytes that do not verify.
+fn corrupt<P: Platform>(
+    context: &CoreContext<P>,
+    shard: u16,
+    location: Location,
+    malformed: &Malformed,
+) -> Error {
+    count(&context.counters.checksum_failures_total, 1);
+    let message = format!(
+        "shard {shard}, segment {}, offset {}: {malformed}",
+        location.segment,
+        location.offset()
+    );
+    tracing::error!(message, "stored data does not verify");
+    Error::Corrupt(message)
+}
+
+/// The manifest of the record at a location.
+pub(crate) async fn manifest<P: Platform>(
+    context: &CoreContext<P>,
+    shard: u16,
+    location: Location,
+) -> Result<Manifest> {
+    Ok(sections(context, shard, location).await?.manifest.unwrap_or_default())
+}
+
+/// The sections of the record at a location.
+pub(crate) async fn sections<P: Platform>(
+    context: &CoreContext<P>,
+    shard: u16,
+    location: Location,
+) -> Result<Sections> {
+    let record = record(context, shard, location, false).await?;
+    Head::decode(context.salt, record.bytes())
+        .and_then(|head| head.sections())
+        .map_err(|malformed| corrupt(context, shard, location, &malformed))
+}
+
+/// The sections of many records, in their order, a bounded number of reads at once.
+pub(crate) async fn many_sections<P: Platform>(
+    context: &CoreContext<P>,
+    shard: u16,
+    rows: &[PartRow],
+) -> Result<Vec<Sections>> {
+    let mut all = Vec::with_capacity(rows.len());
+    for batch in rows.chunks(PART_READS_IN_FLIGHT) {
+        let reads = batch.iter().map(|row| sections(context, shard, row.location));
+        for sections in join_all(reads).await {
+            all.push(sections?);
+        }
+    }
+    Ok(all)
+}
+
+/// Bytes ready to be sent; clones of the buffer share them.
+#[derive(Debug)]
+pub struct Chunk<P: Platform> {
+    buffer: P::ReadBuffer,
+    range: Range<usize>,
+    _permit: Option<Permit>,
+}
+
+impl<P: Platform> AsRef<[u8]> for Chunk<P> {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+/// An opened object: its record, and a pinned, verified stream of its bytes.
+#[derive(Debug)]
+pub struct ObjectReader<P: Platform> {
+    context: Rc<CoreContext<P>>,
+    shard: u16,
+    info: ObjectInfo,
+    source: Source<P>,
+    /// What is still to be given.
+    selected: Range<u64>,
+    /// Kept until the reader is dropped.
+    _pin: PinGuard<P>,
+}
+
+#[derive(Debug)]
+enum Source<P: Platform> {
+    Inline { record: RecordBytes<P>, data: Range<usize>, permit: Option<Permit> },
+    Extents { manifest: Manifest, walk: Walk, ahead: VecDeque<Rc<Pending<P>>> },
+}
+
+/// Where the next chunk to be requested is found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Walk {
+    part: usize,
+    /// Position in the object of the part's first byte.
+    part_start: u64,
+    chunk: usize,
+    /// Position in the object of the chunk's first byte.
+    chunk_start: u64,
+}
+
+/// A chunk that is being read.
+#[derive(Debug)]
+struct Pending<P: Platform> {
+    outcome: RefCell<Option<Result<Chunk<P>>>>,
+    event: Event,
+}
+
+impl<P: Platform> ObjectReader<P> {
+    /// Reads the record of a located object. `whole`: its data will be wanted.
+    pub(crate) async fn open(
+        context: Rc<CoreContext<P>>,
+        shard: u16,
+        bucket: BucketId,
+        key: &[u8],
+        located: Located,
+        pin: PinGuard<P>,
+        whole: bool,
+    ) -> Result<Self> {
+        let location = located.location;
+        let permit = context
+            .budget
+            .take(&context.platform, location.span_bytes as usize)
+            .await
+            .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))?;
+        let record = record(&context, shard, location, whole).await?;
+        let failed = |malformed: Malformed| corrupt(&context, shard, location, &malformed);
+        let head = Head::decode(context.salt, record.bytes()).map_err(failed)?;
+        let expected = (bucket.0, key, located.current.version.0);
+        if (head.bucket, head.key, head.version) != expected {
+            return Err(failed(Malformed("the record is another one")));
+        }
+        let sections = head.sections().map_err(failed)?;
+        let (head_bytes, data_bytes) = (head.head_bytes, head.data_bytes);
+        let source = match sections.manifest {
+            Some(manifest) => {
+                Source::Extents { manifest, walk: Walk::default(), ahead: VecDeque::new() }
+            }
+            None => {
+                if whole {
+                    let data = record
+                        .bytes()
+                        .get(head_bytes..head_bytes + data_bytes)
+                        .ok_or_else(|| failed(Malformed("too short")))?;
+                    head.verify_data(data).map_err(failed)?;
+                }
+                let start = record.at + head_bytes;
+                Source::Inline { data: start..start + data_bytes, record, permit: Some(permit) }
+            }
+        };
+        let parts = match &source {
+            Source::Extents { manifest, .. } => part_infos(manifest),
+            Source::Inline { .. } => Vec::new(),
+        };
+        let selected = 0..if whole { located.current.size } else { 0 };
+        let info = ObjectInfo { current: located.current, attributes: sections.attributes, parts };
+        Ok(Self { context, shard, info, source, selected, _pin: pin })
+    }
+
+    pub fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    /// Chooses which bytes `next` gives; ends beyond the object are cut. To be called before the
+    /// first `next`.
+    pub fn select(&mut self, range: Range<u64>) {
+        let size = self.info.current.size;
+        self.selected = range.start.min(size)..range.end.min(size);
+    }
+
+    /// The next bytes, verified; `None` when all were given.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if what is stored does not verify, [`Error::Io`] if it cannot be read,
+    /// [`Error::Busy`] if there was no memory for it.
+    pub async fn next(&mut self) -> Result<Option<Chunk<P>>> {
+        if let Source::Inline { record, data, permit } = &mut self.source {
+            let Range { start, end } = std::mem::replace(&mut self.selected, 0..0);
+            if start >= end {
+                return Ok(None);
+            }
+            let range = data.start + start as usize..data.start + end as usize;
+            let chunk = Chunk { buffer: record.buffer.clone(), range, _permit: permit.take() };
+            return Ok(Some(chunk));
+        }
+        self.request_ahead();
+        let Source::Extents { ahead, .. } = &mut self.source else {
+            return Ok(None);
+        };
+        let Some(pending) = ahead.pop_front() else {
+            return Ok(None);
+        };
+        let chunk = pending.event.wait_until(|| pending.outcome.borrow_mut().take()).await?;
+        self.request_ahead();
+        Ok(Some(chunk))
+    }
+
+    /// Keeps reads of the next chunks under way.
+    fn request_ahead(&mut self) {
+        let Source::Extents { manifest, walk, ahead } = &mut self.source else {
+            return;
+        };
+        while ahead.len() < READ_AHEAD
+            && self.selected.start < self.selected.end
+            && let Some((tag, place, chunk)) = walk.next(manifest)
+        {
+            if chunk.end <= self.selected.start {
+                continue;
+            }
+            let from = (self.selected.start - chunk.start) as usize;
+            let to = (self.selected.end.min(chunk.end) - chunk.start) as usize;
+            self.selected.start = chunk.start + to as u64;
+            let pending = Rc::new(Pending { outcome: RefCell::new(None), event: Event::default() });
+            ahead.push_back(pending.clone());
+            let (context, shard) = (self.context.clone(), self.shard);
+            self.context.platform.spawn(async move {
+                let chunk = read_chunk(&context, shard, tag, place, from..to).await;
+                *pending.outcome.borrow_mut() = Some(chunk);
+                pending.event.notify();
+            });
+        }
+    }
+}
+
+fn part_infos(manifest: &Manifest) -> Vec<PartInfo> {
+    manifest
+        .parts
+        .iter()
+        .filter(|part| part.number > 0)
+        .map(|part| PartInfo {
+            number: part.number,
+            size: part.size,
+            attributes: part.attributes.clone(),
+        })
+        .collect()
+}
+
+impl Walk {
+    /// The next chunk: its part's tag, its place, and which bytes of the object it holds.
+    fn next(&mut self, manifest: &Manifest) -> Option<(u64, ChunkPlace, Range<u64>)> {
+        loop {
+            let part = manifest.parts.get(self.part)?;
+            let part_end = self.part_start + part.size;
+            if self.chunk_start < part_end
+                && let Some(place) = part.chunks().nth(self.chunk)
+            {
+                let start = self.chunk_start;
+                let end = (start + place.payload_max() as u64).min(part_end);
+                self.chunk += 1;
+                self.chunk_start = end;
+                return Some((part.tag, place, start..end));
+            }
+            *self =
+                Self { part: self.part + 1, part_start: part_end, chunk: 0, chunk_start: part_end };
+        }
+    }
+}
+
+/// Reads and verifies the bytes `wanted` of one chunk's payload.
+async fn read_chunk<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    shard: u16,
+    tag: u64,
+    place: ChunkPlace,
+    wanted: Range<usize>,
+) -> Result<Chunk<P>> {
+    let first = wanted.start - wanted.start % BLOCK_BYTES;
+    let permit =
+        context.budget.take(&context.platform, wanted.end - first + CHUNK_HEADER_BYTES).await?;
+    let header_end = place.offset + CHUNK_HEADER_BYTES as u64;
+    let blocks_at = header_end + first as u64;
+    let blocks_end = header_end + wanted.end as u64;
+    let (header, header_from, blocks, blocks_from) = if first <= GAP_BYTES_MAX {
+        let (buffer, _) =
+            read_blocks(context, shard, place.segment, place.offset..blocks_end).await?;
+        (buffer.clone(), 0, buffer, CHUNK_HEADER_BYTES + first)
+    } else {
+        let (header, blocks) = futures_lite::future::zip(
+            read_blocks(context, shard, place.segment, place.offset..header_end),
+            read_blocks(context, shard, place.segment, blocks_at..blocks_end),
+        )
+        .await;
+        (header?.0, 0, blocks?.0, 0)
+    };
+    let location =
+        Location { segment: place.segment, offset_units: (place.offset / 8) as u32, span_bytes: 0 };
+    let failed = |malformed: Malformed| corrupt(context, shard, location, &malformed);
+    let chunk =
+        ChunkHeader::decode(context.salt, tag, &place, &header[header_from..]).map_err(failed)?;
+    if chunk.payload_bytes < wanted.end {
+        return Err(failed(Malformed("the chunk is shorter than its manifest says")));
+    }
+    // The last block is checked whole, as far as the payload goes.
+    let checked = wanted.end.next_multiple_of(BLOCK_BYTES).min(chunk.payload_bytes) - first;
+    let body = blocks
+        .get(blocks_from..blocks_from + checked)
+        .ok_or_else(|| failed(Malformed("too short")))?;
+    chunk.verify(first / BLOCK_BYTES, body).map_err(failed)?;
+    let range = blocks_from + wanted.start - first..blocks_from + wanted.end - first;
+    Ok(Chunk { buffer: blocks, range, _permit: Some(permit) })
+}

@@ -1,0 +1,167 @@
+//! What can be asked of a shard by its name, from the same core or through the mailbox.
+
+use crate::error::{Error, Result};
+use crate::format::manifest::Extent;
+use crate::multipart::{CompleteUpload, PartRow};
+use crate::pins::Pin;
+use crate::platform::Platform;
+use crate::shard::{Committed, Located, Put, Shard};
+use crate::types::{
+    Bucket, BucketId, Condition, Current, Deleted, ListPage, ListQuery, UploadId, UploadsPage,
+    UploadsQuery,
+};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A change of the bucket catalogue; only shard 0 takes it.
+#[derive(Debug)]
+pub(crate) enum BucketChange {
+    Create {
+        name: String,
+        settings: BTreeMap<u16, Vec<u8>>,
+    },
+    Set {
+        name: String,
+        tag: u16,
+        value: Option<Vec<u8>>,
+    },
+    /// From now on the bucket takes no new keys.
+    BeginDelete {
+        name: String,
+    },
+    /// It was not empty after all.
+    CancelDelete {
+        id: BucketId,
+    },
+    FinishDelete {
+        name: String,
+    },
+}
+
+pub(crate) enum Request {
+    Lookup {
+        bucket: BucketId,
+        key: Vec<u8>,
+    },
+    Locate {
+        bucket: BucketId,
+        key: Vec<u8>,
+    },
+    Unpin(Pin),
+    Put(Box<Put>),
+    Delete {
+        bucket: BucketId,
+        key: Vec<u8>,
+        condition: Option<Condition>,
+    },
+    Grant {
+        units: usize,
+    },
+    Release(Vec<Extent>),
+    /// An I/O error of another core in this shard's files.
+    Latch(String),
+    List {
+        bucket: BucketId,
+        query: ListQuery,
+    },
+    BeginUpload {
+        bucket: BucketId,
+        key: Vec<u8>,
+        attributes: Vec<u8>,
+    },
+    LocateUpload {
+        bucket: BucketId,
+        key: Vec<u8>,
+        upload: UploadId,
+    },
+    LocateParts {
+        bucket: BucketId,
+        key: Vec<u8>,
+        upload: UploadId,
+        after: u16,
+        limit: usize,
+    },
+    ListUploads {
+        bucket: BucketId,
+        query: UploadsQuery,
+    },
+    Complete(Box<CompleteUpload>),
+    AbortUpload {
+        bucket: BucketId,
+        key: Vec<u8>,
+        upload: UploadId,
+    },
+    /// Whether no key and no upload of a bucket is there, counting what is on its way.
+    IsEmpty(BucketId),
+    ChangeBucket(BucketChange),
+}
+
+pub(crate) enum Reply {
+    Done,
+    Current(Option<Current>),
+    Located(Option<Located>),
+    Committed(Committed),
+    Deleted(Deleted),
+    Granted(Vec<Extent>),
+    Page(ListPage),
+    UploadBegun(UploadId),
+    Upload(Located),
+    Parts { rows: Vec<PartRow>, truncated: bool, pin: Pin },
+    Uploads(UploadsPage),
+    Empty(bool),
+    Bucket(Arc<Bucket>),
+}
+
+impl<P: Platform> Shard<P> {
+    pub(crate) async fn handle(self: &Rc<Self>, request: Request) -> Result<Reply> {
+        Ok(match request {
+            Request::Lookup { bucket, key } => Reply::Current(self.lookup(bucket, &key)),
+            Request::Locate { bucket, key } => Reply::Located(self.locate(bucket, &key)),
+            Request::Unpin(_) | Request::Release(_) | Request::Latch(_) => {
+                self.handle_notice(request);
+                Reply::Done
+            }
+            Request::Put(put) => Reply::Committed(self.put(*put).await?),
+            Request::Delete { bucket, key, condition } => {
+                Reply::Deleted(self.delete(bucket, key, condition).await?)
+            }
+            Request::Grant { units } => Reply::Granted(self.grant(units).await?),
+            Request::List { bucket, query } => Reply::Page(self.list(bucket, &query)),
+            Request::BeginUpload { bucket, key, attributes } => {
+                Reply::UploadBegun(self.begin_upload(bucket, key, attributes).await?)
+            }
+            Request::LocateUpload { bucket, key, upload } => {
+                Reply::Upload(self.locate_upload(bucket, &key, upload)?)
+            }
+            Request::LocateParts { bucket, key, upload, after, limit } => {
+                self.locate_parts(bucket, &key, upload, after, limit)?
+            }
+            Request::ListUploads { bucket, query } => {
+                Reply::Uploads(self.list_uploads(bucket, &query))
+            }
+            Request::Complete(complete) => Reply::Committed(self.complete_upload(*complete).await?),
+            Request::AbortUpload { bucket, key, upload } => {
+                self.abort_upload(bucket, key, upload).await?;
+                Reply::Done
+            }
+            Request::IsEmpty(bucket) => Reply::Empty(self.is_empty(bucket).await?),
+            Request::ChangeBucket(change) => self.change_bucket(change).await?,
+        })
+    }
+
+    /// Requests that need no answer.
+    pub(crate) fn handle_notice(&self, request: Request) {
+        match request {
+            Request::Unpin(pin) => self.unpin(pin),
+            Request::Release(extents) => self.release(&extents),
+            Request::Latch(cause) => self.latch(cause),
+            _ => {}
+        }
+    }
+}
+
+/// The answer to another request than the one that was asked: a bug, told instead of a panic.
+pub(crate) fn mismatched() -> Error {
+    Error::Corrupt("a shard answered another request than it was asked".into())
+}

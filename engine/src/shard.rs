@@ -1,0 +1,569 @@
+//! One shard: the only owner of its part of the keyspace, its index, its log and its space.
+//!
+//! Invariants:
+//! - No state is borrowed across an await.
+//! - A write's condition is judged against what is staged, not only what is published, and a refusal
+//!   is answered only when what it was judged against is durable.
+//! - After an I/O error of a write the shard takes no more writes until the store is reopened.
+//!
+//! The shard knows nothing of cores; [`crate::mailbox`] brings requests to it.
+
+use crate::append::{Log, Outcome, Staged};
+use crate::core::CoreContext;
+use crate::error::{ConditionFailure, Error, Result};
+use crate::format::manifest::{Extent, Manifest, ManifestPart};
+use crate::format::record::{Encoded, Location, Record, RecordKind, Sections};
+use crate::format::segment::SegmentKind;
+use crate::index_key;
+use crate::limits::{CHUNK_UNITS_MAX, GRANT_UNITS_MAX};
+use crate::pins::Pin;
+use crate::platform::{File, Platform};
+use crate::read;
+use crate::segments::{Need, Use, extent_bytes};
+use crate::slab::SlabMap;
+use crate::state::{Change, Displaced, FLAG_EXTENTS, Pending, State, current_of, location_of};
+use crate::store::create_segment_file;
+use crate::types::{BucketId, Commit, Condition, Current, Deleted, Etag, UploadId, Version};
+use crate::wait::{Event, Gate, Ticket};
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::rc::Rc;
+
+#[derive(Debug)]
+pub(crate) struct Shard<P: Platform> {
+    pub(crate) id: u16,
+    pub(crate) platform: P,
+    pub(crate) context: Rc<CoreContext<P>>,
+    pub(crate) clock: crate::clock::HybridClock,
+    pub(crate) state: RefCell<State>,
+    pub(crate) log: RefCell<Log<P>>,
+    /// Notified when groups land, segments are opened, or the shard is latched.
+    pub(crate) log_event: Event,
+    /// Highest epoch used.
+    epoch: Cell<u64>,
+    latched: RefCell<Option<String>>,
+    /// One segment is created or opened at a time.
+    space_gate: Gate,
+    pub(crate) catalog_gate: Gate,
+    spare_running: Cell<bool>,
+}
+
+/// Where a published object's record lies; its space is pinned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Located {
+    pub(crate) current: Current,
+    pub(crate) location: Location,
+    pub(crate) has_extents: bool,
+    pub(crate) pin: Pin,
+}
+
+/// What a write makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Object,
+    Part { upload: UploadId, number: u16 },
+}
+
+/// The bytes of a write.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Inline(Vec<u8>),
+    /// Chunks that are written and synced, marked with `tag`.
+    Extents {
+        tag: u64,
+        size: u64,
+        extents: Vec<Extent>,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Put {
+    pub(crate) bucket: BucketId,
+    pub(crate) key: Vec<u8>,
+    pub(crate) target: Target,
+    pub(crate) body: Body,
+    pub(crate) commit: Commit,
+}
+
+/// What a write made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    pub version: Version,
+    pub size: u64,
+    /// An object of this key existed.
+    pub replaced: bool,
+}
+
+impl<P: Platform> Shard<P> {
+    pub(crate) fn new(
+        id: u16,
+        context: Rc<CoreContext<P>>,
+        state: State,
+        log: Log<P>,
+        epoch: u64,
+        clock: crate::clock::HybridClock,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            platform: context.platform.clone(),
+            context,
+            clock,
+            state: RefCell::new(state),
+            log: RefCell::new(log),
+            log_event: Event::default(),
+            epoch: Cell::new(epoch),
+            latched: RefCell::new(None),
+            space_gate: Gate::default(),
+            catalog_gate: Gate::default(),
+            spare_running: Cell::new(false),
+        })
+    }
+
+    pub(crate) fn next_epoch(&self) -> u64 {
+        self.epoch.set(self.epoch.get() + 1);
+        self.epoch.get()
+    }
+
+    // --- The latch -----------------------------------------------------------------------------
+
+    pub(crate) fn is_latched(&self) -> bool {
+        self.latched.borrow().is_some()
+    }
+
+    /// Stops all writes of this shard until the store is reopened.
+    pub(crate) fn latch(&self, cause: String) {
+        if self.is_latched() {
+            return;
+        }
+        tracing::error!(
+            shard = self.id,
+            cause,
+            "the shard is read-only until the store is reopened"
+        );
+        *self.latched.borrow_mut() = Some(cause);
+        self.log_event.notify();
+    }
+
+    pub(crate) fn read_only_error(&self) -> Error {
+        let cause = self.latched.borrow().clone().unwrap_or_default();
+        Error::ReadOnly { shard: self.id, cause }
+    }
+
+    // --- Reading -------------------------------------------------------------------------------
+
+    pub(crate) fn lookup(&self, bucket: BucketId, key: &[u8]) -> Option<Current> {
+        self.state.borrow().published(&index_key::object(bucket, key))
+    }
+
+    pub(crate) fn locate(&self, bucket: BucketId, key: &[u8]) -> Option<Located> {
+        let mut state = self.state.borrow_mut();
+        let (version, entry) = state.index.latest(&index_key::object(bucket, key))?;
+        let pin = state.pins.pin();
+        Some(Located {
+            current: current_of(version, &entry),
+            location: location_of(&entry),
+            has_extents: entry.flags & FLAG_EXTENTS != 0,
+            pin,
+        })
+    }
+
+    pub(crate) fn unpin(&self, pin: Pin) {
+        let mut state = self.state.borrow_mut();
+        let State { pins, segments, .. } = &mut *state;
+        pins.unpin(pin, |extent| segments.free_units(&extent));
+    }
+
+    // --- Writing -------------------------------------------------------------------------------
+
+    pub(crate) async fn put(self: &Rc<Self>, put: Put) -> Result<Committed> {
+        let Put { bucket, key, target, body, commit } = put;
+        let index_key = match target {
+            Target::Object => index_key::object(bucket, &key),
+            Target::Part { upload, number } => index_key::part(upload, number),
+        };
+        let size = body.size();
+        let record = Record {
+            kind: match target {
+                Target::Object => RecordKind::Object,
+                Target::Part { .. } => RecordKind::Part,
+            },
+            bucket: bucket.0,
+            key,
+            version: 0,
+            size,
+            etag: commit.etag,
+            label: commit.label,
+            upload: match target {
+                Target::Object => 0,
+                Target::Part { upload, .. } => upload.0,
+            },
+            sections: Sections {
+                attributes: commit.attributes,
+                part_number: match target {
+                    Target::Object => None,
+                    Target::Part { number, .. } => Some(number),
+                },
+                ..Sections::default()
+            },
+            data: Vec::new(),
+        };
+        let (record, extents) = body.put_into(record);
+        let result = self.write(record, &index_key, commit.condition.as_ref(), Need::Data).await;
+        if result.is_err() && !self.is_latched() {
+            self.release(&extents);
+        }
+        let (version, current) = result?;
+        Ok(Committed { version, size, replaced: current.is_some() })
+    }
+
+    pub(crate) async fn delete(
+        self: &Rc<Self>,
+        bucket: BucketId,
+        key: Vec<u8>,
+        condition: Option<Condition>,
+    ) -> Result<Deleted> {
+        let index_key = index_key::object(bucket, &key);
+        let (current, pending) = self.state.borrow().upcoming(&index_key);
+        if current.is_none() && pending.is_none() && condition.is_none() {
+            return Ok(Deleted { existed: false });
+        }
+        let killed = {
+            let state = self.state.borrow();
+            state.index.latest(&index_key).map(|(version, entry)| (location_of(&entry), version))
+        };
+        let record = Record {
+            kind: RecordKind::Tombstone,
+            bucket: bucket.0,
+            key,
+            version: 0,
+            size: 0,
+            etag: Etag::default(),
+            label: 0,
+            upload: 0,
+            sections: Sections { killed, ..Sections::default() },
+            data: Vec::new(),
+        };
+        let (_, before) = self.write(record, &index_key, condition.as_ref(), Need::Reserve).await?;
+        Ok(Deleted { existed: before.is_some() })
+    }
+
+    /// Judges the condition, stages the record and waits until it is durable. Returns its version and
+    /// what the key was before.
+    pub(crate) async fn write(
+        self: &Rc<Self>,
+        record: Record,
+        index_key: &[u8],
+        condition: Option<&Condition>,
+        need: Need,
+    ) -> Result<(Version, Option<Current>)> {
+        loop {
+            self.check_writable(&record, need)?;
+            let (current, pending) = self.state.borrow().upcoming(index_key);
+            let Some(failure) = judge(condition, current.as_ref()) else {
+                let (version, ticket) = self.stage(record, index_key)?;
+                return self.outcome(ticket.wait().await).map(|()| (version, current));
+            };
+            // The refusal rests on a write that is not durable yet: only if that lasts, it stands.
+            if let Some(ticket) = pending
+                && ticket.wait().await != Outcome::Durable
+            {
+                continue;
+            }
+            return Err(Error::Condition(failure));
+        }
+    }
+
+    pub(crate) fn outcome(&self, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Durable => Ok(()),
+            Outcome::Failed => Err(self.read_only_error()),
+            Outcome::OutOfSpace => Err(Error::OutOfSpace),
+        }
+    }
+
+    /// Everything that may refuse a write besides its condition; nothing may await between this and
+    /// [`Self::stage`].
+    pub(crate) fn check_writable(&self, record: &Record, need: Need) -> Result<()> {
+        if self.is_latched() {
+            return Err(self.read_only_error());
+        }
+        if self.context.stopping.get() {
+            return Err(Error::Stopping);
+        }
+        if need == Need::Reserve {
+            return Ok(());
+        }
+        let bucket = BucketId(record.bucket);
+        self.context.catalog.load().accepts_writes(bucket)?;
+        if record.kind == RecordKind::Part {
+            let upload = UploadId(record.upload);
+            if !self.state.borrow().upload_is_open(bucket, &record.key, upload) {
+                return Err(Error::NoSuchUpload);
+            }
+        }
+        if !self.context.index_has_room() {
+            return Err(Error::Busy);
+        }
+        let left = self.context.layout.segment_bytes - self.log.borrow().head;
+        let near_end = left < self.context.layout.segment_bytes / 4;
+        if near_end && !self.state.borrow().segments.may_take(Need::Data) {
+            return Err(Error::OutOfSpace);
+        }
+        if near_end {
+            self.prepare_spare();
+        }
+        Ok(())
+    }
+
+    /// Gives the record its version and its place in the order of writes. Returns at once; the ticket
+    /// tells when it is durable and published.
+    pub(crate) fn stage(
+        self: &Rc<Self>,
+        mut record: Record,
+        index_key: &[u8],
+    ) -> Result<(Version, Ticket<Outcome>)> {
+        let version = self.clock.next(&self.platform);
+        record.version = version.0;
+        let upcoming = (record.kind != RecordKind::Tombstone).then_some(Current {
+            size: record.size,
+            etag: record.etag,
+            version,
+            label: record.label,
+        });
+        let encoded = Encoded::new(record)
+            .filter(|e| e.span_bytes() as u64 <= self.context.layout.segment_bytes / 2)
+            .ok_or(Error::TooLarge("the object is in too many pieces for one record"))?;
+        let ticket = Ticket::new();
+        let mut state = self.state.borrow_mut();
+        let pending = state.pending.entry(index_key.to_vec()).or_insert_with(|| Pending {
+            current: None,
+            ticket: ticket.clone(),
+            count: 0,
+        });
+        pending.current = upcoming;
+        pending.ticket = ticket.clone();
+        pending.count += 1;
+        drop(state);
+        let staged =
+            Staged { encoded, index_key: Some(index_key.to_vec()), ticket: ticket.clone() };
+        self.append(staged);
+        Ok((version, ticket))
+    }
+
+    /// One staged write of a key is settled.
+    pub(crate) fn forget_pending(&self, index_key: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        if let Some(pending) = state.pending.get_mut(index_key) {
+            pending.count -= 1;
+            if pending.count == 0 {
+                state.pending.remove(index_key);
+            }
+        }
+    }
+
+    /// Makes a durable record visible and lets go of what it displaced.
+    pub(crate) fn publish(self: &Rc<Self>, record: &Record, location: Location) {
+        let mut state = self.state.borrow_mut();
+        for part in record.sections.manifest.iter().flat_map(|manifest| &manifest.parts) {
+            for extent in &part.extents {
+                state.segments.add_live(extent.segment, extent_bytes(extent));
+            }
+        }
+        let displaced = state.publish(&Change::of_record(record), location);
+        drop(state);
+        if matches!(record.kind, RecordKind::Bucket | RecordKind::BucketDelete) {
+            self.publish_bucket(record);
+        }
+        let kept: HashSet<u64> = record
+            .sections
+            .manifest
+            .iter()
+            .flat_map(|manifest| manifest.parts.iter().map(|part| part.tag))
+            .collect();
+        for gone in displaced.into_iter().filter(|gone| gone.has_extents) {
+            let (shard, kept) = (self.clone(), kept.clone());
+            self.platform.spawn(async move { shard.free_displaced(gone, &kept).await });
+        }
+    }
+
+    /// Frees the extents of a record that the index no longer points to, except those of the parts
+    /// that the record which displaced it took over.
+    async fn free_displaced(self: Rc<Self>, gone: Displaced, kept: &HashSet<u64>) {
+        let manifest = match read::manifest(&self.context, self.id, gone.location).await {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                // The space stays taken until the store is reopened; no data is at risk.
+                tracing::error!(shard = self.id, %error, "the extents of a displaced object are lost");
+                return;
+            }
+        };
+        let mut state = self.state.borrow_mut();
+        let State { pins, segments, .. } = &mut *state;
+        for extent in manifest.parts.iter().flat_map(|part| &part.extents) {
+            segments.sub_live(extent.segment, extent_bytes(extent));
+        }
+        for part in manifest.parts.iter().filter(|part| !kept.contains(&part.tag)) {
+            for extent in &part.extents {
+                pins.free_later(*extent, |extent| segments.free_units(&extent));
+            }
+        }
+    }
+
+    // --- Space ---------------------------------------------------------------------------------
+
+    /// Space for a large body: extents of about `units` units in all, at least one. They are the
+    /// caller's until it commits or releases them.
+    pub(crate) async fn grant(self: &Rc<Self>, units: usize) -> Result<Vec<Extent>> {
+        let mut wanted = units.clamp(1, GRANT_UNITS_MAX);
+        let mut extents = Vec::new();
+        while wanted > 0 {
+            if self.is_latched() {
+                self.release(&extents);
+                return Err(self.read_only_error());
+            }
+            let run = wanted.min(CHUNK_UNITS_MAX) as u16;
+            let taken = self.state.borrow_mut().segments.take_units(run, false);
+            let extent = match taken {
+                Some(extent) => extent,
+                None => match self.open_slab().await {
+                    Ok(()) => continue,
+                    Err(Error::OutOfSpace) => {
+                        let rest = self.state.borrow_mut().segments.take_units(run, true);
+                        match rest {
+                            Some(extent) => extent,
+                            None if extents.is_empty() => return Err(Error::OutOfSpace),
+                            None => return Ok(extents),
+                        }
+                    }
+                    Err(error) => {
+                        self.release(&extents);
+                        return Err(error);
+                    }
+                },
+            };
+            wanted = wanted.saturating_sub(usize::from(extent.units));
+            extents.push(extent);
+        }
+        Ok(extents)
+    }
+
+    /// Takes back extents that no durable record names.
+    pub(crate) fn release(&self, extents: &[Extent]) {
+        let mut state = self.state.borrow_mut();
+        extents.iter().for_each(|extent| state.segments.free_units(extent));
+    }
+
+    async fn open_slab(&self) -> Result<()> {
+        let segment = self.take_segment(Need::Data).await?;
+        let epoch = self.next_epoch();
+        let opened = self.open_segment(segment, SegmentKind::Slab, epoch, 0, 0).await;
+        match opened {
+            Ok(file) => {
+                let map = SlabMap::new(self.context.layout.segment_bytes);
+                self.state.borrow_mut().segments.set_use(segment, Use::Slab(map));
+                if let Err(error) = file.close().await {
+                    tracing::warn!(%error, "closing a segment file failed");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.latch(error.to_string());
+                Err(self.read_only_error())
+            }
+        }
+    }
+
+    /// A segment for a new use: a free one, or a new one.
+    pub(crate) async fn take_segment(&self, need: Need) -> Result<u32> {
+        let _guard = self.space_gate.enter().await;
+        let free = {
+            let segments = &mut self.state.borrow_mut().segments;
+            if !segments.may_take(need) {
+                return Err(Error::OutOfSpace);
+            }
+            segments.take_free()
+        };
+        match free {
+            Some(segment) => Ok(segment),
+            None => self.create_segment(Use::Opening).await,
+        }
+    }
+
+    /// Creates one more segment file. The gate is held by the caller.
+    pub(crate) async fn create_segment(&self, used: Use) -> Result<u32> {
+        let segment = self.state.borrow().segments.len() as u32;
+        let layout = &self.context.layout;
+        let dir = layout.shard_dir(self.id);
+        let bytes = layout.segment_bytes;
+        match create_segment_file(&self.platform, &dir, segment, bytes).await {
+            Ok(()) => Ok(self.state.borrow_mut().segments.push(used, false)),
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                self.state.borrow_mut().segments.set_exhausted(true);
+                tracing::warn!(shard = self.id, "the filesystem has no space for another segment");
+                Err(Error::OutOfSpace)
+            }
+            Err(error) => {
+                self.latch(format!("creating segment {segment} failed: {error}"));
+                Err(self.read_only_error())
+            }
+        }
+    }
+
+    /// Creates a free segment in the background, so that the log need not wait for one.
+    fn prepare_spare(&self) {
+        let state = self.state.borrow();
+        if state.segments.has_free() || !state.segments.may_create() {
+            return;
+        }
+        drop(state);
+        if self.spare_running.replace(true) {
+            return;
+        }
+        let Some(shard) = self.context.shard(self.id) else {
+            self.spare_running.set(false);
+            return;
+        };
+        self.platform.spawn(async move {
+            let guard = shard.space_gate.enter().await;
+            let needed = !shard.state.borrow().segments.has_free();
+            if needed && let Err(error) = shard.create_segment(Use::Free).await {
+                tracing::debug!(shard = shard.id, %error, "no spare segment");
+            }
+            drop(guard);
+            shard.spare_running.set(false);
+        });
+    }
+}
+
+fn judge(condition: Option<&Condition>, current: Option<&Current>) -> Option<ConditionFailure> {
+    condition.and_then(|condition| condition(current).err())
+}
+
+impl Body {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Extents { size, .. } => *size,
+        }
+    }
+
+    /// Moves the body into its record; returns the extents too, for the case that it is refused.
+    fn put_into(self, mut record: Record) -> (Record, Vec<Extent>) {
+        match self {
+            Self::Inline(bytes) => {
+                record.data = bytes;
+                (record, Vec::new())
+            }
+            Self::Extents { tag, size, extents } => {
+                let number = record.sections.part_number.unwrap_or(0);
+                let mut joined = Vec::new();
+                for extent in &extents {
+                    crate::format::manifest::push_extent(&mut joined, *extent);
+                }
+                let part = ManifestPart { number, tag, size, attributes: vec![], extents: joined };
+                record.sections.manifest = Some(Manifest { parts: vec![part] });
+                (record, extents)
+            }
+        }
+    }
+}

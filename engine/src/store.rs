@@ -1,0 +1,488 @@
+//! The data directories of a store: formatting, opening, and what every core needs to know of them.
+//!
+//! Invariants: a directory that is not ours, or not all of ours, is never written to; the superblock
+//! appears only after all that it promises exists; one process at a time (a lock per directory).
+
+use crate::error::{Error, Result};
+use crate::format::Salt;
+use crate::format::segment::{SegmentHeader, SegmentKind};
+use crate::format::superblock::{COPIES, Copy, Superblock};
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_MAX};
+use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
+use crate::types::BucketId;
+use std::path::{Path, PathBuf};
+
+const SUPERBLOCK: &str = "superblock";
+const SUPERBLOCK_NEW: &str = "superblock.new";
+const LOCK: &str = "lock";
+/// What may stand in a directory that is not formatted yet.
+const IGNORED: [&str; 5] = [LOCK, SUPERBLOCK_NEW, "root-credentials.json", "lost+found", "tuning"];
+
+/// Safety rules that tests break on purpose, to prove that they notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// The log is written without its sync.
+    SkipLogSync,
+    /// The bodies of large objects are not synced before their manifest.
+    SkipDataSync,
+    /// Writes are acknowledged when they are submitted.
+    AcknowledgeEarly,
+}
+
+/// What the operator chooses for each core.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Memory of one core for bodies under way.
+    pub body_budget_bytes: usize,
+    /// Memory of one core for its indexes; new keys are refused beyond it.
+    pub index_budget_bytes: usize,
+    /// Segment files that one core keeps open.
+    pub open_files_max: usize,
+    /// Zeroes are written so far ahead in log segments that are used for the first time.
+    pub fill_ahead_bytes: u64,
+    #[cfg(feature = "mutants")]
+    pub mutation: Option<Mutation>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            body_budget_bytes: 256 << 20,
+            index_budget_bytes: 1 << 30,
+            open_files_max: 512,
+            fill_ahead_bytes: crate::limits::FILL_AHEAD_BYTES,
+            #[cfg(feature = "mutants")]
+            mutation: None,
+        }
+    }
+}
+
+/// How a new store is laid out; all of it is fixed by formatting.
+#[derive(Debug, Clone, Copy)]
+pub struct FormatOptions {
+    pub shard_count: u16,
+    pub segment_bytes: u64,
+    /// What each directory may use.
+    pub capacity_bytes: u64,
+}
+
+impl FormatOptions {
+    /// A layout for directories that may each use `capacity_bytes`, served by `cores` cores at first.
+    pub fn for_capacity(capacity_bytes: u64, cores: usize, drives: usize) -> Self {
+        let shards = (cores * 2).next_power_of_two().clamp(4, 256);
+        let shard_count = shards.next_multiple_of(drives.max(1)) as u16;
+        let per_shard = capacity_bytes * drives.max(1) as u64 / u64::from(shard_count);
+        let preferred = match capacity_bytes {
+            0..0x100_0000_0000 => 64 << 20,
+            0x100_0000_0000..0x1000_0000_0000 => 256 << 20,
+            _ => SEGMENT_BYTES_MAX,
+        };
+        // A shard of few segments could hardly recycle any.
+        let most = (per_shard / 16).max(SEGMENT_BYTES_MIN);
+        let segment_bytes = preferred.min(1 << most.ilog2());
+        Self { shard_count, segment_bytes, capacity_bytes }
+    }
+}
+
+/// The facts of an opened store, the same on every core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// In the order of the drives.
+    pub data_dirs: Vec<PathBuf>,
+    pub store_uuid: [u8; 16],
+    pub shard_count: u16,
+    pub segment_bytes: u64,
+    /// Per directory.
+    pub capacity_bytes: Vec<u64>,
+    pub created_ns: u64,
+}
+
+impl Layout {
+    pub fn salt(&self) -> Salt {
+        Salt::of_store(&self.store_uuid)
+    }
+
+    /// The shard that owns a key.
+    pub fn shard_of(&self, bucket: BucketId, key: &[u8]) -> u16 {
+        let seed = self.salt().with(u64::from(bucket.0));
+        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(key, seed);
+        // The high half of the product is uniform without a division.
+        ((u128::from(hash) * u128::from(self.shard_count)) >> 64) as u16
+    }
+
+    pub fn drive_of(&self, shard: u16) -> usize {
+        usize::from(shard) % self.data_dirs.len()
+    }
+
+    pub fn shard_dir(&self, shard: u16) -> PathBuf {
+        shard_dir(&self.data_dirs[self.drive_of(shard)], shard)
+    }
+
+    pub fn segment_path(&self, shard: u16, segment: u32) -> PathBuf {
+        segment_path(&self.shard_dir(shard), segment)
+    }
+
+    /// Most segments of one shard.
+    pub fn segments_max(&self, shard: u16) -> usize {
+        let shards_on_drive = usize::from(self.shard_count) / self.data_dirs.len();
+        let per_shard = self.capacity_bytes[self.drive_of(shard)] / shards_on_drive as u64;
+        ((per_shard / self.segment_bytes) as usize).clamp(3, SEGMENTS_MAX as usize)
+    }
+}
+
+fn shard_dir(data_dir: &Path, shard: u16) -> PathBuf {
+    data_dir.join(format!("shard-{shard:04}"))
+}
+
+fn segment_path(dir: &Path, segment: u32) -> PathBuf {
+    dir.join(format!("{segment:08}.seg"))
+}
+
+/// A store whose directories are locked by this process.
+#[derive(Debug)]
+pub struct OpenStore<P: Platform> {
+    pub layout: Layout,
+    /// Whether opening formatted it.
+    pub formatted: bool,
+    _locks: Vec<P::Lock>,
+}
+
+/// Opens a store, or formats one if all directories are empty (missing ones are made).
+///
+/// # Errors
+/// [`Error::Unusable`] says what is wrong with which directory; nothing was changed in it then.
+pub async fn open_or_format<P: Platform>(
+    platform: &P,
+    data_dirs: &[PathBuf],
+    format: impl FnOnce() -> FormatOptions,
+) -> Result<OpenStore<P>> {
+    if data_dirs.is_empty() {
+        return Err(Error::TooLarge("at least one data directory is needed"));
+    }
+    for dir in data_dirs {
+        make_dir(platform, dir).await?;
+    }
+    let mut states = Vec::new();
+    for dir in data_dirs {
+        states.push(look_at(platform, dir).await?);
+    }
+    // Looked at before the lock is taken, so that a foreign directory is not even given a lock file;
+    // and again below, because whoever held the lock may have formatted meanwhile.
+    let mut locks = Vec::new();
+    for dir in data_dirs {
+        locks.push(lock(platform, dir).await?);
+    }
+    states.clear();
+    for dir in data_dirs {
+        states.push(look_at(platform, dir).await?);
+    }
+    let formatted = states.iter().all(Option::is_none);
+    if formatted {
+        format_store(platform, data_dirs, format()).await?;
+        states.clear();
+        for dir in data_dirs {
+            states.push(look_at(platform, dir).await?);
+        }
+    }
+    let layout = assemble(data_dirs, states)?;
+    for shard in 0..layout.shard_count {
+        let dir = layout.shard_dir(shard);
+        if platform.list_dir(&dir).await.is_err() {
+            return Err(unusable(&dir, "the directory of a shard is missing or unreadable"));
+        }
+    }
+    Ok(OpenStore { layout, formatted, _locks: locks })
+}
+
+/// Reads the layout of an existing store without locking or changing anything.
+pub async fn read_layout<P: Platform>(platform: &P, data_dirs: &[PathBuf]) -> Result<Layout> {
+    let mut states = Vec::new();
+    for dir in data_dirs {
+        states.push(look_at(platform, dir).await?);
+    }
+    assemble(data_dirs, states)
+}
+
+/// The copies of a directory's superblock, as they are.
+pub async fn read_superblock_copies<P: Platform>(platform: &P, dir: &Path) -> Result<Vec<Copy>> {
+    let path = dir.join(SUPERBLOCK);
+    let context = |source| Error::io(format!("read {}", path.display()), source);
+    let file = platform.open(&path, OpenMode::READ).await.map_err(context)?;
+    let bytes = file.read_at(0, COPIES * BLOCK_BYTES).await.map_err(context)?;
+    Ok(bytes.chunks(BLOCK_BYTES).map(Superblock::decode).collect())
+}
+
+fn unusable(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Unusable { path: path.to_owned(), reason: reason.into() }
+}
+
+async fn make_dir<P: Platform>(platform: &P, dir: &Path) -> Result<()> {
+    match platform.create_dir(dir).await {
+        Ok(()) => {
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                platform
+                    .sync_dir(parent)
+                    .await
+                    .map_err(|source| Error::io(format!("sync {}", parent.display()), source))?;
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(unusable(dir, format!("it cannot be made: {error}"))),
+    }
+}
+
+async fn lock<P: Platform>(platform: &P, dir: &Path) -> Result<P::Lock> {
+    platform.lock(&dir.join(LOCK)).await.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            unusable(dir, "another process uses it (its lock is held)")
+        } else {
+            unusable(dir, format!("its lock cannot be taken: {error}"))
+        }
+    })
+}
+
+/// `None`: empty, may be formatted.
+async fn look_at<P: Platform>(platform: &P, dir: &Path) -> Result<Option<Superblock>> {
+    let entries = platform
+        .list_dir(dir)
+        .await
+        .map_err(|error| unusable(dir, format!("it cannot be read: {error}")))?;
+    let name = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
+    let names: Vec<String> = entries.iter().filter_map(name).collect();
+    if !names.iter().any(|name| name == SUPERBLOCK) {
+        return check_formattable(platform, dir, &names).await.map(|()| None);
+    }
+    let copies = read_superblock_copies(platform, dir)
+        .await
+        .map_err(|error| unusable(dir, format!("its superblock cannot be read: {error}")))?;
+    let newest = copies
+        .iter()
+        .filter_map(|copy| match copy {
+            Copy::Valid(superblock) => Some(superblock),
+            _ => None,
+        })
+        .max_by_key(|superblock| superblock.sequence);
+    if let Some(superblock) = newest {
+        let bad = copies.iter().filter(|copy| !matches!(copy, Copy::Valid(_))).count();
+        if bad > 0 {
+            tracing::warn!(dir = %dir.display(), bad, "copies of the superblock are damaged");
+        }
+        return Ok(Some(superblock.clone()));
+    }
+    let other = copies.iter().find_map(|copy| match copy {
+        Copy::OtherVersion(version) => Some(*version),
+        _ => None,
+    });
+    Err(match other {
+        Some(version) => unusable(
+            dir,
+            format!(
+                "it is of format version {version}; this build reads version {} only",
+                crate::limits::FORMAT_VERSION
+            ),
+        ),
+        None => unusable(dir, "no copy of its superblock is valid"),
+    })
+}
+
+/// Only what an interrupted format of ours leaves may stand in a directory without a superblock.
+async fn check_formattable<P: Platform>(platform: &P, dir: &Path, names: &[String]) -> Result<()> {
+    for name in names {
+        if IGNORED.contains(&name.as_str()) {
+            continue;
+        }
+        let is_shard = name.strip_prefix("shard-").is_some_and(|n| n.parse::<u16>().is_ok());
+        if !is_shard || !is_unused_shard(platform, &dir.join(name)).await {
+            return Err(unusable(
+                dir,
+                format!("it holds {name:?} and no superblock: it is not a Ringfort data directory"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a shard's directory is what an interrupted format leaves: empty, or with a first segment
+/// into which nothing was written behind its header.
+async fn is_unused_shard<P: Platform>(platform: &P, dir: &Path) -> bool {
+    let Ok(inside) = platform.list_dir(dir).await else {
+        return false;
+    };
+    let [only] = inside.as_slice() else {
+        return inside.is_empty();
+    };
+    if only != &segment_path(dir, 0) {
+        return false;
+    }
+    let Ok(file) = platform.open(only, OpenMode::READ).await else {
+        return false;
+    };
+    match file.len().await {
+        Ok(length) if length >= 2 * BLOCK_BYTES as u64 => {
+            let block = file.read_at(BLOCK_BYTES as u64, BLOCK_BYTES).await;
+            block.is_ok_and(|block| block.iter().all(|&byte| byte == 0))
+        }
+        Ok(length) => length == 0,
+        Err(_) => false,
+    }
+}
+
+async fn format_store<P: Platform>(
+    platform: &P,
+    data_dirs: &[PathBuf],
+    options: FormatOptions,
+) -> Result<()> {
+    let mut store_uuid = [0; 16];
+    store_uuid[..8].copy_from_slice(&platform.random_u64().to_le_bytes());
+    store_uuid[8..].copy_from_slice(&platform.random_u64().to_le_bytes());
+    let created_ns = platform.wall_clock_ns();
+    let superblock = |drive_index: u16| Superblock {
+        sequence: 1,
+        store_uuid,
+        drive_index,
+        drive_count: data_dirs.len() as u16,
+        shard_count: options.shard_count,
+        segment_bytes: options.segment_bytes,
+        capacity_bytes: options.capacity_bytes,
+        created_ns,
+    };
+    superblock(0).check().map_err(Error::TooLarge)?;
+    for shard in 0..options.shard_count {
+        let data_dir = &data_dirs[usize::from(shard) % data_dirs.len()];
+        let dir = shard_dir(data_dir, shard);
+        match platform.create_dir(&dir).await {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io(format!("create {}", dir.display()), error));
+            }
+            _ => {}
+        }
+        let header = SegmentHeader {
+            kind: SegmentKind::Log,
+            store_uuid,
+            shard,
+            segment: 0,
+            epoch: 1,
+            segment_bytes: options.segment_bytes,
+            first_lsn: 1,
+            chain_before: 0,
+            opened_ns: created_ns,
+        };
+        format_shard(platform, &dir, &header)
+            .await
+            .map_err(|source| Error::io(format!("format {}", dir.display()), source))?;
+        platform
+            .sync_dir(data_dir)
+            .await
+            .map_err(|source| Error::io(format!("sync {}", data_dir.display()), source))?;
+    }
+    for (dir, index) in data_dirs.iter().zip(0..) {
+        write_superblock(platform, dir, &superblock(index))
+            .await
+            .map_err(|source| Error::io(format!("format {}", dir.display()), source))?;
+    }
+    Ok(())
+}
+
+/// Gives a shard the segment in which its log begins, so that its absence is always a loss.
+async fn format_shard<P: Platform>(
+    platform: &P,
+    dir: &Path,
+    header: &SegmentHeader,
+) -> std::io::Result<()> {
+    create_segment_file(platform, dir, 0, header.segment_bytes).await?;
+    let path = segment_path(dir, 0);
+    let file = platform.open(&path, OpenMode::WRITE_DURABLE).await?;
+    let mut block = platform.allocate(BLOCK_BYTES);
+    header.encode(&mut block);
+    file.write_at(block, 0).await?;
+    file.close().await
+}
+
+/// Makes a segment file of full length whose name is durable.
+pub(crate) async fn create_segment_file<P: Platform>(
+    platform: &P,
+    dir: &Path,
+    segment: u32,
+    segment_bytes: u64,
+) -> std::io::Result<()> {
+    let path = segment_path(dir, segment);
+    // An attempt that was cut short may have left the name.
+    match platform.remove(&path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = platform.open(&path, OpenMode::CREATE).await?;
+    file.preallocate(segment_bytes).await?;
+    file.sync().await?;
+    file.close().await?;
+    platform.sync_dir(dir).await
+}
+
+/// Two copies, a sync, the other two, a sync; then the name.
+async fn write_superblock<P: Platform>(
+    platform: &P,
+    dir: &Path,
+    superblock: &Superblock,
+) -> std::io::Result<()> {
+    let temporary = dir.join(SUPERBLOCK_NEW);
+    match platform.remove(&temporary).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = platform.open(&temporary, OpenMode::CREATE).await?;
+    file.preallocate((COPIES * BLOCK_BYTES) as u64).await?;
+    for pair in 0..COPIES / 2 {
+        let mut block = platform.allocate(2 * BLOCK_BYTES);
+        block.chunks_mut(BLOCK_BYTES).for_each(|copy| superblock.encode(copy));
+        file.write_at(block, (pair * 2 * BLOCK_BYTES) as u64).await?;
+        file.sync().await?;
+    }
+    file.close().await?;
+    platform.sync_dir(dir).await?;
+    platform.rename(&temporary, &dir.join(SUPERBLOCK)).await?;
+    platform.sync_dir(dir).await
+}
+
+/// Puts the directories of one store in order and checks that none is missing or foreign.
+fn assemble(data_dirs: &[PathBuf], states: Vec<Option<Superblock>>) -> Result<Layout> {
+    let mut drives: Vec<(&PathBuf, Superblock)> = Vec::new();
+    for (dir, state) in data_dirs.iter().zip(states) {
+        let superblock = state.ok_or_else(|| {
+            unusable(dir, "it is empty while others belong to a store: a drive may be missing")
+        })?;
+        drives.push((dir, superblock));
+    }
+    drives.sort_by_key(|(_, superblock)| superblock.drive_index);
+    let Some((first_dir, first)) = drives.first() else {
+        return Err(Error::TooLarge("at least one data directory is needed"));
+    };
+    if drives.len() != usize::from(first.drive_count) {
+        return Err(unusable(
+            first_dir,
+            format!("its store has {} directories, {} are given", first.drive_count, drives.len()),
+        ));
+    }
+    for ((dir, superblock), index) in drives.iter().zip(0..) {
+        if superblock.store_uuid != first.store_uuid {
+            return Err(unusable(dir, "it belongs to another store than the other directories"));
+        }
+        if superblock.drive_index != index {
+            return Err(unusable(dir, "it is given twice, or another drive's place is empty"));
+        }
+        let same = superblock.shard_count == first.shard_count
+            && superblock.segment_bytes == first.segment_bytes
+            && superblock.drive_count == first.drive_count;
+        if !same {
+            return Err(unusable(dir, "its superblock contradicts the other directories'"));
+        }
+    }
+    Ok(Layout {
+        data_dirs: drives.iter().map(|(dir, _)| (*dir).clone()).collect(),
+        store_uuid: first.store_uuid,
+        shard_count: first.shard_count,
+        segment_bytes: first.segment_bytes,
+        capacity_bytes: drives.iter().map(|(_, superblock)| superblock.capacity_bytes).collect(),
+        created_ns: first.created_ns,
+    })
+}
