@@ -123,6 +123,7 @@ pub struct Connection {
     receive_bytes: usize,
     connect_timeout: Duration,
     watch: Rc<Watch>,
+    last_used: Option<Instant>,
     /// A head or a chunk's line of which not all has arrived.
     partial: Vec<u8>,
     /// The last answer's ETag, as sent; empty if there was none.
@@ -134,9 +135,25 @@ impl Connection {
     pub fn new(target: Rc<Target>, watch: Rc<Watch>, largest_body: u64, timeout: Duration) -> Self {
         let (least, most) = (limits::RECEIVE_BYTES_MIN, limits::RECEIVE_BYTES_MAX);
         let receive_bytes = (largest_body.min(most as u64) as usize + 1024).clamp(least, most);
-        let (partial, etag) = (Vec::new(), Vec::with_capacity(64));
-        let connect_timeout = timeout.max(Duration::from_millis(1));
-        Self { target, stream: None, receive_bytes, connect_timeout, watch, partial, etag }
+        Self {
+            target,
+            stream: None,
+            receive_bytes,
+            connect_timeout: timeout.max(Duration::from_millis(1)),
+            watch,
+            last_used: None,
+            partial: Vec::new(),
+            etag: Vec::with_capacity(64),
+        }
+    }
+
+    /// Closes a connection that has been idle for so long that the server may be closing it too: a
+    /// request that meets that would look like a failure of the server.
+    pub fn refresh(&mut self, now: Instant) {
+        let idle = self.last_used.map(|last| now.saturating_duration_since(last));
+        if idle.is_some_and(|idle| idle > limits::IDLE_MAX) {
+            self.stream = None;
+        }
     }
 
     /// Sends one request and receives its answer. `to_head`: the method is HEAD.
@@ -172,15 +189,15 @@ impl Connection {
         to_head: bool,
         receiver: &mut impl Receive,
     ) -> Result<Answer, Failure> {
-        if let Err(failure) = self.send(head, body).await {
+        match self.send(head, body).await {
+            Ok(()) => {}
             // A server may refuse an upload and close before it has read it all: its answer counts.
-            return match (failure, self.receive(to_head, receiver).await) {
-                (Failure::Io(_), Ok(answer)) => {
-                    self.stream = None;
-                    Ok(answer)
-                }
-                (failure, _) => Err(failure),
-            };
+            Err(failure @ Failure::Io(_)) => {
+                let answer = self.receive(to_head, receiver).await.map_err(|_| failure)?;
+                self.stream = None;
+                return Ok(answer);
+            }
+            Err(failure) => return Err(failure),
         }
         self.receive(to_head, receiver).await
     }
@@ -225,6 +242,7 @@ impl Connection {
         receiver: &mut impl Receive,
     ) -> Result<Answer, Failure> {
         let (head, first_byte) = self.receive_head().await?;
+        self.last_used = Some(first_byte);
         let answer =
             Answer { status: head.status, content_length: head.content_length, first_byte };
         receiver.start(&answer);

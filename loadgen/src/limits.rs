@@ -42,6 +42,8 @@ pub const LATENCY_MAX: Duration = Duration::from_secs(600);
 /// Statistics under way from the executors to the reporter.
 pub const STATS_QUEUE: usize = 256;
 
+/// A connection idle for longer is replaced; servers keep idle ones for longer than this.
+pub const IDLE_MAX: Duration = Duration::from_secs(15);
 /// Pause after a failed connect, so that a dead server is not hammered.
 pub const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Tries to find a key that no other request is writing.

@@ -7,7 +7,7 @@ use crate::options::{EndpointOptions, Target};
 use crate::request::{Head, RequestWriter};
 use crate::sign::EMPTY_SHA256;
 use glommio::timer::sleep;
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutorBuilder, Placement, Task};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,42 @@ pub(crate) fn ensure_bucket(
 ) -> Result<()> {
     let path = format!("/{bucket}");
     on_executor(async {
+        let mut caller = Caller::new(endpoint, target);
+        let result = caller.ensure_bucket(&path, endpoint.wait_ready).await;
+        caller.ticker.cancel().await;
+        result
+    })
+}
+
+/// Waits as long as the options allow until the endpoint answers, and changes nothing.
+pub(crate) fn wait_until_ready(
+    endpoint: &EndpointOptions,
+    target: &Target,
+    bucket: &str,
+) -> Result<()> {
+    let path = format!("/{bucket}");
+    on_executor(async {
+        let mut caller = Caller::new(endpoint, target);
+        let result = caller.until_ready("HEAD", &path, endpoint.wait_ready).await;
+        caller.ticker.cancel().await;
+        match result? {
+            200..300 | 404 => Ok(()),
+            status => Err(refused("HEAD", &path, status, &caller.body)),
+        }
+    })
+}
+
+/// Single requests whose answers are looked at as a whole.
+struct Caller {
+    connection: Connection,
+    writer: RequestWriter,
+    head: Vec<u8>,
+    body: Vec<u8>,
+    ticker: Task<()>,
+}
+
+impl Caller {
+    fn new(endpoint: &EndpointOptions, target: &Target) -> Self {
         let watch = Rc::new(Watch::default());
         let ticker = {
             let (watch, ticks_max) = (Rc::clone(&watch), ticks_in(endpoint.timeout));
@@ -45,32 +81,19 @@ pub(crate) fn ensure_bucket(
         };
         let connection = Connection::new(Rc::new(target.clone()), watch, 0, endpoint.timeout);
         let writer = RequestWriter::new(endpoint, &target.host);
-        let mut caller = Caller { connection, writer, head: Vec::new(), body: Vec::new() };
-        let result = caller.ensure_bucket(&path, endpoint.wait_ready).await;
-        ticker.cancel().await;
-        result
-    })
-}
+        Self { connection, writer, head: Vec::new(), body: Vec::new(), ticker }
+    }
 
-/// Single requests whose answers are looked at as a whole.
-struct Caller {
-    connection: Connection,
-    writer: RequestWriter,
-    head: Vec<u8>,
-    body: Vec<u8>,
-}
-
-impl Caller {
     async fn ensure_bucket(&mut self, path: &str, wait: Duration) -> Result<()> {
         match self.until_ready("HEAD", path, wait).await? {
             200..300 => return Ok(()),
             404 => {}
-            status => return Err(self.refused("HEAD", path, status)),
+            status => return Err(refused("HEAD", path, status, &self.body)),
         }
         match self.call("PUT", path).await {
             // 409: another process has just made it.
             Ok(200..300 | 409) => Ok(()),
-            Ok(status) => Err(self.refused("PUT", path, status)),
+            Ok(status) => Err(refused("PUT", path, status, &self.body)),
             Err(failure) => Err(Error::Prepare(format!("PUT {path}: {failure}"))),
         }
     }
@@ -99,11 +122,11 @@ impl Caller {
         let exchange = self.connection.exchange(&mut self.head, None, to_head, &mut collector);
         Ok(exchange.await?.status)
     }
+}
 
-    fn refused(&self, method: &str, path: &str, status: u16) -> Error {
-        let body = String::from_utf8_lossy(&self.body);
-        Error::Prepare(format!("{method} {path}: status {status} {body}"))
-    }
+fn refused(method: &str, path: &str, status: u16, body: &[u8]) -> Error {
+    let body = String::from_utf8_lossy(body);
+    Error::Prepare(format!("{method} {path}: status {status} {body}"))
 }
 
 struct Collector<'a>(&'a mut Vec<u8>);

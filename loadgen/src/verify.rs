@@ -11,7 +11,7 @@ use crate::ledger::{Event, KeyRecord, Ledger};
 use crate::limits;
 use crate::options::{Target, VerifyOptions};
 use crate::request::{Head, RequestWriter};
-use crate::setup::{TICK, ensure_bucket, on_executor, ticks_in};
+use crate::setup::{TICK, on_executor, ticks_in, wait_until_ready};
 use crate::sign::EMPTY_SHA256;
 use crate::stats::Tally;
 use crate::worker::Receiver;
@@ -59,7 +59,7 @@ pub fn verify_ledger(options: &VerifyOptions) -> Result<Verification> {
     options.check()?;
     let target = options.endpoint.target()?;
     let ledger = Ledger::read(&options.ledger)?;
-    ensure_bucket(&options.endpoint, &target, &ledger.bucket)?;
+    wait_until_ready(&options.endpoint, &target, &ledger.bucket)?;
     on_executor(verify_all(options, target, ledger))
 }
 

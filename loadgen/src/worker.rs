@@ -67,6 +67,7 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         let mut unreachable = 0;
         while let Some(start) = self.shared.pace.next(&self.shared.stats).await {
+            self.connection.refresh(start.real);
             let operation = self.shared.mix.pick(&mut self.shared.random.borrow_mut());
             let end = match operation {
                 Operation::Put => self.put(start).await,

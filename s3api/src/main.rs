@@ -28,11 +28,19 @@ fn main() -> ExitCode {
         _ => Ok(()),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
-    // The log may not be running yet, and a refused start must be read by whoever started it.
-    let _ = writeln!(io::stderr(), "ringfort: {error}");
+    report(&error);
     match error {
         StartError::Config { .. } | StartError::Credentials(_) => ExitCode::from(EXIT_REFUSED),
         _ => ExitCode::from(EXIT_FAILED),
+    }
+}
+
+/// Says why the program failed: in the log, or plainly while there is none.
+fn report(error: &StartError) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{error}");
+    } else {
+        let _ = writeln!(io::stderr(), "ringfort: {error}");
     }
 }
 

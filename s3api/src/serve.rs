@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
 
@@ -80,7 +80,7 @@ pub struct Started {
     pub cores: usize,
     pub shards: usize,
     pub free_bytes: u64,
-    /// From the start of the cores until the last of them had recovered.
+    /// What the slowest core needed to open its part of the store.
     pub recovery: Duration,
 }
 
@@ -117,6 +117,8 @@ impl fmt::Display for Started {
     }
 }
 
+/// How long cores may take to stop after one of them vanished, beyond the time for draining.
+const GIVE_UP: Duration = Duration::from_secs(15);
 /// How often the main thread looks after the cores.
 const SUPERVISION: Duration = Duration::from_millis(20);
 
@@ -143,7 +145,7 @@ pub fn run<A: Application>(
             result
         })
         .map_err(|e| StartError::Core { core: 0, reason: e.to_string() })?;
-    supervise(&shared, &pool, addresses, announce);
+    supervise(&shared, &pool, addresses, announce)?;
     let results = pool.join_all().into_iter().enumerate().map(|(core, result)| match result {
         Ok(result) => result,
         Err(e) => Err(StartError::Core { core, reason: e.to_string() }),
@@ -173,22 +175,31 @@ fn builder(config: &Config, plan: &Plan) -> Result<LocalExecutorPoolBuilder, Sta
     Ok(builder)
 }
 
-/// Watches the cores from the main thread: says when all are ready, and passes on to all that one
-/// has ended, which a core that panicked can no longer do itself.
+/// Watches the cores from the main thread until all have ended: says when all are ready, and passes on
+/// to all that one has vanished, which a core that panicked can no longer do itself.
+///
+/// # Errors
+/// A core vanished and another did not end in time after that: it may wait for an answer that never
+/// comes. Its thread is left behind; the process must end.
 fn supervise<A: Application>(
     shared: &Shared<A>,
     pool: &PoolThreadHandles<Result<(), StartError>>,
     (listen, admin_listen): (SocketAddr, SocketAddr),
     announce: impl FnOnce(&Started),
-) {
+) -> Result<(), StartError> {
     let mut announce = Some(announce);
+    let mut vanished: Option<Instant> = None;
     loop {
         let ended = pool.handles().iter().filter(|handle| handle.is_finished()).count();
         if ended == pool.handles().len() {
-            return;
+            return Ok(());
         }
-        if ended > 0 {
-            shared.end_cores_that_vanished(ended);
+        if shared.let_through_if_vanished(ended) {
+            let since = vanished.get_or_insert_with(Instant::now);
+            if since.elapsed() > shared.drain_timeout + GIVE_UP {
+                let reason = "a core ended unexpectedly and the others did not stop".to_string();
+                return Err(StartError::Core { core: 0, reason });
+            }
         }
         if announce.is_some() && shared.is_serving() {
             shared.readiness.set_ready();
@@ -201,17 +212,20 @@ fn supervise<A: Application>(
     }
 }
 
-/// The first error counts; the others are told in the log.
+/// The error to report: the first, unless it only says that another core failed. All others are told
+/// in the log.
 fn first_error(results: impl Iterator<Item = Result<(), StartError>>) -> Result<(), StartError> {
-    let mut first = Ok(());
-    for error in results.filter_map(Result::err) {
-        if first.is_ok() {
-            first = Err(error);
-        } else {
-            tracing::error!(%error, "a further core failed");
-        }
+    let (followers, mut causes): (Vec<_>, Vec<_>) = results
+        .filter_map(Result::err)
+        .partition(|error| matches!(error, StartError::Engine(engine::Error::Stopping)));
+    if causes.is_empty() {
+        return followers.into_iter().next().map_or(Ok(()), Err);
     }
-    first
+    let first = causes.remove(0);
+    for error in causes {
+        tracing::error!(%error, "a further core failed");
+    }
+    Err(first)
 }
 
 #[cfg(test)]

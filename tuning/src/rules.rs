@@ -273,12 +273,14 @@ fn free_space(dir: &DataDir) -> Option<Finding> {
 
 fn rotational(dir: &DataDir) -> Option<Finding> {
     let device = dir.device.as_ref().filter(|d| d.rotational == Some(true))?;
+    // A hypervisor's disk often says so without knowing.
+    let is_virtual = ["vd", "xvd"].iter().any(|prefix| device.name.starts_with(prefix));
     finding(
-        Severity::Warn,
+        if is_virtual { Severity::Info } else { Severity::Warn },
         "rotational",
         format!("{} is on {}, which says that it rotates", dir.path.display(), device.name),
-        "each durable write waits for a turn of the platter.",
-        "use an NVMe drive (a virtual disk may say so wrongly; then ignore this).",
+        "if it does, each durable write waits for a turn of the platter.",
+        "use an NVMe drive.",
     )
 }
 
@@ -463,9 +465,13 @@ mod tests {
         check_one(Some((Severity::Warn, "free_space")), |facts, _| {
             facts.data_dirs[0].available_bytes = 1 << 20;
         });
-        check_one(Some((Severity::Warn, "rotational")), |facts, _| {
-            facts.data_dirs[0].device.as_mut().expect("set above").rotational = Some(true);
-        });
+        for (name, severity) in [("sda", Severity::Warn), ("vda", Severity::Info)] {
+            check_one(Some((severity, "rotational")), |facts, _| {
+                let device = facts.data_dirs[0].device.as_mut().expect("set above");
+                device.rotational = Some(true);
+                device.name = name.to_string();
+            });
+        }
         check_one(Some((Severity::Error, "block_size")), |facts, _| {
             let device = facts.data_dirs[0].device.as_mut().expect("set above");
             device.logical_block_bytes = Some(16384);

@@ -27,6 +27,8 @@ use crate::sys::{self, Waker};
 
 /// How often a core that waits for others looks again.
 const STAGE_POLL: Duration = Duration::from_millis(5);
+/// How long answers of the management port may take after a stop.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long connections that were cut may take to notice.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,7 +44,7 @@ pub(super) async fn run<A: Application>(
         Ok(admin) => {
             let result = open_and_serve(shared, core, &time).await;
             if let Some(admin) = admin {
-                admin.stop(Duration::ZERO).await;
+                admin.stop(ADMIN_PATIENCE).await;
             }
             result
         }
@@ -89,9 +91,10 @@ async fn open_and_serve<A: Application>(
         recorder: Rc::clone(&recorder),
         readiness: shared.readiness.clone(),
     };
+    let begin = Instant::now();
     let (service, opened) = shared.application.open(context).await?;
     let service = Rc::new(service);
-    shared.report_opened(core, opened);
+    shared.report_opened(core, opened, begin.elapsed());
     wait_for(&shared.opened).await;
 
     let served = serve_until_stop(shared, core, &service, &recorder, time).await;

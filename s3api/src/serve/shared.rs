@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Application, Opened, Plan, Sockets, Started};
 use crate::config::Config;
@@ -92,7 +92,6 @@ pub(super) struct Shared<A> {
     pub(super) closed: Stage,
     sockets: Mutex<Sockets>,
     next_core: AtomicUsize,
-    begin: Instant,
     summary: Mutex<Summary>,
 }
 
@@ -131,7 +130,6 @@ impl<A: Application> Shared<A> {
             closed: Stage::new(cores),
             sockets: Mutex::new(sockets),
             next_core: AtomicUsize::new(0),
-            begin: Instant::now(),
             summary: Mutex::default(),
         }
     }
@@ -146,11 +144,11 @@ impl<A: Application> Shared<A> {
         take(&mut self.sockets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn report_opened(&self, core: usize, opened: Opened) {
+    pub(super) fn report_opened(&self, core: usize, opened: Opened, took: Duration) {
         let mut summary = self.summary();
         summary.shards += opened.shards;
         summary.free_bytes = summary.free_bytes.max(opened.free_bytes);
-        summary.recovery = summary.recovery.max(self.begin.elapsed());
+        summary.recovery = summary.recovery.max(took);
         drop(summary);
         self.opened.arrive(core);
     }
@@ -183,12 +181,13 @@ impl<A: Application> Shared<A> {
     }
 
     /// So many threads have ended. Those that did not say so panicked, or never had an executor; which
-    /// numbers were theirs is not known, so all are let through.
-    pub(super) fn end_cores_that_vanished(&self, threads_ended: usize) {
-        let said = self.summary().ended;
-        if said < threads_ended {
+    /// numbers were theirs is not known, so all are let through. Says whether there are such.
+    pub(super) fn let_through_if_vanished(&self, threads_ended: usize) -> bool {
+        let has_vanished = self.summary().ended < threads_ended;
+        if has_vanished {
             (0..self.cores).for_each(|core| self.arrive_everywhere(core));
         }
+        has_vanished
     }
 
     fn arrive_everywhere(&self, core: usize) {

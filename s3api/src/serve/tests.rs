@@ -18,6 +18,7 @@ use crate::config::{Layers, serve_command};
 #[derive(Debug, Clone, Default)]
 struct Echo {
     fails_to_open: Option<usize>,
+    panics_on_open: Option<usize>,
     log: Arc<Mutex<Vec<&'static str>>>,
     slow_requests: Arc<AtomicUsize>,
 }
@@ -35,6 +36,7 @@ impl Application for Echo {
         if self.fails_to_open == Some(core.core) {
             return Err(StartError::Host("a broken disk".to_string()));
         }
+        assert!(self.panics_on_open != Some(core.core), "as asked");
         self.log.lock().unwrap().push("open");
         let service = EchoService { context: core, application: self.clone() };
         Ok((service, Opened { shards: 4, free_bytes: 1 << 30 }))
@@ -168,6 +170,7 @@ fn requests_are_served_and_a_stop_drains() {
     let mut broken = connect(running.started.listen);
     broken.write_all(get("/panic", "").as_bytes()).unwrap();
     assert!(broken.read(&mut [0; 64]).is_ok());
+    drop(broken);
 
     let mut busy = connect(running.started.listen);
     busy.write_all(get("/slow", "").as_bytes()).unwrap();
@@ -180,6 +183,7 @@ fn requests_are_served_and_a_stop_drains() {
     assert!(begin.elapsed() < Duration::from_millis(350), "idle connections end at once");
     assert!(read_answer(&mut busy).starts_with("HTTP/1.1 200 "));
     assert!(is_closed(&mut busy));
+    drop((idle, busy));
     running.result.join().unwrap().unwrap();
     assert!(TcpStream::connect(running.started.listen).is_err());
     assert_eq!(*application.log.lock().unwrap(), ["open", "open", "close", "close"]);
@@ -198,6 +202,22 @@ fn what_outlasts_the_drain_is_cut() {
     running.result.join().unwrap().unwrap();
     assert!(begin.elapsed() < Duration::from_secs(3));
     let _ = slow.read(&mut [0; 64]);
+}
+
+#[test]
+fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
+    let running = start(Echo::default(), &["--idle-timeout", "1"]);
+    let mut idle = connect(running.started.listen);
+    let mut busy = connect(running.started.listen);
+    assert!(exchange(&mut idle, &put("/x", "a")).starts_with("HTTP/1.1 200 "));
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(1500) {
+        assert!(exchange(&mut busy, &put("/x", "a")).starts_with("HTTP/1.1 200 "));
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(is_closed(&mut idle));
+    running.stop.request();
+    running.result.join().unwrap().unwrap();
 }
 
 #[test]
@@ -265,4 +285,15 @@ fn a_core_that_cannot_open_stops_all_of_them() {
     let key = "test-key".to_string();
     let result = run(&config, &plan, sockets, application, key, Stop::default(), never);
     assert!(result.unwrap_err().to_string().contains("a broken disk"));
+}
+
+#[test]
+fn a_core_that_panics_stops_all_of_them() {
+    let application = Echo { panics_on_open: Some(1), ..Echo::default() };
+    let (config, plan, sockets) = prepare(&[]);
+    let never = |_: &Started| panic!("never ready");
+    let key = "test-key".to_string();
+    let result = run(&config, &plan, sockets, application.clone(), key, Stop::default(), never);
+    assert!(matches!(result, Err(StartError::Core { .. })), "{result:?}");
+    assert_eq!(*application.log.lock().unwrap(), ["open", "close"]);
 }
