@@ -17,9 +17,9 @@ pub const IO_MEMORY_BYTES: RangeInclusive<u64> = (1 << 20)..=(16 << 30);
 /// The kernel takes at most 32,768 entries.
 pub const RING_DEPTH: RangeInclusive<usize> = 16..=32_768;
 pub const CAPACITY_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 60);
-/// A shard's number is 16 bits wide on disk.
-pub const SHARDS: RangeInclusive<usize> = 1..=4096;
-pub const SEGMENT_BYTES: RangeInclusive<u64> = (1 << 20)..=(4 << 30);
+/// What the store's format allows.
+pub const SHARDS: RangeInclusive<usize> = 1..=1024;
+pub const SEGMENT_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 30);
 pub const IDLE_SECONDS: RangeInclusive<u64> = 1..=86_400;
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
 pub const DAY_SECONDS: RangeInclusive<u64> = 1..=86_400;
@@ -39,8 +39,10 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 pub const UNSENT_BYTES_MAX: u32 = 256 << 10;
 /// Connections to the management port.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// Descriptors beside those of connections: segments, rings, listeners.
-pub const OPEN_FILES_RESERVE: u64 = 1024;
+/// Segment files that the store keeps open on each core.
+pub const SEGMENT_FILES_PER_CORE: usize = 512;
+/// Descriptors beside those of connections and segments: rings, listeners, directories.
+pub const OPEN_FILES_RESERVE: u64 = 256;
 /// How often a core wakes for certain: an executor that parks with runnable tasks is woken by it.
 pub const TICK: Duration = Duration::from_millis(50);
 /// How often connections are looked over for expired deadlines.

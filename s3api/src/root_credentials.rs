@@ -7,7 +7,7 @@
 //! Not here: other credentials, and how requests are checked against them (`auth`).
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::CREDENTIALS_FILE_BYTES_MAX;
 use crate::start_error::StartError;
+use crate::sys;
 
 pub const FILE_NAME: &str = "root-credentials.json";
 
@@ -186,24 +187,17 @@ fn create(path: &Path) -> Result<(RootCredentials, Origin), StartError> {
     }
 }
 
-/// Writes a file under another name, makes it durable, and only then gives it its name, which must
-/// not be taken: a link never replaces, a rename would.
+/// Writes a file that has no name, makes it durable, and only then gives it one, which must not be
+/// taken: a link never replaces, as a rename would. A crash leaves the whole file or nothing.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("json.{}", std::process::id()));
-    let result = write_durable(&temporary, bytes).and_then(|()| fs::hard_link(&temporary, path));
-    let removed = fs::remove_file(&temporary);
-    result?;
-    removed?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir)?.sync_all()
-}
-
-fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir)?;
     file.write_all(bytes)?;
     file.write_all(b"\n")?;
-    file.sync_all()
+    file.sync_all()?;
+    sys::link(&file, path)?;
+    File::open(dir)?.sync_all()
 }
 
 /// Random letters and digits; 62 symbols carry 5.95 bits each.
@@ -226,6 +220,7 @@ fn random_text(characters: usize) -> Result<String, StartError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::fs;
 
     const NONE: &dyn Fn(&str) -> Option<String> = &|_| None;
 

@@ -68,7 +68,7 @@ pub struct CoreContext {
 pub struct Opened {
     /// Shards that this core owns.
     pub shards: usize,
-    /// What the whole store can still take.
+    /// What those shards can still take.
     pub free_bytes: u64,
 }
 

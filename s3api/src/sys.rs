@@ -1,10 +1,16 @@
-//! The few steps that std and socket2 leave unsafe: descriptors that the runtime owns.
+//! The few steps that std and socket2 leave unsafe: descriptors that the runtime owns, and the naming
+//! of a file that has no name.
 //!
 //! The only file of this crate with unsafe code.
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use glommio::net::{TcpListener, TcpStream};
 use socket2::{SockRef, Socket};
@@ -19,6 +25,21 @@ pub(crate) fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
 pub(crate) fn into_listener(socket: Socket) -> TcpListener {
     // SAFETY: the descriptor is open, and ownership of it passes to the listener.
     unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// Gives a name to a file that was opened with `O_TMPFILE`; a name that is taken is `AlreadyExists`.
+pub(crate) fn link(file: &File, path: &Path) -> io::Result<()> {
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    // The way that needs no privilege, see open(2).
+    let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(invalid)?;
+    let to = CString::new(path.as_os_str().as_bytes()).map_err(invalid)?;
+    let (here, follow) = (libc::AT_FDCWD, libc::AT_SYMLINK_FOLLOW);
+    // SAFETY: both paths are NUL-terminated and outlive the call.
+    let result = unsafe { libc::linkat(here, from.as_ptr(), here, to.as_ptr(), follow) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// A descriptor that something on this core owns, to wake whoever waits for it.

@@ -173,22 +173,15 @@ impl Device {
 #[repr(align(4096))]
 struct Block([u8; 4096]);
 
+/// Writes a block to a file that never has a name, so that nothing can stay behind.
 fn probe_direct_io(dir: &Path) -> DirectIo {
-    let path = dir.join(format!(".direct-io-probe-{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
+    let open =
+        |flags| OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE | flags).open(dir);
     // Without O_DIRECT first: if that fails, the directory is at fault, and not direct I/O.
-    if options.open(&path).is_err() {
+    if open(0).is_err() {
         return DirectIo::Unknown;
     }
-    let result = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(&path)
-        .and_then(|file| write_block(&file));
-    // A probe that stays behind is harmless, and its directory is no longer ours to repair.
-    let _ = fs::remove_file(&path);
-    match result {
+    match open(libc::O_DIRECT).and_then(|file| write_block(&file)) {
         Ok(()) => DirectIo::Works,
         Err(e) if e.kind() == io::ErrorKind::StorageFull => DirectIo::Unknown,
         Err(e) => DirectIo::Refused(e.to_string()),

@@ -63,13 +63,14 @@ fn needs(config: &Config, plan: &Plan) -> Needs {
         Cores::All | Cores::Count(_) => Vec::new(),
     };
     let connections = config.max_connections.saturating_add(limits::ADMIN_CONNECTIONS_MAX);
+    let segment_files = plan.cores.saturating_mul(limits::SEGMENT_FILES_PER_CORE);
     Needs {
         cores: plan.cores,
         cpus,
         pinned: config.placement == Placement::Pinned,
         memory_bytes: plan.memory_bytes,
         io_memory_bytes: config.io_memory_bytes as u64,
-        open_files: limits::OPEN_FILES_RESERVE.saturating_add(connections as u64),
+        open_files: limits::OPEN_FILES_RESERVE + connections as u64 + segment_files as u64,
         backlog: limits::LISTEN_BACKLOG,
     }
 }

@@ -147,7 +147,7 @@ impl<A: Application> Shared<A> {
     pub(super) fn report_opened(&self, core: usize, opened: Opened, took: Duration) {
         let mut summary = self.summary();
         summary.shards += opened.shards;
-        summary.free_bytes = summary.free_bytes.max(opened.free_bytes);
+        summary.free_bytes += opened.free_bytes;
         summary.recovery = summary.recovery.max(took);
         drop(summary);
         self.opened.arrive(core);
