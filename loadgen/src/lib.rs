@@ -26,6 +26,7 @@ pub(crate) mod setup;
 pub mod sign;
 pub mod stats;
 pub mod verify;
+mod verify_listing;
 mod worker;
 pub mod workload;
 

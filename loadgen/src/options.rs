@@ -131,6 +131,9 @@ pub struct RunOptions {
 #[derive(Debug, Clone, Args)]
 pub struct VerifyOptions {
     pub ledger: PathBuf,
+    /// Do not compare the bucket's listing with what GET finds.
+    #[arg(long)]
+    pub no_list: bool,
     #[command(flatten)]
     pub endpoint: EndpointOptions,
     #[arg(long, default_value_t = 16)]

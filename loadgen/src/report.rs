@@ -308,6 +308,8 @@ impl Display for Verification {
             f,
             "{lost} lost, {wrong_version} of a wrong version, {corrupt} corrupt, {unreadable} unreadable"
         )?;
+        let Self { not_listed, wrongly_listed, .. } = self;
+        writeln!(f, "{not_listed} not listed, {wrongly_listed} wrongly listed")?;
         self.samples.iter().try_for_each(|sample| writeln!(f, "  - {sample}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Reads back every key of a ledger and judges what it finds.
+//! Reads back every key of a ledger and judges what it finds; then compares the listing with it.
 //!
 //! **Invariant:** nothing is taken on trust: a key counts as intact only after every byte of an
 //! acceptable version was received.
@@ -14,6 +14,7 @@ use crate::request::{Head, RequestWriter};
 use crate::setup::{TICK, on_executor, ticks_in, wait_until_ready};
 use crate::sign::EMPTY_SHA256;
 use crate::stats::Tally;
+use crate::verify_listing::{common_prefix, walk};
 use crate::worker::Receiver;
 use glommio::timer::sleep;
 use serde::Serialize;
@@ -36,12 +37,17 @@ pub struct Verification {
     pub corrupt: u64,
     /// No usable answer.
     pub unreadable: u64,
+    /// Readable, but not in the bucket's listing.
+    pub not_listed: u64,
+    /// In the listing, but not readable.
+    pub wrongly_listed: u64,
     pub samples: Vec<String>,
 }
 
 impl Verification {
     pub fn bad(&self) -> u64 {
-        self.lost + self.wrong_version + self.corrupt + self.unreadable
+        let listing = self.not_listed + self.wrongly_listed;
+        self.lost + self.wrong_version + self.corrupt + self.unreadable + listing
     }
 }
 
@@ -52,6 +58,8 @@ enum Verdict {
     WrongVersion(String),
     Corrupt(String),
     Unreadable(String),
+    NotListed,
+    WronglyListed,
 }
 
 /// Reads the ledger's keys; what is wrong is in the result, an `Err` says that nothing was verified.
@@ -71,6 +79,8 @@ struct Shared {
     writer: RefCell<RequestWriter>,
     result: RefCell<Verification>,
     samples: RefCell<Tally>,
+    /// By place of the key in the ledger: whether GET found an object; `None` while that is unknown.
+    found: RefCell<Vec<Option<bool>>>,
 }
 
 async fn verify_all(
@@ -86,17 +96,18 @@ async fn verify_all(
         writer: RefCell::new(RequestWriter::new(&options.endpoint, &target.host)),
         result: RefCell::new(Verification { keys, ..Verification::default() }),
         samples: RefCell::default(),
+        found: RefCell::new(vec![None; keys as usize]),
     });
     let (target, timeout) = (Rc::new(target), options.endpoint.timeout);
     let watches: Vec<Rc<Watch>> = (0..options.concurrency).map(|_| Rc::default()).collect();
+    let connect = |watch: &Rc<Watch>| {
+        let largest = limits::RECEIVE_BYTES_MAX as u64;
+        Connection::new(Rc::clone(&target), Rc::clone(watch), largest, timeout)
+    };
+    let mut listing_connection = watches.first().map(connect);
     let readers: Vec<_> = watches
         .iter()
-        .map(|watch| {
-            let largest = limits::RECEIVE_BYTES_MAX as u64;
-            let connection =
-                Connection::new(Rc::clone(&target), Rc::clone(watch), largest, timeout);
-            glommio::spawn_local(read_keys(Rc::clone(&shared), connection))
-        })
+        .map(|watch| glommio::spawn_local(read_keys(Rc::clone(&shared), connect(watch))))
         .collect();
     let ticker = glommio::spawn_local(async move {
         loop {
@@ -106,6 +117,10 @@ async fn verify_all(
     });
     for reader in readers {
         reader.await;
+    }
+    if let (Some(connection), false) = (&mut listing_connection, options.no_list) {
+        let writer = RequestWriter::new(&options.endpoint, &target.host);
+        compare_listing(&shared, connection, writer).await;
     }
     ticker.cancel().await;
     let mut result = shared.result.take();
@@ -130,6 +145,10 @@ async fn read_keys(shared: Rc<Shared>, mut connection: Connection) {
         let mut receiver = Receiver::collecting(&shared.pattern, &mut collected);
         receiver.key_hash = Some(content_hash(&path));
         let result = connection.exchange(&mut head, None, false, &mut receiver).await;
+        if let Ok(answer) = &result {
+            let found = matches!(answer.status, 200 | 404).then_some(answer.status == 200);
+            shared.found.borrow_mut()[place] = found;
+        }
         let verdict = match (result, &receiver.verifier) {
             (Ok(answer), Some(verifier)) if answer.status == 200 => {
                 judge(record, verifier, &connection.etag)
@@ -142,6 +161,31 @@ async fn read_keys(shared: Rc<Shared>, mut connection: Connection) {
     }
 }
 
+/// Nothing writes meanwhile, so the listing must agree with what the GETs have found.
+async fn compare_listing(shared: &Shared, connection: &mut Connection, mut writer: RequestWriter) {
+    let keys = &shared.ledger.keys;
+    let (Some((first, _)), Some((last, _))) = (keys.first(), keys.last()) else { return };
+    let prefix = common_prefix(first, last);
+    let mut listed = vec![false; keys.len()];
+    let mark = |key: &str| {
+        if let Ok(place) = keys.binary_search_by(|(name, _)| name.as_str().cmp(key)) {
+            listed[place] = true;
+        }
+    };
+    let bucket = &shared.ledger.bucket;
+    let walked = walk(connection, &mut writer, &shared.pattern, bucket, prefix, mark).await;
+    if let Err(reason) = walked {
+        return note(shared, "the listing", Verdict::Unreadable(reason));
+    }
+    for (((key, _), listed), found) in keys.iter().zip(listed).zip(&*shared.found.borrow()) {
+        match (found, listed) {
+            (Some(true), false) => note(shared, key, Verdict::NotListed),
+            (Some(false), true) => note(shared, key, Verdict::WronglyListed),
+            _ => {}
+        }
+    }
+}
+
 fn note(shared: &Shared, key: &str, verdict: Verdict) {
     let result = &mut *shared.result.borrow_mut();
     let (count, kind, reason) = match verdict {
@@ -151,6 +195,12 @@ fn note(shared: &Shared, key: &str, verdict: Verdict) {
         Verdict::WrongVersion(reason) => (&mut result.wrong_version, "wrong version", reason),
         Verdict::Corrupt(reason) => (&mut result.corrupt, "corrupt", reason),
         Verdict::Unreadable(reason) => (&mut result.unreadable, "unreadable", reason),
+        Verdict::NotListed => {
+            (&mut result.not_listed, "listing", "read, but not listed".to_owned())
+        }
+        Verdict::WronglyListed => {
+            (&mut result.wrongly_listed, "listing", "listed, but not there".to_owned())
+        }
     };
     *count += 1;
     shared.samples.borrow_mut().add(kind, || format!("{key}: {kind}: {reason}"));
@@ -224,6 +274,7 @@ mod tests {
             Verdict::WrongVersion(_) => "wrong version",
             Verdict::Corrupt(_) => "corrupt",
             Verdict::Unreadable(_) => "unreadable",
+            Verdict::NotListed | Verdict::WronglyListed => "listing",
         }
     }
 

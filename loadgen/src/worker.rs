@@ -51,7 +51,6 @@ pub(crate) struct Worker {
     /// `/BUCKET/KEY`, and the same up to the key's number.
     path: String,
     path_prefix: String,
-    query: String,
     head: Vec<u8>,
     collected: Vec<u8>,
 }
@@ -59,9 +58,9 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(shared: Rc<Shared>, connection: Connection) -> Self {
         let path_prefix = format!("/{}/{}", shared.options.bucket, shared.options.key_prefix);
-        let (path, query) = (String::with_capacity(path_prefix.len() + 16), String::new());
+        let path = String::with_capacity(path_prefix.len() + 16);
         let (head, collected) = (Vec::with_capacity(1024), Vec::new());
-        Self { shared, connection, path, path_prefix, query, head, collected }
+        Self { shared, connection, path, path_prefix, head, collected }
     }
 
     pub(crate) async fn run(mut self) {
@@ -240,25 +239,8 @@ impl Worker {
 
     /// One page of keys, from a random key on.
     async fn list(&mut self, start: Start) -> End {
-        let shared = Rc::clone(&self.shared);
-        let options = &shared.options;
-        let after = self.shared.random.borrow_mut().below(options.objects);
-        let prefix = options.key_prefix.replace('/', "%2F");
-        self.query.clear();
-        self.query.push_str("list-type=2&max-keys=");
-        self.query.push_str(&options.list_keys.to_string());
-        for part in ["&prefix=", &prefix, "&start-after="] {
-            self.query.push_str(part);
-        }
-        let mut last = String::new();
-        name_key(&mut last, &prefix, after);
-        self.query.push_str(&last);
-        self.path.clear();
-        self.path.push('/');
-        self.path.push_str(&options.bucket);
-        let query = std::mem::take(&mut self.query);
-        self.write_head_with("GET", &query, EMPTY_SHA256, None);
-        self.query = query;
+        let after = self.shared.random.borrow_mut().below(self.shared.options.objects);
+        self.write_list_head(after);
         let mut receiver = Receiver::collecting(&self.shared.pattern, &mut self.collected);
         let result = self.connection.exchange(&mut self.head, None, false, &mut receiver).await;
         let answer = match result {
@@ -273,6 +255,19 @@ impl Worker {
             Err(reason) => self.mismatch(Operation::List, &reason),
         }
         End::Done
+    }
+
+    fn write_list_head(&mut self, after: u64) {
+        let options = Arc::clone(&self.shared.options);
+        let prefix = options.key_prefix.replace('/', "%2F");
+        let mut marker = String::new();
+        name_key(&mut marker, &prefix, after);
+        let (count, bucket) = (options.list_keys, &options.bucket);
+        let query = format!("list-type=2&max-keys={count}&prefix={prefix}&start-after={marker}");
+        self.path.clear();
+        self.path.push('/');
+        self.path.push_str(bucket);
+        self.write_head_with("GET", &query, EMPTY_SHA256, None);
     }
 
     /// Keys ascend and follow the marker; where every key is known to exist, none is missing.

@@ -152,12 +152,14 @@ impl Server {
         let mut page = String::from("<ListBucketResult>");
         let objects = self.objects.lock().unwrap();
         let keys = objects.keys().filter_map(|path| path.strip_prefix("/loadgen/"));
-        for key in keys.filter(|key| key.starts_with(&prefix) && **key > *after).take(max) {
+        let mut keys = keys.filter(|key| key.starts_with(&prefix) && **key > *after);
+        for key in keys.by_ref().take(max) {
             if self.fault != Fault::HidesKey || !key.ends_with("25") {
                 write!(page, "<Contents><Key>{key}</Key></Contents>").unwrap();
             }
         }
-        page.push_str("</ListBucketResult>");
+        let truncated = keys.next().is_some();
+        write!(page, "<IsTruncated>{truncated}</IsTruncated></ListBucketResult>").unwrap();
         let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for chunk in page.as_bytes().chunks(37) {
             write!(answer, "{:x}\r\n", chunk.len()).unwrap();
@@ -308,7 +310,7 @@ fn ledger_verdict(fault: Fault) -> (Report, Verification) {
     let ledger = ledger.to_str().unwrap();
     let address = Server::start(fault);
     let mix = "mixed --mix put=80,delete=10,get=10 --no-prepare --size 8,100,10KiB";
-    let arguments = format!("{mix} --objects 200 --count 1000 --ledger {ledger}");
+    let arguments = format!("{mix} --objects 2000 --count 5000 --ledger {ledger}");
     let report = run_on(address, &arguments).unwrap();
     (report, verify_on(address, ledger))
 }
@@ -317,7 +319,7 @@ fn ledger_verdict(fault: Fault) -> (Report, Verification) {
 fn a_ledger_of_a_right_server_verifies() {
     let (_, verification) = ledger_verdict(Fault::None);
     assert_eq!(verification.bad(), 0, "{verification}");
-    assert!(verification.keys > 150 && verification.keys == verification.intact);
+    assert!(verification.keys > 1500 && verification.keys == verification.intact);
 }
 
 #[test]
@@ -332,4 +334,11 @@ fn writes_without_an_answer_are_right_either_way() {
 fn an_acknowledged_write_that_is_missing_is_found() {
     let (_, verification) = ledger_verdict(Fault::Forgets);
     assert!(verification.lost + verification.wrong_version > 0, "{verification}");
+}
+
+#[test]
+fn a_listing_that_disagrees_with_the_objects_is_found() {
+    let (_, verification) = ledger_verdict(Fault::HidesKey);
+    assert!(verification.not_listed > 5, "{verification}");
+    assert_eq!(verification.bad(), verification.not_listed, "{verification}");
 }
