@@ -170,7 +170,8 @@ fn parse_field(tag: u8, value: &[u8]) -> Option<Field<'_>> {
     }
 }
 
-fn number_of(algorithm: Algorithm) -> u8 {
+/// An algorithm's number on disk, 1 to 5.
+pub(crate) fn number_of(algorithm: Algorithm) -> u8 {
     match algorithm {
         Algorithm::Crc32 => 1,
         Algorithm::Crc32c => 2,
@@ -180,7 +181,7 @@ fn number_of(algorithm: Algorithm) -> u8 {
     }
 }
 
-fn algorithm_of(number: u8) -> Option<Algorithm> {
+pub(crate) fn algorithm_of(number: u8) -> Option<Algorithm> {
     crate::checksum_headers::ALGORITHMS
         .into_iter()
         .find(|algorithm| number_of(*algorithm) == number)

@@ -23,7 +23,7 @@ pub const ALGORITHMS: [Algorithm; 5] =
 const DIGEST_BYTES_MAX: usize = 32;
 
 /// What is computed if the client names nothing.
-const DEFAULT_ALGORITHM: Algorithm = Algorithm::Crc64Nvme;
+pub const DEFAULT_ALGORITHM: Algorithm = Algorithm::Crc64Nvme;
 
 /// As S3 names an algorithm in headers, XML and messages.
 pub fn algorithm_name(algorithm: Algorithm) -> &'static str {
@@ -352,6 +352,13 @@ fn mismatch(algorithm: Algorithm) -> S3Error {
         Code::BadDigest,
         format!("The {name} you specified did not match the calculated checksum."),
     )
+}
+
+/// The algorithm that a copy is to have (`x-amz-checksum-algorithm`); none if it says nothing.
+pub fn parse_copy_algorithm<'a>(
+    header: impl Fn(&str) -> Option<&'a [u8]>,
+) -> Result<Option<Algorithm>, S3Error> {
+    header("x-amz-checksum-algorithm").map(parse_algorithm).transpose()
 }
 
 /// What CreateMultipartUpload says of the object's checksum: algorithm and type, each in its own

@@ -162,9 +162,14 @@ impl Conditions {
         if holds { Ok(()) } else { Err(ConditionFailure::PreconditionFailed) }
     }
 
+    /// Whether the request has no conditions.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What the engine is to judge at the moment of the write; `None` without conditions.
     pub fn into_condition(self) -> Option<Condition> {
-        if self == Self::default() {
+        if self.is_empty() {
             return None;
         }
         Some(Box::new(move |current| self.judge_write(current)))

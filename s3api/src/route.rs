@@ -67,17 +67,6 @@ pub struct Route {
     pub query: Query,
 }
 
-impl Route {
-    /// What an error answer names as the resource: `/bucket/key`.
-    pub fn resource(&self) -> String {
-        match (self.bucket.as_str(), self.key.as_str()) {
-            ("", _) => "/".to_owned(),
-            (bucket, "") => format!("/{bucket}"),
-            (bucket, key) => format!("/{bucket}/{key}"),
-        }
-    }
-}
-
 /// The parts of a request's head that decide where it goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {

@@ -1,1 +1,198 @@
-//! service
+//! The pipeline of every request: route, authenticate, run the operation, answer.
+//!
+//! Invariants: every answer carries `x-amz-request-id` and `x-amz-id-2`; an error is an XML document
+//! with the same ids, or no body at all for HEAD; nothing of the body is read before the request is
+//! authenticated; what is counted is counted once per request.
+//!
+//! Not here: what the operations do (`ops`), connections (`http`), what becomes of the numbers
+//! (`metrics`).
+
+use crate::auth::{Authenticator, PayloadReader};
+use crate::error::{Code, Result, S3Error};
+use crate::metrics::Recorder;
+use crate::ops::{self, Answer, Body, Context, ObjectBody, Owner};
+use crate::readiness::Readiness;
+use crate::route::{self, Operation, Route, Target};
+use engine::Engine;
+use engine::platform::Platform;
+use http::{Method, RequestBody, RequestHead, Response, Service, Stream};
+use std::rc::Rc;
+
+const SERVER: &str = "Ringfort";
+/// Under which requests are counted that could not be routed.
+const UNKNOWN_OPERATION: &str = "Unknown";
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// What the operator decides about the S3 port.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub region: String,
+    /// Host names, in lower case, under which buckets are addressed as subdomains.
+    pub domains: Vec<String>,
+    /// Owner of all buckets and objects.
+    pub owner: Owner,
+    /// What `x-amz-id-2` says of this server.
+    pub host_id: String,
+}
+
+/// The S3 port of one core.
+pub struct S3Service<P: Platform> {
+    engine: Engine<P>,
+    authenticator: Rc<Authenticator>,
+    settings: Rc<Settings>,
+    recorder: Rc<Recorder>,
+    readiness: Readiness,
+}
+
+impl<P: Platform> S3Service<P> {
+    pub fn new(
+        engine: Engine<P>,
+        authenticator: Rc<Authenticator>,
+        settings: Rc<Settings>,
+        recorder: Rc<Recorder>,
+        readiness: Readiness,
+    ) -> Self {
+        Self { engine, authenticator, settings, recorder, readiness }
+    }
+
+    fn route(&self, head: &RequestHead) -> Result<Route> {
+        let target = Target {
+            method: head.method_name(),
+            host: head.host(),
+            target: head.target(),
+            copy: head.header("x-amz-copy-source").is_some(),
+        };
+        route::route(target, &self.settings.domains)
+    }
+
+    /// Everything behind routing.
+    async fn run<S: Stream>(
+        &self,
+        route: &Route,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+    ) -> Result<Answer<P>> {
+        let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
+        let caller = self.authenticator.authenticate(head, now.unwrap_or(i64::MAX))?;
+        let context = Context {
+            engine: &self.engine,
+            region: &self.settings.region,
+            owner: &self.settings.owner,
+            head,
+            route,
+        };
+        let size_bytes = caller.payload.size_bytes(head.content_length());
+        let reader = PayloadReader::new(caller.payload, body);
+        ops::run(&context, Body { reader, size_bytes }).await
+    }
+
+    /// The error document.
+    fn error_answer(&self, error: &S3Error, head: &RequestHead, ids: &Ids<'_>) -> Answer<P> {
+        let mut answer = Response::new(error.code.status());
+        for (name, value) in &error.headers {
+            answer.header(name, value);
+        }
+        answer.header("content-type", "application/xml");
+        // The client may not have sent its body, and botocore takes the answer to its next
+        // `Expect` on the same connection for this one. AWS closes too.
+        if head.header("expect").is_some() {
+            answer.close();
+        }
+        if head.method() == Method::Head {
+            return answer;
+        }
+        let path = head.target().split('?').next().unwrap_or_default();
+        answer.with_bytes(error.body(path, &ids.request, ids.host))
+    }
+
+    /// What load balancers ask; no bucket can have this name.
+    fn health(&self, head: &RequestHead) -> Option<u16> {
+        match (head.method(), head.target()) {
+            (Method::Get | Method::Head, "/-/live") => Some(200),
+            (Method::Get | Method::Head, "/-/ready") if self.readiness.is_ready() => Some(200),
+            (Method::Get | Method::Head, "/-/ready") => Some(503),
+            _ => None,
+        }
+    }
+
+    fn ids(&self) -> Ids<'_> {
+        Ids {
+            request: format!("{:016X}", self.engine.platform().random_u64()),
+            host: &self.settings.host_id,
+        }
+    }
+}
+
+/// The two ids by which an answer can be found again.
+struct Ids<'a> {
+    request: String,
+    host: &'a str,
+}
+
+impl Ids<'_> {
+    fn write<P: Platform>(&self, answer: &mut Answer<P>) {
+        answer.header("x-amz-request-id", &self.request);
+        answer.header("x-amz-id-2", self.host);
+        answer.header("server", SERVER);
+    }
+}
+
+impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
+    type Body = ObjectBody<P>;
+
+    async fn call(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+    ) -> Response<Self::Body> {
+        let started_ns = self.engine.platform().monotonic_ns();
+        let ids = self.ids();
+        if let Some(status) = self.health(head) {
+            let mut answer = Response::new(status);
+            ids.write(&mut answer);
+            return answer;
+        }
+        let (operation, result) = match self.route(head) {
+            Ok(route) => (Some(route.operation), self.run(&route, head, body).await),
+            Err(error) => (None, Err(error)),
+        };
+        let mut answer = result.unwrap_or_else(|error| self.error_answer(&error, head, &ids));
+        ids.write(&mut answer);
+        self.recorder.record(
+            operation.map_or(UNKNOWN_OPERATION, Operation::name),
+            answer.status(),
+            self.engine.platform().monotonic_ns().saturating_sub(started_ns),
+            head.content_length().unwrap_or_default(),
+            answer.payload.length(),
+        );
+        answer
+    }
+
+    fn error_body(&self, status: u16, reason: &str) -> Response<Self::Body> {
+        let ids = self.ids();
+        let error = S3Error::new(code_of_status(status), reason.to_owned());
+        let mut answer = Response::new(status)
+            .with_header("content-type", "application/xml")
+            .with_bytes(error.body("/", &ids.request, ids.host));
+        ids.write(&mut answer);
+        answer
+    }
+}
+
+/// The code for a request that HTTP itself refused.
+fn code_of_status(status: u16) -> Code {
+    match status {
+        408 => Code::RequestTimeout,
+        411 => Code::MissingContentLength,
+        501 => Code::NotImplemented,
+        503 => Code::ServiceUnavailable,
+        500..=599 => Code::InternalError,
+        _ => Code::BadRequest,
+    }
+}
+
+impl<P: Platform> std::fmt::Debug for S3Service<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Service").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,226 @@
-//! ops
+//! The operations, one file a family, and what they all need.
+//!
+//! Invariants: an operation decides everything that it can (bucket, key, parameters, conditions)
+//! before it reads the first byte of the body, so that a refused upload is never sent; an answer
+//! with a body of an object's bytes holds a bounded number of them.
+//!
+//! Not here: routing, authentication, ids of requests, error documents (`service`).
+
+mod abort_upload;
+mod buckets;
+mod complete_upload;
+mod copy_object;
+mod copy_source;
+mod create_upload;
+mod delete_object;
+mod delete_objects;
+mod get_object;
+mod join;
+mod label;
+mod list_objects;
+mod list_parts;
+mod list_uploads;
+mod object_body;
+mod parameters;
+mod put_object;
+mod receive;
+mod unsupported;
+mod upload_id;
+mod upload_part;
+
+pub use object_body::ObjectBody;
+
+use crate::auth::PayloadReader;
+use crate::auth::payload::RawBody;
+use crate::checksum_headers::ChecksumPlan;
+use crate::error::{Code, Result, S3Error};
+use crate::names;
+use crate::route::{Operation, Route};
+use crate::xml::Writer;
+use engine::checksum::{Hasher, Md5};
+use engine::platform::Platform;
+use engine::{Bucket, Engine};
+use http::{RequestHead, Response};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// What an operation answers.
+pub type Answer<P> = Response<ObjectBody<P>>;
+
+/// The storage class that every object has.
+const STORAGE_CLASS: &str = "STANDARD";
+/// The version id of an object that no versioning has touched.
+const NULL_VERSION: &str = "null";
+
+/// Who owns buckets and objects, as S3's documents show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// 64 hex digits.
+    pub id: String,
+    pub display_name: String,
+}
+
+impl Owner {
+    /// The owner that an access key stands for.
+    pub fn of_access_key(access_key: &str) -> Self {
+        Self {
+            id: hex::encode(Sha256::digest(access_key.as_bytes())),
+            display_name: access_key.to_owned(),
+        }
+    }
+
+    fn write(&self, writer: &mut Writer, element: &str) {
+        writer.element(element, |writer| {
+            writer.text("ID", &self.id);
+            writer.text("DisplayName", &self.display_name);
+        });
+    }
+}
+
+/// What an operation works with.
+pub struct Context<'a, P: Platform> {
+    pub engine: &'a Engine<P>,
+    pub region: &'a str,
+    /// Owner of all that there is.
+    pub owner: &'a Owner,
+    pub head: &'a RequestHead,
+    pub route: &'a Route,
+}
+
+impl<P: Platform> std::fmt::Debug for Context<'_, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("route", self.route).finish_non_exhaustive()
+    }
+}
+
+/// The request's body, verified while it is read.
+#[derive(Debug)]
+pub struct Body<'a, B> {
+    pub reader: PayloadReader<'a, B>,
+    /// What the reader will give out, where the client said so.
+    pub size_bytes: Option<u64>,
+}
+
+/// Runs the operation that the request was routed to.
+pub async fn run<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    match context.route.operation {
+        Operation::ListBuckets => buckets::list_buckets(context),
+        Operation::CreateBucket => buckets::create_bucket(context, body).await,
+        Operation::HeadBucket => buckets::head_bucket(context),
+        Operation::DeleteBucket => buckets::delete_bucket(context).await,
+        Operation::GetBucketLocation => buckets::get_bucket_location(context),
+        Operation::ListObjects => list_objects::list_objects(context).await,
+        Operation::ListObjectsV2 => list_objects::list_objects_v2(context).await,
+        Operation::ListMultipartUploads => list_uploads::list_multipart_uploads(context).await,
+        Operation::DeleteObjects => delete_objects::delete_objects(context, body).await,
+        Operation::PutObject => put_object::put_object(context, body).await,
+        Operation::CopyObject => copy_object::copy_object(context).await,
+        Operation::GetObject => get_object::get_object(context).await,
+        Operation::HeadObject => get_object::head_object(context).await,
+        Operation::DeleteObject => delete_object::delete_object(context).await,
+        Operation::CreateMultipartUpload => create_upload::create_multipart_upload(context).await,
+        Operation::UploadPart => upload_part::upload_part(context, body).await,
+        Operation::UploadPartCopy => upload_part::upload_part_copy(context).await,
+        Operation::CompleteMultipartUpload => {
+            complete_upload::complete_multipart_upload(context, body).await
+        }
+        Operation::AbortMultipartUpload => abort_upload::abort_multipart_upload(context).await,
+        Operation::ListParts => list_parts::list_parts(context).await,
+    }
+}
+
+impl<'a, P: Platform> Context<'a, P> {
+    fn header(&self, name: &str) -> Option<&'a str> {
+        self.head.header_str(name)
+    }
+
+    fn query(&self, name: &str) -> Option<&'a str> {
+        self.route.query.get(name)
+    }
+
+    fn key(&self) -> &'a str {
+        &self.route.key
+    }
+
+    /// The bucket that the request names.
+    fn bucket(&self) -> Result<Arc<Bucket>> {
+        let bucket = self.find_bucket(&self.route.bucket)?;
+        self.check_owner("x-amz-expected-bucket-owner")?;
+        Ok(bucket)
+    }
+
+    /// The bucket of an object, for a key that S3 allows.
+    fn bucket_of_object(&self) -> Result<Arc<Bucket>> {
+        names::check_key(self.key())?;
+        self.bucket()
+    }
+
+    fn find_bucket(&self, name: &str) -> Result<Arc<Bucket>> {
+        match self.engine.catalog().bucket(name) {
+            Some(bucket) => Ok(bucket.clone()),
+            None => {
+                names::check_bucket_name(name)?;
+                Err(S3Error::from(Code::NoSuchBucket).field("BucketName", name))
+            }
+        }
+    }
+
+    fn check_owner(&self, header: &str) -> Result<()> {
+        match self.header(header) {
+            Some(expected) if expected != self.owner.id => Err(Code::AccessDenied.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_such_key(&self) -> S3Error {
+        S3Error::from(Code::NoSuchKey).field("Key", self.key())
+    }
+
+    fn no_such_upload(&self) -> S3Error {
+        S3Error::from(Code::NoSuchUpload)
+            .field("UploadId", self.query("uploadId").unwrap_or_default())
+    }
+}
+
+/// An engine's error of a multipart operation, with the upload that the request names.
+fn upload_error<P: Platform>(context: &Context<'_, P>, error: engine::Error) -> S3Error {
+    match error {
+        engine::Error::NoSuchUpload => context.no_such_upload(),
+        other => other.into(),
+    }
+}
+
+/// Without versioning an object has the null version and no other.
+fn check_version_id(version_id: Option<&str>) -> Result<()> {
+    match version_id {
+        None | Some(NULL_VERSION) => Ok(()),
+        Some(other) => {
+            Err(S3Error::invalid_argument("Invalid version id specified", "versionId", other))
+        }
+    }
+}
+
+/// The XML document of a request, compared with what its headers say of it; empty if there is no
+/// body.
+async fn read_document<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+    bytes_max: usize,
+) -> Result<Vec<u8>> {
+    let plan = ChecksumPlan::parse(|name| context.head.header(name), None)?;
+    let (document, trailers) = body.reader.collect(bytes_max).await?;
+    let mut md5 = Md5::new();
+    md5.update(&document);
+    let mut hasher = Hasher::new(plan.algorithm());
+    hasher.update(&document);
+    plan.verify(hasher.finish().as_ref(), &md5.finish(), &trailers)?;
+    Ok(document)
+}
+
+/// An answer with an XML document.
+fn xml_answer<P: Platform>(document: Vec<u8>) -> Answer<P> {
+    Response::new(200).with_header("content-type", "application/xml").with_bytes(document)
+}

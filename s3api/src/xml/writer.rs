@@ -35,6 +35,11 @@ impl Writer {
         writer.text.into_bytes()
     }
 
+    /// A whole document whose root holds text and carries S3's namespace.
+    pub fn text_document(root: &str, value: &str) -> Vec<u8> {
+        Self::document(root, |writer| writer.escape(value))
+    }
+
     fn new() -> Self {
         Self { text: String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n") }
     }

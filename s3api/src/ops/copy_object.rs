@@ -1,0 +1,124 @@
+//! CopyObject: the bytes stream from a reader to a writer inside the server.
+
+use super::copy_source::CopySource;
+use super::receive::{Received, check_early, copy};
+use super::{Answer, Context, label, unsupported, xml_answer};
+use crate::attributes::{Attributes, SystemHeader};
+use crate::checksum_headers::{Checksum, DEFAULT_ALGORITHM, element_name, parse_copy_algorithm};
+use crate::conditional::{Conditions, quoted};
+use crate::dates;
+use crate::error::{Code, Result, S3Error};
+use crate::limits::PUT_BYTES_MAX;
+use crate::xml::Writer;
+use engine::platform::Platform;
+use engine::{Commit, Etag, Version};
+
+pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
+    let bucket = context.bucket_of_object()?;
+    unsupported::check_write(context.head)?;
+    let source = CopySource::of_request(context)?;
+    let directive = Directive::parse(context.header("x-amz-metadata-directive"))?;
+    if directive == Directive::Copy && source.is_target(context) && !changes_target(context) {
+        return Err(S3Error::new(
+            Code::InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without \
+             changing the object's metadata, storage class, website redirect location or \
+             encryption attributes.",
+        ));
+    }
+    let algorithm = parse_copy_algorithm(|name| context.head.header(name))?;
+    let conditions = Conditions::of_write(|name| context.header(name))?;
+    check_early(context, bucket.id, &conditions).await?;
+    let reader = source.open(context).await?;
+    let size = reader.info().current.size;
+    if size > PUT_BYTES_MAX {
+        return Err(too_large_source());
+    }
+    let of_source = Attributes::decode(&reader.info().attributes)?;
+    let algorithm = algorithm
+        .or(of_source.checksum.map(|checksum| checksum.algorithm))
+        .unwrap_or(DEFAULT_ALGORITHM);
+    let mut attributes = directive.attributes(context, of_source)?;
+
+    let mut writer = context.engine.writer(bucket.id, context.key().as_bytes(), Some(size)).await?;
+    let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
+    attributes.checksum = Some(checksum);
+    let commit = Commit {
+        etag,
+        label: label::of(Some(&checksum)),
+        attributes: attributes.encode()?,
+        condition: conditions.into_condition(),
+    };
+    let committed = writer.finish(commit).await?;
+    Ok(xml_answer(result("CopyObjectResult", committed.version, etag, &checksum)))
+}
+
+/// The document that answers a copy of an object or of a part.
+pub(super) fn result(root: &str, version: Version, etag: Etag, checksum: &Checksum) -> Vec<u8> {
+    Writer::document(root, |writer| {
+        writer.value("LastModified", dates::xml_time(version));
+        writer.text("ETag", &quoted(etag));
+        writer.text(element_name(checksum.algorithm), &checksum.text());
+        if root == "CopyObjectResult" {
+            writer.text("ChecksumType", checksum.kind.name());
+        }
+    })
+}
+
+pub(super) fn too_large_source() -> S3Error {
+    S3Error::new(
+        Code::InvalidRequest,
+        format!(
+            "The specified copy source is larger than the maximum allowable size for a copy \
+             source: {PUT_BYTES_MAX}"
+        ),
+    )
+}
+
+/// Whether the request asks for a change that makes sense of a copy onto itself.
+fn changes_target<P: Platform>(context: &Context<'_, P>) -> bool {
+    ["x-amz-storage-class", "x-amz-website-redirect-location"]
+        .iter()
+        .any(|name| context.head.header(name).is_some())
+}
+
+/// `x-amz-metadata-directive`: whose metadata the copy gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directive {
+    Copy,
+    Replace,
+}
+
+impl Directive {
+    fn parse(text: Option<&str>) -> Result<Self> {
+        match text {
+            None | Some("COPY") => Ok(Self::Copy),
+            Some("REPLACE") => Ok(Self::Replace),
+            Some(other) => Err(S3Error::invalid_argument(
+                "Unknown metadata directive.",
+                "x-amz-metadata-directive",
+                other,
+            )),
+        }
+    }
+
+    fn attributes<P: Platform>(
+        self,
+        context: &Context<'_, P>,
+        source: Attributes,
+    ) -> Result<Attributes> {
+        let requested = Attributes::from_headers(context.head.headers())?;
+        if self == Self::Replace {
+            return Ok(requested);
+        }
+        // These belong to the copy and not to what was copied.
+        let mut attributes = source;
+        for header in [SystemHeader::WebsiteRedirectLocation, SystemHeader::StorageClass] {
+            attributes.system.retain(|(found, _)| *found != header);
+            if let Some(value) = requested.system(header) {
+                attributes.set_system(header, value.to_vec());
+            }
+        }
+        Ok(attributes)
+    }
+}

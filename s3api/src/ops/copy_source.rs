@@ -1,0 +1,98 @@
+//! The source of CopyObject and UploadPartCopy: `x-amz-copy-source` and the object that it names.
+
+use super::{Context, check_version_id, unsupported};
+use crate::conditional::Conditions;
+use crate::error::{Code, Result, S3Error};
+use crate::names;
+use crate::percent;
+use engine::ObjectReader;
+use engine::platform::Platform;
+
+/// The header's value, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CopySource {
+    pub(super) bucket: String,
+    pub(super) key: String,
+}
+
+impl CopySource {
+    /// Reads `[/]bucket/key[?versionId=null]`, URL-encoded.
+    fn parse(text: &str) -> Result<Self> {
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        let malformed = || {
+            S3Error::invalid_argument(
+                "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+                "x-amz-copy-source",
+                text,
+            )
+        };
+        let path = percent::decode_path(path).ok_or_else(malformed)?;
+        let path = path.strip_prefix('/').unwrap_or(&path);
+        let (bucket, key) = path.split_once('/').ok_or_else(malformed)?;
+        if bucket.is_empty() || key.is_empty() || bucket.starts_with("arn:") {
+            return Err(malformed());
+        }
+        match query.split_once('=') {
+            Some(("versionId", version_id)) => check_version_id(Some(version_id))?,
+            Some(_) => return Err(malformed()),
+            None if query.is_empty() => {}
+            None => return Err(malformed()),
+        }
+        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
+    }
+
+    /// The source that the request names.
+    pub(super) fn of_request<P: Platform>(context: &Context<'_, P>) -> Result<Self> {
+        unsupported::check_copy_source(context.head)?;
+        let text = context.header("x-amz-copy-source").ok_or_else(|| {
+            S3Error::invalid_argument("Copy Source must be UTF-8", "x-amz-copy-source", "")
+        })?;
+        Self::parse(text)
+    }
+
+    /// Opens the source, if the conditions on it hold.
+    pub(super) async fn open<P: Platform>(
+        &self,
+        context: &Context<'_, P>,
+    ) -> Result<ObjectReader<P>> {
+        names::check_key(&self.key)?;
+        let bucket = context.find_bucket(&self.bucket)?;
+        context.check_owner("x-amz-source-expected-bucket-owner")?;
+        let reader = context.engine.open(bucket.id, self.key.as_bytes()).await?;
+        let reader =
+            reader.ok_or_else(|| S3Error::from(Code::NoSuchKey).field("Key", &self.key))?;
+        Conditions::of_copy_source(|name| context.header(name))
+            .judge_copy_source(&reader.info().current)?;
+        Ok(reader)
+    }
+
+    /// Whether the request copies an object onto itself.
+    pub(super) fn is_target<P: Platform>(&self, context: &Context<'_, P>) -> bool {
+        self.bucket == context.route.bucket && self.key == context.route.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<(&str, &str)>) {
+        let source = CopySource::parse(text).ok();
+        let found = source.as_ref().map(|source| (source.bucket.as_str(), source.key.as_str()));
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn sources() {
+        check("bucket/key", Some(("bucket", "key")));
+        check("/bucket/a/b", Some(("bucket", "a/b")));
+        check("bucket/a%20b+c%3F", Some(("bucket", "a b+c?")));
+        check("bucket%2Fkey", Some(("bucket", "key")));
+        check("bucket//key", Some(("bucket", "/key")));
+        check("bucket/key?versionId=null", Some(("bucket", "key")));
+        for text in ["", "bucket", "bucket/", "/key", "//key", "b/%zz", "b/k?versionId=1", "b/k?x"]
+        {
+            check(text, None);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! DeleteObjects: up to 1,000 keys of a bucket, each with its own outcome.
+
+use super::{
+    Answer, Body, Context, NULL_VERSION, check_version_id, join, read_document, xml_answer,
+};
+use crate::auth::payload::RawBody;
+use crate::conditional::Conditions;
+use crate::error::{Result, S3Error};
+use crate::limits::{DELETE_KEYS_MAX, XML_LIST_BYTES_MAX};
+use crate::names;
+use crate::xml::reader::malformed;
+use crate::xml::{Element, Writer};
+use engine::BucketId;
+use engine::platform::Platform;
+
+pub(super) async fn delete_objects<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    let bucket = context.bucket()?;
+    let document = read_document(context, body, XML_LIST_BYTES_MAX).await?;
+    let root = Element::parse(&document, "Delete")?;
+    let is_quiet = root.child_text("Quiet").is_some_and(|text| text.trim() == "true");
+    let entries = root.all("Object").map(Entry::parse).collect::<Result<Vec<_>>>()?;
+    if entries.is_empty() || entries.len() > DELETE_KEYS_MAX {
+        return Err(malformed());
+    }
+    let results = join::all(entries.iter().map(|entry| entry.delete(context, bucket.id))).await;
+
+    let document = Writer::document("DeleteResult", |writer| {
+        for (entry, result) in entries.iter().zip(&results) {
+            match result {
+                Ok(()) if is_quiet => {}
+                Ok(()) => writer.element("Deleted", |writer| entry.write(writer)),
+                Err(error) => writer.element("Error", |writer| {
+                    entry.write(writer);
+                    writer.text("Code", error.code.name());
+                    writer.text("Message", &error.message);
+                }),
+            }
+        }
+    });
+    Ok(xml_answer(document))
+}
+
+/// One object that is to be deleted.
+struct Entry<'a> {
+    key: &'a str,
+    version_id: Option<&'a str>,
+    etag: Option<&'a str>,
+    last_modified: Option<&'a str>,
+    size: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    fn parse(object: &'a Element) -> Result<Self> {
+        Ok(Self {
+            key: object.required("Key")?,
+            version_id: object.child_text("VersionId").filter(|text| !text.is_empty()),
+            etag: object.child_text("ETag"),
+            last_modified: object.child_text("LastModifiedTime"),
+            size: object.child_text("Size"),
+        })
+    }
+
+    async fn delete<P: Platform>(
+        &self,
+        context: &Context<'_, P>,
+        bucket: BucketId,
+    ) -> Result<(), S3Error> {
+        names::check_key(self.key)?;
+        check_version_id(self.version_id)?;
+        let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
+        let condition = conditions.into_condition();
+        context.engine.delete(bucket, self.key.as_bytes(), condition).await?;
+        Ok(())
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.text("Key", self.key);
+        // Only a version that was asked for by name is named.
+        if self.version_id.is_some() {
+            writer.text("VersionId", self.version_id.unwrap_or(NULL_VERSION));
+        }
+    }
+}

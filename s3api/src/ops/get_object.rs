@@ -1,0 +1,243 @@
+//! GetObject and HeadObject.
+//!
+//! Invariants: HEAD answers what GET would, but for the body; every answer with a body has its exact
+//! length; `ETag`, `Last-Modified` and `Cache-Control` stand on 200, 206 and 304 alike.
+//!
+//! Not here: streaming and verification of the bytes (`object_body`, the engine).
+
+use super::{Answer, Context, ObjectBody, check_version_id, parameters, unsupported};
+use crate::attributes::{self, Attributes, Field, SystemHeader};
+use crate::checksum_headers::Checksum;
+use crate::conditional::{self, Conditions, Outcome, quoted};
+use crate::dates;
+use crate::error::{Code, Result, S3Error};
+use crate::range;
+use engine::platform::Platform;
+use engine::{Current, ObjectInfo, ObjectReader};
+use http::{Payload, Response};
+use std::ops::Range;
+
+/// The type of an object that was stored without one, as AWS has it.
+const DEFAULT_CONTENT_TYPE: &[u8] = b"binary/octet-stream";
+
+pub(super) async fn get_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
+    let (mut reader, decision) = open(context, Reads::Bytes).await?;
+    let (answer, range) = head(context, reader.info(), decision)?;
+    let length = range.end - range.start;
+    if length == 0 {
+        return Ok(answer);
+    }
+    reader.select(range);
+    Ok(answer.with_payload(Payload::Stream { length, source: ObjectBody::new(reader) }))
+}
+
+pub(super) async fn head_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
+    let (reader, decision) = open(context, Reads::Record).await?;
+    let (answer, range) = head(context, reader.info(), decision)?;
+    Ok(answer.with_payload(Payload::LengthOnly(range.end - range.start)))
+}
+
+/// What of the object is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Record,
+    Bytes,
+}
+
+/// What to send.
+enum Decision {
+    NotModified,
+    Whole,
+    /// A range that the client gave.
+    Range(Range<u64>),
+    /// A part by its place among the object's parts; none for the one part of an object that was
+    /// not made of parts.
+    Part {
+        index: Option<usize>,
+        range: Range<u64>,
+    },
+}
+
+/// Opens the object and decides, in the order that RFC 9110 gives: conditions, then the range.
+async fn open<P: Platform>(
+    context: &Context<'_, P>,
+    reads: Reads,
+) -> Result<(ObjectReader<P>, Decision)> {
+    let bucket = context.bucket_of_object()?;
+    check_version_id(context.query("versionId"))?;
+    unsupported::check_read(context.head)?;
+    let part = context.query("partNumber").map(parameters::part_number).transpose()?;
+    let range = context.header("range");
+    if part.is_some() && range.is_some() {
+        return Err(S3Error::new(
+            Code::InvalidRequest,
+            "Cannot specify both Range header and partNumber query parameter",
+        ));
+    }
+    let key = context.key().as_bytes();
+    let reader = match reads {
+        Reads::Record => context.engine.head(bucket.id, key).await?,
+        Reads::Bytes => context.engine.open(bucket.id, key).await?,
+    };
+    let reader = reader.ok_or_else(|| context.no_such_key())?;
+    let info = reader.info();
+    let decision = match Conditions::of_read(|name| context.header(name)).judge_read(&info.current)
+    {
+        Outcome::Failed(header) => return Err(conditional::precondition_failed(header)),
+        Outcome::NotModified => Decision::NotModified,
+        Outcome::Proceed => match (part, range) {
+            (Some(number), _) => select_part(info, number)?,
+            (None, Some(range)) => select_range(context, &info.current, range)?,
+            (None, None) => Decision::Whole,
+        },
+    };
+    Ok((reader, decision))
+}
+
+fn select_range<P: Platform>(
+    context: &Context<'_, P>,
+    current: &Current,
+    header: &str,
+) -> Result<Decision> {
+    if !conditional::range_applies(context.header("if-range"), current) {
+        return Ok(Decision::Whole);
+    }
+    Ok(range::resolve(header, current.size)?.map_or(Decision::Whole, Decision::Range))
+}
+
+fn select_part(info: &ObjectInfo, number: u16) -> Result<Decision> {
+    if info.parts.is_empty() && number == 1 {
+        return Ok(Decision::Part { index: None, range: 0..info.current.size });
+    }
+    let mut start = 0;
+    for (index, part) in info.parts.iter().enumerate() {
+        if part.number == number {
+            return Ok(Decision::Part { index: Some(index), range: start..start + part.size });
+        }
+        start += part.size;
+    }
+    Err(S3Error::from(Code::InvalidPartNumber)
+        .field("PartNumberRequested", number.to_string())
+        .field("ActualPartCount", info.parts.len().max(1).to_string()))
+}
+
+/// The answer without its body, and which bytes belong into that.
+fn head<P: Platform>(
+    context: &Context<'_, P>,
+    info: &ObjectInfo,
+    decision: Decision,
+) -> Result<(Answer<P>, Range<u64>)> {
+    let size = info.current.size;
+    let (range, is_partial, part) = match decision {
+        Decision::NotModified => return Ok((not_modified(context, info)?, 0..0)),
+        Decision::Whole => (0..size, false, None),
+        Decision::Range(range) => (range, true, None),
+        Decision::Part { index, range } => {
+            (range, true, index.and_then(|index| info.parts.get(index)))
+        }
+    };
+    // An empty part has no range that a header could name.
+    let is_partial = is_partial && !range.is_empty();
+    let mut answer = Response::new(if is_partial { 206 } else { 200 });
+    if is_partial {
+        let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+        answer.header("content-range", content_range);
+    }
+    write_validators(&mut answer, &info.current);
+    answer.header("accept-ranges", "bytes");
+    let kept = write_attributes(&mut answer, context, &info.attributes, |header| {
+        // The one class that there is goes without saying.
+        header != SystemHeader::StorageClass
+    })?;
+    if !kept.has_content_type {
+        answer.header("content-type", DEFAULT_CONTENT_TYPE);
+    }
+    for (name, value) in kept.user {
+        answer.header(&format!("x-amz-meta-{name}"), value);
+    }
+    if context.query("partNumber").is_some() && !info.parts.is_empty() {
+        answer.header("x-amz-mp-parts-count", info.parts.len().to_string());
+    }
+    if is_checksum_wanted(context) {
+        // Of what is sent: the whole object or one part. A range has none.
+        let checksum = match part {
+            Some(part) => Attributes::decode(&part.attributes)?.checksum,
+            None => kept.checksum.filter(|_| range == (0..size)),
+        };
+        for (name, value) in checksum.iter().flat_map(Checksum::headers) {
+            answer.header(name, value);
+        }
+    }
+    Ok((answer, range))
+}
+
+/// What a cache needs to know of an answer that it already has (RFC 9110 section 15.4.5).
+fn not_modified<P: Platform>(context: &Context<'_, P>, info: &ObjectInfo) -> Result<Answer<P>> {
+    let mut answer = Response::new(304);
+    write_validators(&mut answer, &info.current);
+    write_attributes(&mut answer, context, &info.attributes, |header| {
+        matches!(header, SystemHeader::CacheControl | SystemHeader::Expires)
+    })?;
+    Ok(answer)
+}
+
+fn write_validators<P: Platform>(answer: &mut Answer<P>, current: &Current) {
+    answer.header("etag", quoted(current.etag));
+    answer.header("last-modified", dates::http_date(dates::seconds(current.version)));
+}
+
+/// What is kept with an object beside its system headers.
+struct Kept<'a> {
+    user: Vec<(&'a str, &'a [u8])>,
+    checksum: Option<Checksum>,
+    /// The object has one, or the request gives one.
+    has_content_type: bool,
+}
+
+/// Writes the system headers that are `shown`, as they were stored or as the request overrides them.
+fn write_attributes<'a, P: Platform>(
+    answer: &mut Answer<P>,
+    context: &Context<'_, P>,
+    encoded: &'a [u8],
+    shown: impl Fn(SystemHeader) -> bool,
+) -> Result<Kept<'a>> {
+    let mut kept = Kept { user: Vec::new(), checksum: None, has_content_type: false };
+    let mut overridden = Vec::new();
+    for header in SystemHeader::ALL.into_iter().filter(|header| shown(*header)) {
+        if let Some(value) = override_of(context, header) {
+            answer.header(header.name(), value);
+            overridden.push(header);
+        }
+    }
+    kept.has_content_type = overridden.contains(&SystemHeader::ContentType);
+    for field in attributes::fields(encoded) {
+        match field? {
+            Field::System(header, value) if shown(header) && !overridden.contains(&header) => {
+                answer.header(header.name(), value);
+                kept.has_content_type |= header == SystemHeader::ContentType;
+            }
+            Field::User { name, value } => kept.user.push((name, value)),
+            Field::Checksum(checksum) => kept.checksum = Some(checksum),
+            Field::System(..) | Field::UploadChecksum(..) | Field::Other { .. } => {}
+        }
+    }
+    Ok(kept)
+}
+
+/// What the request wants a header to be. Only signed requests come this far.
+fn override_of<'a, P: Platform>(context: &Context<'a, P>, header: SystemHeader) -> Option<&'a str> {
+    let parameter = match header {
+        SystemHeader::ContentType => "response-content-type",
+        SystemHeader::CacheControl => "response-cache-control",
+        SystemHeader::ContentDisposition => "response-content-disposition",
+        SystemHeader::ContentEncoding => "response-content-encoding",
+        SystemHeader::ContentLanguage => "response-content-language",
+        SystemHeader::Expires => "response-expires",
+        SystemHeader::WebsiteRedirectLocation | SystemHeader::StorageClass => return None,
+    };
+    context.query(parameter)
+}
+
+fn is_checksum_wanted<P: Platform>(context: &Context<'_, P>) -> bool {
+    context.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
+}

@@ -1,0 +1,67 @@
+//! The byte that the index keeps with every object: which checksum it has, for listings, which do
+//! not read records.
+//!
+//! ```text
+//! bits 0-2  algorithm: 0 none, 1 CRC32, 2 CRC32C, 3 CRC64NVME, 4 SHA1, 5 SHA256
+//! bit  3    type: 0 FULL_OBJECT, 1 COMPOSITE
+//! bits 4-7  zero
+//! ```
+
+use crate::attributes::{algorithm_of, number_of};
+use crate::checksum_headers::{Checksum, ChecksumType, algorithm_name};
+use crate::xml::Writer;
+
+const ALGORITHM_MASK: u8 = 0b111;
+const COMPOSITE: u8 = 0b1000;
+
+/// The label of an object with this checksum.
+pub(super) fn of(checksum: Option<&Checksum>) -> u8 {
+    checksum.map_or(0, |checksum| {
+        let composite = if checksum.kind == ChecksumType::Composite { COMPOSITE } else { 0 };
+        number_of(checksum.algorithm) | composite
+    })
+}
+
+/// Writes what a label says, as the elements of a listing's row.
+pub(super) fn write(writer: &mut Writer, label: u8) {
+    let Some(algorithm) = algorithm_of(label & ALGORITHM_MASK) else { return };
+    let kind = match label & COMPOSITE {
+        0 => ChecksumType::FullObject,
+        _ => ChecksumType::Composite,
+    };
+    writer.text("ChecksumAlgorithm", algorithm_name(algorithm));
+    writer.text("ChecksumType", kind.name());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use engine::checksum::Algorithm;
+
+    fn check(label: u8, expected: &str) {
+        let document = Writer::plain_document("R", |writer| write(writer, label));
+        let document = String::from_utf8(document).unwrap();
+        assert!(document.ends_with(&format!("<R>{expected}</R>")), "{label}: {document}");
+    }
+
+    #[test]
+    fn a_label_tells_algorithm_and_type() {
+        check(0, "");
+        check(7, "");
+        let full = Checksum::full_object(Algorithm::Crc64Nvme, &[0; 8]).unwrap();
+        check(
+            of(Some(&full)),
+            "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>\
+             <ChecksumType>FULL_OBJECT</ChecksumType>",
+        );
+        let composite =
+            Checksum::new(Algorithm::Sha256, ChecksumType::Composite, 2, &[0; 32]).unwrap();
+        check(
+            of(Some(&composite)),
+            "<ChecksumAlgorithm>SHA256</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType>",
+        );
+        assert_eq!(of(None), 0);
+    }
+}

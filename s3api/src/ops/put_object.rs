@@ -1,0 +1,43 @@
+//! PutObject.
+
+use super::receive::{Received, check_early, declared_size, receive};
+use super::{Answer, Body, Context, label, unsupported};
+use crate::attributes::Attributes;
+use crate::auth::payload::RawBody;
+use crate::checksum_headers::ChecksumPlan;
+use crate::conditional::{Conditions, quoted};
+use crate::error::Result;
+use crate::limits::PUT_BYTES_MAX;
+use engine::Commit;
+use engine::platform::Platform;
+use http::Response;
+
+pub(super) async fn put_object<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    let bucket = context.bucket_of_object()?;
+    unsupported::check_write(context.head)?;
+    let mut attributes = Attributes::from_headers(context.head.headers())?;
+    let plan = ChecksumPlan::parse(|name| context.head.header(name), None)?;
+    let size = declared_size(&body, PUT_BYTES_MAX)?;
+    let conditions = Conditions::of_write(|name| context.header(name))?;
+    check_early(context, bucket.id, &conditions).await?;
+
+    let mut writer = context.engine.writer(bucket.id, context.key().as_bytes(), Some(size)).await?;
+    let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
+    attributes.checksum = Some(checksum);
+    let commit = Commit {
+        etag,
+        label: label::of(Some(&checksum)),
+        attributes: attributes.encode()?,
+        condition: conditions.into_condition(),
+    };
+    writer.finish(commit).await?;
+
+    let mut answer = Response::new(200).with_header("etag", quoted(etag));
+    for (name, value) in checksum.headers() {
+        answer.header(name, value);
+    }
+    Ok(answer)
+}

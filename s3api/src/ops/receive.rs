@@ -1,0 +1,101 @@
+//! Moves bytes into the engine: a request's body, or another object's bytes. Digests are computed as
+//! the bytes pass, in the engine's own buffers.
+//!
+//! Invariants: nothing is committed here; what the client said of the body (length, hash, MD5,
+//! checksum) was compared with what came when these functions return.
+
+use super::{Body, Context};
+use crate::auth::payload::RawBody;
+use crate::checksum_headers::{Checksum, ChecksumPlan};
+use crate::conditional::Conditions;
+use crate::error::{Code, Result, S3Error};
+use engine::checksum::{Algorithm, Hasher, Md5};
+use engine::platform::Platform;
+use engine::{BucketId, Etag, ObjectReader, ObjectWriter};
+
+/// What the bytes came to.
+pub(super) struct Received {
+    pub etag: Etag,
+    pub checksum: Checksum,
+}
+
+/// The length that the body will have, which a client must say and which is bounded.
+pub(super) fn declared_size<B>(body: &Body<'_, B>, bytes_max: u64) -> Result<u64> {
+    let size = body.size_bytes.ok_or(Code::MissingContentLength)?;
+    if size > bytes_max {
+        return Err(S3Error::from(Code::EntityTooLarge)
+            .field("ProposedSize", size.to_string())
+            .field("MaxSizeAllowed", bytes_max.to_string()));
+    }
+    Ok(size)
+}
+
+/// Judges the conditions of a write before its body is read: a refusal that is certain now need not
+/// wait for the bytes. The engine judges them again at the moment of the write.
+pub(super) async fn check_early<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: BucketId,
+    conditions: &Conditions,
+) -> Result<()> {
+    if conditions.is_empty() {
+        return Ok(());
+    }
+    let current = context.engine.lookup(bucket, context.key().as_bytes()).await?;
+    Ok(conditions.judge_write(current.as_ref()).map_err(engine::Error::Condition)?)
+}
+
+/// Reads a body of `size` bytes into the writer and verifies it.
+pub(super) async fn receive<P: Platform, B: RawBody>(
+    body: Body<'_, B>,
+    size: u64,
+    plan: &ChecksumPlan,
+    writer: &mut ObjectWriter<P>,
+) -> Result<Received> {
+    let mut reader = body.reader;
+    let mut md5 = Md5::new();
+    let mut hasher = Hasher::new(plan.algorithm());
+    loop {
+        let spare = writer.spare();
+        let count = reader.read(spare).await?;
+        if count == 0 {
+            break;
+        }
+        md5.update(&spare[..count]);
+        hasher.update(&spare[..count]);
+        writer.advance(count).await?;
+    }
+    let trailers = reader.finish().await?;
+    if writer.written() != size {
+        return Err(Code::IncompleteBody.into());
+    }
+    let md5 = md5.finish();
+    let checksum = plan.verify(hasher.finish().as_ref(), &md5, &trailers)?;
+    Ok(Received { etag: Etag { md5, parts: 0 }, checksum })
+}
+
+/// Copies what the reader has selected into the writer.
+pub(super) async fn copy<P: Platform>(
+    mut reader: ObjectReader<P>,
+    algorithm: Algorithm,
+    writer: &mut ObjectWriter<P>,
+) -> Result<Received> {
+    let mut md5 = Md5::new();
+    let mut hasher = Hasher::new(algorithm);
+    while let Some(chunk) = reader.next().await? {
+        let mut rest = chunk.as_ref();
+        md5.update(rest);
+        hasher.update(rest);
+        while !rest.is_empty() {
+            let spare = writer.spare();
+            let count = spare.len().min(rest.len());
+            let (now, later) = rest.split_at(count);
+            spare[..count].copy_from_slice(now);
+            writer.advance(count).await?;
+            rest = later;
+        }
+    }
+    // A digest of another length than its algorithm's is a bug.
+    let checksum = Checksum::full_object(algorithm, hasher.finish().as_ref())
+        .ok_or_else(|| S3Error::from(Code::InternalError))?;
+    Ok(Received { etag: Etag { md5: md5.finish(), parts: 0 }, checksum })
+}

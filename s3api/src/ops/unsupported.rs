@@ -1,0 +1,80 @@
+//! Headers that ask for what is not implemented: refused, never ignored, since a client that asks
+//! for encryption or a lock must not believe that it got it.
+
+use crate::error::{Code, Result, S3Error};
+use http::RequestHead;
+
+/// Headers of these families mean a feature that is not there.
+const PREFIXES: [&str; 3] = ["x-amz-grant-", "x-amz-object-lock-", "x-amz-server-side-encryption"];
+
+/// Headers that mean a feature that is not there, whatever their value.
+const HEADERS: [&str; 3] = ["x-amz-tagging", "x-amz-write-offset-bytes", "x-amz-rename-source"];
+
+/// Checks the headers of an operation that makes an object or an upload.
+pub(super) fn check_write(head: &RequestHead) -> Result<()> {
+    for (name, _) in head.headers() {
+        let name = name.to_ascii_lowercase();
+        let unsupported = HEADERS.contains(&name.as_str())
+            || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if unsupported {
+            return Err(S3Error::unsupported_header(&name));
+        }
+    }
+    check_acl(head)?;
+    match head.header_str("x-amz-storage-class") {
+        None | Some("STANDARD") => Ok(()),
+        Some(other) => {
+            Err(S3Error::from(Code::InvalidStorageClass).field("StorageClassRequested", other))
+        }
+    }
+}
+
+/// Checks the headers of a read: a key for decryption cannot belong to any object here.
+pub(super) fn check_read(head: &RequestHead) -> Result<()> {
+    check_encryption(head, "x-amz-server-side-encryption")
+}
+
+/// Checks the headers of a copy that concern its source.
+pub(super) fn check_copy_source(head: &RequestHead) -> Result<()> {
+    check_encryption(head, "x-amz-copy-source-server-side-encryption")?;
+    match head.header_str("x-amz-tagging-directive") {
+        None | Some("COPY") => Ok(()),
+        Some(_) => Err(S3Error::unsupported_header("x-amz-tagging-directive")),
+    }
+}
+
+/// Checks the headers of CreateBucket.
+pub(super) fn check_bucket(head: &RequestHead) -> Result<()> {
+    check_acl(head)?;
+    let is_true =
+        |name| head.header_str(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    if is_true("x-amz-bucket-object-lock-enabled") {
+        return Err(S3Error::unsupported_header("x-amz-bucket-object-lock-enabled"));
+    }
+    if head.headers().any(|(name, _)| has_prefix(name, "x-amz-grant-")) {
+        return Err(S3Error::unsupported_header("x-amz-grant-*"));
+    }
+    match head.header_str("x-amz-object-ownership") {
+        None | Some("BucketOwnerEnforced") => Ok(()),
+        Some(_) => Err(S3Error::unsupported_header("x-amz-object-ownership")),
+    }
+}
+
+/// The canned ACLs that give nobody but the owner anything.
+fn check_acl(head: &RequestHead) -> Result<()> {
+    match head.header_str("x-amz-acl") {
+        None | Some("private" | "bucket-owner-full-control" | "bucket-owner-read") => Ok(()),
+        Some(_) => Err(S3Error::unsupported_header("x-amz-acl")),
+    }
+}
+
+fn check_encryption(head: &RequestHead, prefix: &str) -> Result<()> {
+    match head.headers().find(|(name, _)| has_prefix(name, prefix)) {
+        Some((name, _)) => Err(S3Error::unsupported_header(&name.to_ascii_lowercase())),
+        None => Ok(()),
+    }
+}
+
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}

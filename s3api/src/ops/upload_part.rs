@@ -1,0 +1,101 @@
+//! UploadPart and UploadPartCopy.
+
+use super::copy_source::CopySource;
+use super::receive::{Received, copy, declared_size, receive};
+use super::{Answer, Body, Context, copy_object, label, parameters, unsupported, upload_id};
+use super::{upload_error, xml_answer};
+use crate::attributes::Attributes;
+use crate::auth::payload::RawBody;
+use crate::checksum_headers::{Checksum, ChecksumPlan, DEFAULT_ALGORITHM, header_name};
+use crate::conditional::quoted;
+use crate::error::Result;
+use crate::limits::PART_BYTES_MAX;
+use crate::range;
+use engine::checksum::Algorithm;
+use engine::platform::Platform;
+use engine::{BucketId, Commit, Etag, ObjectWriter, UploadId};
+use http::Response;
+
+pub(super) async fn upload_part<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    let part = Part::of_request(context).await?;
+    let plan = ChecksumPlan::parse(|name| context.head.header(name), part.algorithm)?;
+    let size = declared_size(&body, PART_BYTES_MAX)?;
+    let mut writer = part.writer(context, size).await?;
+    let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
+    writer.finish(commit(etag, &checksum)?).await.map_err(|error| upload_error(context, error))?;
+    Ok(Response::new(200)
+        .with_header("etag", quoted(etag))
+        .with_header(header_name(checksum.algorithm), checksum.text()))
+}
+
+pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
+    let part = Part::of_request(context).await?;
+    let mut reader = CopySource::of_request(context)?.open(context).await?;
+    let size = reader.info().current.size;
+    let range = match context.header("x-amz-copy-source-range") {
+        Some(header) => range::resolve_copy_source(header, size)?,
+        None => 0..size,
+    };
+    let size = range.end - range.start;
+    if size > PART_BYTES_MAX {
+        return Err(copy_object::too_large_source());
+    }
+    reader.select(range);
+    let mut writer = part.writer(context, size).await?;
+    let algorithm = part.algorithm.unwrap_or(DEFAULT_ALGORITHM);
+    let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
+    let committed = writer
+        .finish(commit(etag, &checksum)?)
+        .await
+        .map_err(|error| upload_error(context, error))?;
+    Ok(xml_answer(copy_object::result("CopyPartResult", committed.version, etag, &checksum)))
+}
+
+/// Which part of which upload the request writes.
+struct Part {
+    bucket: BucketId,
+    upload: UploadId,
+    number: u16,
+    /// The checksum that the upload was created with.
+    algorithm: Option<Algorithm>,
+}
+
+impl Part {
+    /// Finds the upload before the body is read.
+    async fn of_request<P: Platform>(context: &Context<'_, P>) -> Result<Self> {
+        let bucket = context.bucket_of_object()?.id;
+        unsupported::check_write(context.head)?;
+        let number = parameters::part_number(context.query("partNumber").unwrap_or_default())?;
+        let upload = upload_id::of_request(context)?;
+        let info = context.engine.upload(bucket, context.key().as_bytes(), upload).await;
+        let info = info.map_err(|error| upload_error(context, error))?;
+        let declared = Attributes::decode(&info.attributes)?.upload_checksum;
+        Ok(Self { bucket, upload, number, algorithm: declared.map(|(algorithm, _)| algorithm) })
+    }
+
+    async fn writer<P: Platform>(
+        &self,
+        context: &Context<'_, P>,
+        size: u64,
+    ) -> Result<ObjectWriter<P>> {
+        let key = context.key().as_bytes();
+        context
+            .engine
+            .part_writer(self.bucket, key, self.upload, self.number, Some(size))
+            .await
+            .map_err(|error| upload_error(context, error))
+    }
+}
+
+fn commit(etag: Etag, checksum: &Checksum) -> Result<Commit> {
+    let attributes = Attributes { checksum: Some(*checksum), ..Attributes::default() };
+    Ok(Commit {
+        etag,
+        label: label::of(Some(checksum)),
+        attributes: attributes.encode()?,
+        condition: None,
+    })
+}
