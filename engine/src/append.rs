@@ -138,19 +138,32 @@ impl<P: Platform> Shard<P> {
 
     async fn pump(self: Rc<Self>) {
         while let Some(batch) = self.next_batch() {
-            let tickets: Vec<_> = batch.iter().map(|staged| staged.ticket.clone()).collect();
-            let keys: Vec<_> = batch.iter().filter_map(|s| s.index_key.clone()).collect();
-            if let Err(error) = self.submit(batch, None).await {
-                let outcome = match error {
-                    Error::OutOfSpace => Outcome::OutOfSpace,
-                    other => {
-                        self.latch(other.to_string());
-                        Outcome::Failed
-                    }
-                };
-                keys.iter().for_each(|key| self.forget_pending(key));
-                tickets.iter().for_each(|ticket| ticket.resolve(outcome));
+            let layout = GroupLayout::of(&batch);
+            match self.prepare(layout.bytes).await {
+                Ok(()) => self.submit(batch, layout, None),
+                Err(Error::OutOfSpace) => self.refuse(batch, Outcome::OutOfSpace),
+                Err(error) => {
+                    self.latch(error.to_string());
+                    self.refuse(batch, Outcome::Failed);
+                }
             }
+        }
+    }
+
+    /// Sees to it that a group of `bytes` can be written at the head.
+    async fn prepare(self: &Rc<Self>, bytes: usize) -> Result<()> {
+        self.make_room(bytes as u64).await?;
+        self.wait_for_fill(bytes as u64).await;
+        if self.is_latched() { Err(self.read_only_error()) } else { Ok(()) }
+    }
+
+    /// Tells everyone who waits for these records that they were not written.
+    fn refuse(&self, batch: impl IntoIterator<Item = Staged>, outcome: Outcome) {
+        for staged in batch {
+            if let Some(key) = &staged.index_key {
+                self.forget_pending(key);
+            }
+            staged.ticket.resolve(outcome);
         }
     }
 
@@ -188,18 +201,9 @@ impl<P: Platform> Shard<P> {
         GROUP_BYTES_TARGET.min(self.context.layout.segment_bytes as usize / 8)
     }
 
-    /// Writes one group: `batch`, or a seal that names the next segment.
-    async fn submit(self: &Rc<Self>, batch: Vec<Staged>, seal: Option<u32>) -> Result<()> {
-        let (offsets, content_end) = lay_out(&batch);
-        let content_bytes = content_end - GROUP_HEADER_BYTES;
-        let bytes = group_bytes(content_bytes);
-        if seal.is_none() {
-            self.make_room(bytes as u64).await?;
-        }
-        self.wait_for_fill(bytes as u64).await;
-        if self.is_latched() {
-            return Err(self.read_only_error());
-        }
+    /// Writes one group, for which room was prepared: `batch`, or a seal that names the next segment.
+    fn submit(self: &Rc<Self>, batch: Vec<Staged>, layout: GroupLayout, seal: Option<u32>) {
+        let GroupLayout { offsets, content_bytes, bytes } = layout;
         let mut buffer = self.platform.allocate(bytes);
         let mut log = self.log.borrow_mut();
         let (lsn, offset, segment) = (log.next_lsn, log.head, log.segment);
@@ -257,7 +261,6 @@ impl<P: Platform> Shard<P> {
             shard.group_written(lsn, written);
         });
         self.fill_ahead();
-        Ok(())
     }
 
     /// A group's write has returned: publish and acknowledge what is durable now without a gap.
@@ -311,12 +314,7 @@ impl<P: Platform> Shard<P> {
         let gathered = std::mem::take(&mut log.gathered);
         log.gathered_bytes = 0;
         drop(log);
-        for staged in gathered {
-            if let Some(key) = &staged.index_key {
-                self.forget_pending(key);
-            }
-            staged.ticket.resolve(Outcome::Failed);
-        }
+        self.refuse(gathered, Outcome::Failed);
         self.log_event.notify();
     }
 
@@ -379,8 +377,8 @@ impl<P: Platform> Shard<P> {
         self.flights_landed().await?;
         let next = self.take_segment(Need::Reserve).await?;
         let previous = self.log.borrow().segment;
-        // Boxed because submitting is what brought us here; a seal needs no room made.
-        Box::pin(self.submit(Vec::new(), Some(next))).await?;
+        self.wait_for_fill(BLOCK_BYTES as u64).await;
+        self.submit(Vec::new(), GroupLayout::of(&[]), Some(next));
         self.flights_landed().await?;
         let epoch = self.next_epoch();
         let (first_lsn, chain_before) = {
@@ -493,17 +491,29 @@ impl<P: Platform> Shard<P> {
     }
 }
 
-/// Offsets of the records within their group, and where the content ends.
-fn lay_out(batch: &[Staged]) -> (Vec<usize>, usize) {
-    let mut end = GROUP_HEADER_BYTES;
-    let offsets = batch
-        .iter()
-        .map(|staged| {
-            let span = staged.encoded.span_bytes();
-            let at = place(end, span);
-            end = at + span;
-            at
-        })
-        .collect();
-    (offsets, end)
+/// Where the records of a group go.
+#[derive(Debug)]
+struct GroupLayout {
+    /// From the start of the group.
+    offsets: Vec<usize>,
+    content_bytes: usize,
+    /// Of the whole group.
+    bytes: usize,
+}
+
+impl GroupLayout {
+    fn of(batch: &[Staged]) -> Self {
+        let mut end = GROUP_HEADER_BYTES;
+        let offsets = batch
+            .iter()
+            .map(|staged| {
+                let span = staged.encoded.span_bytes();
+                let at = place(end, span);
+                end = at + span;
+                at
+            })
+            .collect();
+        let content_bytes = end - GROUP_HEADER_BYTES;
+        Self { offsets, content_bytes, bytes: group_bytes(content_bytes) }
+    }
 }
