@@ -83,6 +83,8 @@ impl Watch {
         mut operation: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Result<T, Failure> {
         self.idle_ticks.set(0);
+        // The last operation may have ended in the moment in which its time was up.
+        self.expired.set(false);
         let result = poll_fn(|context| match operation(context) {
             Poll::Ready(result) => Poll::Ready(result.map_err(Failure::Io)),
             Poll::Pending if self.expired.replace(false) => Poll::Ready(Err(Failure::Timeout)),

@@ -36,6 +36,8 @@ enum Fault {
     Hangs,
     /// Every GET takes 20 ms.
     Slow,
+    /// Answers come in pieces of a few bytes: no fault, but a test of every buffer's edge.
+    Trickles,
 }
 
 struct Server {
@@ -77,7 +79,10 @@ impl Server {
             let body = buffer[end..end + length].to_vec();
             buffer.drain(..end + length);
             let answer = self.answer(&head, body)?;
-            stream.write_all(&answer).ok()?;
+            let piece = if self.fault == Fault::Trickles { 7 } else { answer.len() };
+            for bytes in answer.chunks(piece) {
+                stream.write_all(bytes).ok()?;
+            }
         }
     }
 
@@ -225,6 +230,20 @@ fn every_operation_on_a_right_server_is_clean() {
     assert_eq!(report.requests, 2000);
     assert_eq!(report.operations.len(), 5);
     assert!(report.verified_bytes > 0 && report.absent > 0);
+}
+
+#[test]
+fn answers_in_small_pieces_are_put_together() {
+    let report = run(Fault::Trickles, &format!("{ALL} --size 0,9,20,3000 --count 500"));
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.requests, 500);
+}
+
+#[test]
+fn bodies_longer_than_every_buffer_are_whole() {
+    let report = run(Fault::None, "get --size 9MB --objects 3 --count 12 --concurrency 3");
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.verified_bytes, 12 * 9_000_000);
 }
 
 #[test]
