@@ -29,9 +29,11 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let bucket = context.bucket_of_object()?;
     let id = upload_id::of_request(context)?;
     let key = context.key().as_bytes();
-    let info = context.engine.upload(bucket.id, key, id).await;
-    let mut attributes =
-        Attributes::decode(&info.map_err(|error| upload_error(context, error))?.attributes)?;
+    let info = match context.engine.upload(bucket.id, key, id).await {
+        Err(engine::Error::NoSuchUpload) => return repeated(context, bucket.id, body).await,
+        info => info?,
+    };
+    let mut attributes = Attributes::decode(&info.attributes)?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
     super::receive::check_early(context, bucket.id, &conditions).await?;
 
@@ -44,7 +46,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let checksum = object_checksum(&parts, attributes.upload_checksum.take())?;
     verify_completed(|name| context.head.header(name), checksum.as_ref())?;
     attributes.checksum = checksum;
-    let etag = object_etag(&parts);
+    let etag = object_etag(parts.iter().map(|part| part.current.etag.md5.as_slice()));
     let commit = Commit {
         etag,
         label: label::of(checksum.as_ref()),
@@ -57,6 +59,32 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let completed = context.engine.complete_upload(bucket.id, key, id, pinned.collect(), commit);
     completed.await.map_err(|error| upload_error(context, error))?;
     Ok(xml_answer(result(context, etag, checksum.as_ref())))
+}
+
+/// A client that lost the answer asks again, when the upload is gone: it is answered as before while
+/// the object is still the one that these very parts make.
+async fn repeated<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    bucket: BucketId,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    let (document, _) = body.reader.collect(XML_LIST_BYTES_MAX).await?;
+    let named = parse_parts(&document).map_err(|_| context.no_such_upload())?;
+    let etag = named_etag(&named).ok_or_else(|| context.no_such_upload())?;
+    let reader = context.engine.head(bucket, context.key().as_bytes()).await?;
+    let reader = reader.filter(|reader| reader.info().current.etag == etag);
+    let reader = reader.ok_or_else(|| context.no_such_upload())?;
+    let checksum = Attributes::decode(&reader.info().attributes)?.checksum;
+    Ok(xml_answer(result(context, etag, checksum.as_ref())))
+}
+
+/// The entity tag of an object made of these parts; none if one of them has no tag of a part.
+fn named_etag(named: &[NamedPart]) -> Option<Etag> {
+    let mut digests = Vec::with_capacity(named.len());
+    for part in named {
+        digests.push(hex::decode(&part.etag).ok().filter(|digest| digest.len() == 16)?);
+    }
+    Some(object_etag(digests.iter().map(Vec::as_slice)))
 }
 
 fn result<P: Platform>(
@@ -219,12 +247,14 @@ fn object_checksum(
 }
 
 /// The MD5 of the parts' MD5s, and their number.
-fn object_etag(parts: &[StoredPart]) -> Etag {
+fn object_etag<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Etag {
     let mut md5 = Md5::new();
+    let mut count = 0;
     for part in parts {
-        md5.update(&part.current.etag.md5);
+        md5.update(part);
+        count += 1;
     }
-    Etag { md5: md5.finish(), parts: u16::try_from(parts.len()).unwrap_or(u16::MAX) }
+    Etag { md5: md5.finish(), parts: count }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Invariant: a continuation token holds nothing but the last name of its page, so that it survives
 //! a restart and needs no memory of the server's.
 
-use super::parameters::{Encoding, name_text, rows};
+use super::parameters::{Encoding, behind_marker, name_text, rows};
 use super::{Answer, Context, STORAGE_CLASS, label, xml_answer};
 use crate::conditional::quoted;
 use crate::dates;
@@ -18,7 +18,8 @@ pub(super) async fn list_objects<P: Platform>(context: &Context<'_, P>) -> Resul
     let bucket = context.bucket()?;
     let request = Request::parse(context)?;
     let marker = context.query("marker").unwrap_or_default();
-    let page = request.page(context, &bucket, marker).await?;
+    let after = behind_marker(marker, request.prefix, request.delimiter);
+    let page = request.page(context, &bucket, after).await?;
 
     let encoding = request.encoding;
     let last = last_name(&page)?;

@@ -1,6 +1,6 @@
 //! ListMultipartUploads.
 
-use super::parameters::{Encoding, name_text, rows};
+use super::parameters::{Encoding, behind_marker, name_text, rows};
 use super::{Answer, Context, STORAGE_CLASS, upload_id, xml_answer};
 use crate::attributes::Attributes;
 use crate::checksum_headers::algorithm_name;
@@ -19,11 +19,13 @@ pub(super) async fn list_multipart_uploads<P: Platform>(
     let prefix = context.query("prefix").unwrap_or_default();
     let delimiter = context.query("delimiter").unwrap_or_default();
     let key_marker = context.query("key-marker").unwrap_or_default();
+    let after = behind_marker(key_marker, prefix, delimiter);
     let query = UploadsQuery {
         prefix: prefix.into(),
         delimiter: delimiter.into(),
-        after: key_marker.into(),
-        after_id: id_marker(context)?,
+        after: after.into(),
+        // An upload of a key that is rolled up was not a row of its own.
+        after_id: id_marker(context)?.filter(|_| after == key_marker),
         limit,
     };
     let page = match limit {

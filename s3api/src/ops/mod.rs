@@ -224,3 +224,6 @@ async fn read_document<P: Platform, B: RawBody>(
 fn xml_answer<P: Platform>(document: Vec<u8>) -> Answer<P> {
     Response::new(200).with_header("content-type", "application/xml").with_bytes(document)
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,16 @@ pub(super) fn rows(query: &Query, name: &str) -> Result<usize> {
     }
 }
 
+/// Where a listing goes on behind a marker: one that points into a common prefix stands for all of
+/// it, since the page before has shown it.
+pub(super) fn behind_marker<'a>(marker: &'a str, prefix: &str, delimiter: &str) -> &'a str {
+    let rest = marker.strip_prefix(prefix).filter(|_| !delimiter.is_empty());
+    match rest.and_then(|rest| rest.find(delimiter)) {
+        Some(at) => &marker[..prefix.len() + at + delimiter.len()],
+        None => marker,
+    }
+}
+
 /// `partNumber`.
 pub(super) fn part_number(text: &str) -> Result<u16> {
     text.parse().ok().filter(|number| (1..=PART_NUMBER_MAX).contains(number)).ok_or_else(|| {
@@ -112,6 +122,21 @@ mod tests {
         for text in ["10001", "", "-1", "one", "99999999999"] {
             assert!(part_number(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_marker_within_a_common_prefix_stands_for_all_of_it() {
+        let check = |marker, prefix, delimiter, expected| {
+            assert_eq!(behind_marker(marker, prefix, delimiter), expected, "{marker}");
+        };
+        check("a/b", "", "/", "a/");
+        check("a/", "", "/", "a/");
+        check("a/b/c", "a/", "/", "a/b/");
+        check("a--b--c", "", "--", "a--");
+        check("a/b", "", "", "a/b");
+        check("a/b", "x", "/", "a/b");
+        check("ab", "", "/", "ab");
+        check("ü/ü", "ü", "/", "ü/");
     }
 
     #[test]
