@@ -88,6 +88,7 @@ fn unsatisfiable(header: &str, size: u64) -> S3Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn check(header: &str, size: u64, expected: Result<Option<Range<u64>>, Code>) {
         let actual = resolve(header, size).map_err(|error| error.code);
@@ -131,6 +132,21 @@ mod tests {
             "bytes=0-1-2",
         ] {
             check(header, 10, Ok(None));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_that_is_given_lies_within_the_object(
+            header in "bytes=[0-9]{0,21}-[0-9]{0,21}",
+            size: u64,
+        ) {
+            if let Ok(Some(range)) = resolve(&header, size) {
+                prop_assert!(range.start < range.end && range.end <= size);
+            }
+            if let Ok(range) = resolve_copy_source(&header, size) {
+                prop_assert!(range.start < range.end && range.end <= size);
+            }
         }
     }
 

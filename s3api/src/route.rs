@@ -340,6 +340,7 @@ impl Query {
 mod tests {
     use super::*;
     use Operation::*;
+    use proptest::prelude::*;
 
     fn request<'a>(method: &'a str, host: &'a str, target: &'a str) -> Target<'a> {
         Target { method, host: Some(host), target, copy: false }
@@ -453,6 +454,20 @@ mod tests {
         check("DELETE", "/", Err(Code::MethodNotAllowed));
         check("PUT", "/b?location", Err(Code::MethodNotAllowed));
         check("GET", "/b/k?uploads", Err(Code::MethodNotAllowed));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_routed_has_a_bucket_wherever_it_has_a_key(
+            method in "GET|PUT|POST|DELETE|HEAD|X",
+            host in "[a-z.:0-9]{0,12}",
+            target in "/?[a-c/%0-9A-F?&=+.\u{e0}-\u{f0}]{0,40}",
+        ) {
+            let domains = ["a.b".to_owned()];
+            if let Ok(route) = route(request(&method, &host, &target), &domains) {
+                prop_assert!(route.key.is_empty() || !route.bucket.is_empty());
+            }
+        }
     }
 
     fn check_host(host: &str, target: &str, bucket: &str, key: &str) {

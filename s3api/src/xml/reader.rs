@@ -150,6 +150,7 @@ mod tests {
 
     use super::*;
     use crate::xml::Writer;
+    use proptest::prelude::*;
 
     /// The text of `<R><T>...</T></R>`.
     fn check(document: &str, expected: Option<&str>) {
@@ -200,6 +201,25 @@ mod tests {
         let wide = |children: usize| format!("<R>{}</R>", "<T/>".repeat(children));
         assert!(Element::parse(wide(XML_ELEMENTS_MAX - 1).as_bytes(), "R").is_ok());
         assert!(Element::parse(wide(XML_ELEMENTS_MAX).as_bytes(), "R").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_document_makes_the_reader_panic(text in "(<R>|<T>|</T>|</R>|&#x?[0-9a-f]{0,9};|&[a-z]*;|<!--|-->|<!\\[CDATA\\[|\\]\\]>|[<>&a\u{e0} /?!]){0,30}") {
+            let _ = Element::parse(text.as_bytes(), "R");
+        }
+
+        #[test]
+        fn every_text_that_is_written_is_read_back(text: String) {
+            let document = Writer::document("R", |writer| writer.text("T", &text));
+            if let Ok(root) = Element::parse(&document, "R") {
+                prop_assert_eq!(root.child_text("T"), Some(text.as_str()));
+            } else {
+                // XML has no form for these, not even a reference.
+                let has_none = text.contains(['\0', '\u{fffe}', '\u{ffff}']);
+                prop_assert!(has_none);
+            }
+        }
     }
 
     #[test]
