@@ -182,6 +182,9 @@ impl<P: Platform> Shard<P> {
         let witness = log.witness_due && log.flights.is_empty();
         if log.flights.len() >= allowed || (log.gathered.is_empty() && !witness) {
             log.pumping = false;
+            drop(log);
+            // Whoever closes the shard waits for this too.
+            self.log_event.notify();
             return None;
         }
         log.witness_due = false;

@@ -426,3 +426,16 @@ fn a_body_longer_than_announced_or_dropped_midway_stores_nothing() {
         assert_eq!(engine.metrics().body_bytes, 0);
     });
 }
+
+/// A shard that was closed right behind its last write waited for a pump that had ended in silence.
+#[test]
+fn closing_behind_the_last_write_ends() {
+    for seed in 0..20 {
+        run(seed, async |platform| {
+            let engines = start(&platform, 1).await;
+            let bucket = engines[0].create_bucket("b", BTreeMap::new()).await.unwrap().id;
+            put(&engines[0], bucket, "key", &body(100, 1), true).await.unwrap();
+            engines[0].close().await;
+        });
+    }
+}
