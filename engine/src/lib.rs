@@ -16,6 +16,7 @@ mod files;
 pub mod format;
 pub mod index;
 mod index_key;
+pub mod inspect;
 pub mod limits;
 mod listing;
 mod mailbox;
