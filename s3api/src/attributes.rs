@@ -59,15 +59,15 @@ impl SystemHeader {
         Self::StorageClass,
     ];
 
-    /// In lower case.
+    /// As answers write it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::ContentType => "content-type",
-            Self::CacheControl => "cache-control",
-            Self::ContentDisposition => "content-disposition",
-            Self::ContentEncoding => "content-encoding",
-            Self::ContentLanguage => "content-language",
-            Self::Expires => "expires",
+            Self::ContentType => "Content-Type",
+            Self::CacheControl => "Cache-Control",
+            Self::ContentDisposition => "Content-Disposition",
+            Self::ContentEncoding => "Content-Encoding",
+            Self::ContentLanguage => "Content-Language",
+            Self::Expires => "Expires",
             Self::WebsiteRedirectLocation => "x-amz-website-redirect-location",
             Self::StorageClass => "x-amz-storage-class",
         }

@@ -82,7 +82,7 @@ fn unsatisfiable(header: &str, size: u64) -> S3Error {
     S3Error::from(Code::InvalidRange)
         .field("RangeRequested", header)
         .field("ActualObjectSize", size.to_string())
-        .header("content-range", format!("bytes */{size}"))
+        .header("Content-Range", format!("bytes */{size}"))
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
         let error = resolve("bytes=20-", 10).err();
         assert_eq!(
             error.map(|error| error.headers),
-            Some(vec![("content-range", "bytes */10".to_owned())])
+            Some(vec![("Content-Range", "bytes */10".to_owned())])
         );
     }
 

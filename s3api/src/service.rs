@@ -92,7 +92,7 @@ impl<P: Platform> S3Service<P> {
         for (name, value) in &error.headers {
             answer.header(name, value);
         }
-        answer.header("content-type", "application/xml");
+        answer.header("Content-Type", "application/xml");
         // The client may not have sent its body, and botocore takes the answer to its next
         // `Expect` on the same connection for this one. AWS closes too.
         if head.header("expect").is_some() {
@@ -133,7 +133,7 @@ impl Ids<'_> {
     fn write<P: Platform>(&self, answer: &mut Answer<P>) {
         answer.header("x-amz-request-id", &self.request);
         answer.header("x-amz-id-2", self.host);
-        answer.header("server", SERVER);
+        answer.header("Server", SERVER);
     }
 }
 
@@ -172,7 +172,7 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         let ids = self.ids();
         let error = S3Error::new(code_of_status(status), reason.to_owned());
         let mut answer = Response::new(status)
-            .with_header("content-type", "application/xml")
+            .with_header("Content-Type", "application/xml")
             .with_bytes(error.body("/", &ids.request, ids.host));
         ids.write(&mut answer);
         answer

@@ -79,7 +79,7 @@ pub(super) async fn create_bucket<P: Platform, B: RawBody>(
         Err(engine::Error::BucketExists) if context.region == CLASSIC_REGION => {}
         Err(error) => return Err(S3Error::from(error).field("BucketName", name)),
     }
-    Ok(Response::new(200).with_header("location", format!("/{name}")))
+    Ok(Response::new(200).with_header("Location", format!("/{name}")))
 }
 
 /// What CreateBucketConfiguration may say: the region that this server is, and nothing else.

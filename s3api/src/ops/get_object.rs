@@ -141,16 +141,16 @@ fn head<P: Platform>(
     let mut answer = Response::new(if is_partial { 206 } else { 200 });
     if is_partial {
         let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-        answer.header("content-range", content_range);
+        answer.header("Content-Range", content_range);
     }
     write_validators(&mut answer, &info.current);
-    answer.header("accept-ranges", "bytes");
+    answer.header("Accept-Ranges", "bytes");
     let kept = write_attributes(&mut answer, context, &info.attributes, |header| {
         // The one class that there is goes without saying.
         header != SystemHeader::StorageClass
     })?;
     if !kept.has_content_type {
-        answer.header("content-type", DEFAULT_CONTENT_TYPE);
+        answer.header("Content-Type", DEFAULT_CONTENT_TYPE);
     }
     for (name, value) in kept.user {
         answer.header(&format!("x-amz-meta-{name}"), value);
@@ -182,8 +182,8 @@ fn not_modified<P: Platform>(context: &Context<'_, P>, info: &ObjectInfo) -> Res
 }
 
 fn write_validators<P: Platform>(answer: &mut Answer<P>, current: &Current) {
-    answer.header("etag", quoted(current.etag));
-    answer.header("last-modified", dates::http_date(dates::seconds(current.version)));
+    answer.header("ETag", quoted(current.etag));
+    answer.header("Last-Modified", dates::http_date(dates::seconds(current.version)));
 }
 
 /// What is kept with an object beside its system headers.

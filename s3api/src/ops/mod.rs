@@ -222,7 +222,7 @@ async fn read_document<P: Platform, B: RawBody>(
 
 /// An answer with an XML document.
 fn xml_answer<P: Platform>(document: Vec<u8>) -> Answer<P> {
-    Response::new(200).with_header("content-type", "application/xml").with_bytes(document)
+    Response::new(200).with_header("Content-Type", "application/xml").with_bytes(document)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) async fn put_object<P: Platform, B: RawBody>(
     };
     writer.finish(commit).await?;
 
-    let mut answer = Response::new(200).with_header("etag", quoted(etag));
+    let mut answer = Response::new(200).with_header("ETag", quoted(etag));
     for (name, value) in checksum.headers() {
         answer.header(name, value);
     }

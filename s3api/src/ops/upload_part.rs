@@ -27,7 +27,7 @@ pub(super) async fn upload_part<P: Platform, B: RawBody>(
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
     writer.finish(commit(etag, &checksum)?).await.map_err(|error| upload_error(context, error))?;
     Ok(Response::new(200)
-        .with_header("etag", quoted(etag))
+        .with_header("ETag", quoted(etag))
         .with_header(header_name(checksum.algorithm), checksum.text()))
 }
 
@@ -43,9 +43,11 @@ pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> R
     if size > PART_BYTES_MAX {
         return Err(copy_object::too_large_source());
     }
+    let of_source = Attributes::decode(&reader.info().attributes)?.checksum;
+    let algorithm = part.algorithm.or(of_source.map(|checksum| checksum.algorithm));
+    let algorithm = algorithm.unwrap_or(DEFAULT_ALGORITHM);
     reader.select(range);
     let mut writer = part.writer(context, size).await?;
-    let algorithm = part.algorithm.unwrap_or(DEFAULT_ALGORITHM);
     let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
     let committed = writer
         .finish(commit(etag, &checksum)?)
