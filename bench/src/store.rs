@@ -1,0 +1,184 @@
+//! An engine on one glommio executor, set up as a core of the server is, to be filled and reopened.
+//!
+//! Not here: what is measured, and when.
+
+use crate::error::{Error, Result};
+use crate::keys::{KeyShape, digest};
+use engine::platform::glommio::{GlommioPlatform, direct_io_active};
+use engine::store::{EngineOptions, FormatOptions, OpenStore, open_or_format};
+use engine::{BucketId, Commit, Engine, Etag, Shared};
+use glommio::timer::sleep;
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What the server gives each core, unless it is told otherwise.
+const IO_MEMORY_BYTES: usize = 64 << 20;
+const RING_DEPTH: usize = 1024;
+/// An executor that parked although a task could run is woken by this.
+const TICK: Duration = Duration::from_millis(50);
+
+const BUCKET: &str = "bench";
+
+/// Runs `work` on an executor of its own thread.
+pub fn on_executor<T: Send + 'static>(
+    work: impl AsyncFnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+        .name("bench")
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(2))
+        .spawn(move || async move {
+            let ticker = spawn_local(async {
+                loop {
+                    sleep(TICK).await;
+                }
+            });
+            let result = work().await;
+            ticker.cancel().await;
+            result
+        });
+    let join = executor.map_err(|error| Error::Executor(error.to_string()))?.join();
+    join.map_err(|error| Error::Executor(error.to_string()))?
+}
+
+/// A store that is open on this executor, with one bucket.
+#[derive(Debug)]
+pub struct Store {
+    pub engine: Engine<GlommioPlatform>,
+    pub bucket: BucketId,
+    /// How long formatting or looking at the directory took, and then the engine's start.
+    pub open: Duration,
+    pub start: Duration,
+    pub direct_io: bool,
+    /// Keeps the directory's lock.
+    _open: OpenStore<GlommioPlatform>,
+}
+
+/// Opens the store in `directory`, or formats one there that holds `keys` small objects.
+pub async fn open(directory: &Path, keys: u64, body_bytes: usize) -> Result<Store> {
+    let platform = GlommioPlatform::new().map_err(|source| Error::io("the platform", source))?;
+    let begin = Instant::now();
+    let format = || format_options(keys, body_bytes);
+    let store = open_or_format(&platform, &[directory.to_owned()], format).await?;
+    let open = begin.elapsed();
+    let begin = Instant::now();
+    let layout = store.layout.clone();
+    let options = engine_options(keys);
+    let engine = Engine::start(platform, layout, options, Shared::new(1), 0).await?;
+    let start = begin.elapsed();
+    let known = engine.catalog().bucket(BUCKET).map(|bucket| bucket.id);
+    let bucket = match known {
+        Some(id) => id,
+        None => engine.create_bucket(BUCKET, BTreeMap::new()).await?.id,
+    };
+    let direct_io =
+        direct_io_active(directory).await.map_err(|source| Error::io("direct I/O", source))?;
+    Ok(Store { engine, bucket, open, start, direct_io, _open: store })
+}
+
+/// Room for each object's head, and for the padding of groups.
+fn format_options(keys: u64, body_bytes: usize) -> FormatOptions {
+    let capacity_bytes = (4 << 30) + keys * (body_bytes as u64 + 1024);
+    FormatOptions::for_capacity(capacity_bytes, 1, 1)
+}
+
+/// The index may grow to twice what it is promised to take.
+fn engine_options(keys: u64) -> EngineOptions {
+    let index_budget_bytes = (1 << 30) + 200 * keys as usize;
+    EngineOptions { index_budget_bytes, ..EngineOptions::default() }
+}
+
+/// What is put, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Fill {
+    pub shape: KeyShape,
+    pub body_bytes: usize,
+    /// Puts in flight.
+    pub concurrency: usize,
+}
+
+impl Store {
+    /// Puts the objects of these numbers; all are durable when it returns.
+    pub async fn fill(&self, fill: Fill, numbers: Range<u64>) -> Result<()> {
+        let next = Rc::new(Cell::new(numbers.start));
+        let putters: Vec<_> = (0..fill.concurrency)
+            .map(|_| {
+                let (engine, bucket) = (self.engine.clone(), self.bucket);
+                let (next, end) = (Rc::clone(&next), numbers.end);
+                spawn_local(async move {
+                    while next.get() < end {
+                        let number = next.replace(next.get() + 1);
+                        if let Err(error) = put(&engine, bucket, fill, number).await {
+                            // One failure ends the others too.
+                            next.set(end);
+                            return Err(error);
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let mut result = Ok(());
+        for putter in putters {
+            result = result.and(putter.await);
+        }
+        result
+    }
+
+    /// How many of these numbers' keys the index knows.
+    pub async fn count_present(
+        &self,
+        shape: KeyShape,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Result<u64> {
+        let mut present = 0;
+        for number in numbers {
+            let key = shape.key(number);
+            let found = self.engine.lookup(self.bucket, key.as_bytes()).await?;
+            present += u64::from(found.is_some());
+        }
+        Ok(present)
+    }
+}
+
+async fn put(
+    engine: &Engine<GlommioPlatform>,
+    bucket: BucketId,
+    fill: Fill,
+    number: u64,
+) -> Result<()> {
+    let key = fill.shape.key(number);
+    let mut writer = engine.writer(bucket, key.as_bytes(), Some(fill.body_bytes as u64)).await?;
+    let mut left = fill.body_bytes;
+    while left > 0 {
+        let spare = writer.spare();
+        let count = spare.len().min(left);
+        spare[..count].fill(number as u8);
+        writer.advance(count).await?;
+        left -= count;
+    }
+    // Every object's ETag differs, as it does in earnest: equal ones would pack better.
+    let etag = Etag { md5: digest(number), parts: 0 };
+    writer.finish(Commit { etag, ..Commit::default() }).await?;
+    Ok(())
+}
+
+/// A directory for one store, removed when dropped.
+pub fn temporary_directory(parent: &Path) -> Result<tempfile::TempDir> {
+    let context = || format!("a directory below {}", parent.display());
+    tempfile::Builder::new()
+        .prefix("ringfort-bench-")
+        .tempdir_in(parent)
+        .map_err(|source| Error::io(context(), source))
+}
+
+/// Where the store lies in a temporary directory.
+pub fn store_path(directory: &Path) -> PathBuf {
+    directory.join("store")
+}
