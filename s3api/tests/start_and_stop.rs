@@ -11,10 +11,12 @@ fn serve(data_dir: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfort"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     command.args(["--io-memory", "1MiB", "--ring-depth", "128", "--placement", "unbound"]);
-    command.args(["--cores", "1", "--log-format", "json", "--data-dir"]).arg(data_dir).args(flags);
+    command.args(["--capacity", "64MiB", "--segment-size", "1MiB"]);
+    command.args(["--log-format", "json", "--data-dir"]).arg(data_dir).args(flags);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFORT_")) {
         command.env_remove(name);
     }
+    command.env("RINGFORT_CORES", "1");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -38,6 +40,8 @@ fn it_says_its_ports_and_stops_on_sigterm() {
     let ready = first_line(&mut server);
     assert_eq!(ready["event"], "ready");
     assert_eq!(ready["cores"], 1);
+    assert!(ready["shards"].as_u64().unwrap() > 0);
+    assert!(ready["free_bytes"].as_u64().unwrap() > 0);
     for port in ["listen", "admin_listen"] {
         TcpStream::connect(ready[port].as_str().unwrap()).unwrap();
     }
@@ -54,6 +58,26 @@ fn it_says_its_ports_and_stops_on_sigterm() {
     let secrets = std::fs::read_to_string(data_dir.join("root-credentials.json")).unwrap();
     let secrets: serde_json::Value = serde_json::from_str(&secrets).unwrap();
     assert!(!log.contains(secrets["secret_key"].as_str().unwrap()));
+}
+
+#[test]
+fn a_store_has_one_server_at_a_time_and_opens_again_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = serve(dir.path(), &[]).spawn().unwrap();
+    let shards = first_line(&mut first)["shards"].clone();
+    let (code, message) = run(&mut serve(dir.path(), &[]));
+    assert_eq!(code, Some(1));
+    assert!(message.contains("another process"), "{message}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    // More cores than before own the same shards.
+    let mut again = serve(dir.path(), &["--cores", "2"]);
+    let mut again = again.spawn().unwrap();
+    let ready = first_line(&mut again);
+    assert_eq!((&ready["shards"], &ready["cores"]), (&shards, &2.into()));
+    assert!(Command::new("kill").arg(again.id().to_string()).status().unwrap().success());
+    assert_eq!(again.wait().unwrap().code(), Some(0));
 }
 
 #[test]

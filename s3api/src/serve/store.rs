@@ -1,13 +1,23 @@
 //! The application that the server runs in earnest: the engine of each core, and S3 on top of it.
 //!
+//! Invariants: core 0 alone opens or formats the data directories, and holds their locks until every
+//! core has closed; the others start with the layout that it found. The memory budget is divided
+//! here, once, and its parts never add up to more than the whole.
+//!
 //! Not here: start and stop themselves (`serve`), and what requests mean (`service`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use engine::Engine;
+use engine::platform::Platform;
+use engine::platform::glommio::GlommioPlatform;
+use engine::store::{EngineOptions, FormatOptions, Layout, OpenStore, open_or_format};
 use http::{NoBody, RequestBody, RequestHead, Response, Service, Stream};
 
 use super::{Application, CoreContext, Opened, Plan};
 use crate::config::Config;
+use crate::limits;
 use crate::metrics::Sample;
 use crate::readiness::Readiness;
 use crate::root_credentials::RootCredentials;
@@ -15,9 +25,13 @@ use crate::start_error::StartError;
 
 /// S3 over one engine per core.
 #[derive(Debug, Clone)]
-pub struct S3Application {
-    #[expect(dead_code, reason = "read when the store is opened")]
-    settings: Arc<Settings>,
+pub struct S3Application(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    shared: Arc<engine::Shared>,
+    layout: Mutex<Handover>,
 }
 
 /// What every core opens with.
@@ -28,41 +42,153 @@ pub struct Settings {
     pub root: RootCredentials,
 }
 
+/// The layout on its way from core 0 to the others.
+#[derive(Debug)]
+enum Handover {
+    Awaited,
+    /// Core 0 could not open the store, and says why itself.
+    Failed,
+    Ready(Layout),
+}
+
+/// How often a core looks whether core 0 has opened the store.
+const HANDOVER_POLL: Duration = Duration::from_millis(1);
+
 impl S3Application {
     pub fn new(settings: Settings) -> Self {
-        Self { settings: Arc::new(settings) }
+        let shared = engine::Shared::new(settings.plan.cores);
+        Self(Arc::new(Inner { settings, shared, layout: Mutex::new(Handover::Awaited) }))
     }
 
-    /// SEAM: opens this core's engine and builds the S3 service over it. Until the engine lands,
-    /// requests are told that there is no store.
-    async fn open_store(&self, core: &CoreContext) -> Result<(NoStore, Opened), StartError> {
-        Ok((NoStore { readiness: core.readiness.clone() }, Opened::default()))
+    /// Opens the store on core 0, awaits its layout on the others, and recovers this core's shards.
+    async fn open_engine(
+        &self,
+        core: usize,
+    ) -> Result<(Engine<GlommioPlatform>, Option<OpenStore<GlommioPlatform>>), StartError> {
+        let platform = GlommioPlatform::new()
+            .map_err(|e| StartError::io("setting up the platform of a core", e))?;
+        let (layout, store) = if core == 0 {
+            let opened = self.open_directories(&platform).await;
+            self.hand_over(opened.as_ref().map(|store| store.layout.clone()).ok());
+            let store = opened?;
+            (store.layout.clone(), Some(store))
+        } else {
+            (self.await_layout(&platform).await?, None)
+        };
+        let options = engine_options(&self.0.settings);
+        let shared = Arc::clone(&self.0.shared);
+        let engine = Engine::start(platform, layout, options, shared, core).await?;
+        Ok((engine, store))
+    }
+
+    async fn open_directories(
+        &self,
+        platform: &GlommioPlatform,
+    ) -> Result<OpenStore<GlommioPlatform>, StartError> {
+        let Settings { config, plan, .. } = &self.0.settings;
+        let mut available_bytes = u64::MAX;
+        for dir in &config.data_dirs {
+            let space = platform.space(dir).await.map_err(|e| {
+                StartError::io(format!("reading the free space of {}", dir.display()), e)
+            })?;
+            available_bytes = available_bytes.min(space.available_bytes);
+        }
+        let format = format_options(config, plan, available_bytes);
+        let store = open_or_format(platform, &config.data_dirs, || format).await?;
+        if store.formatted {
+            tracing::info!(
+                shards = store.layout.shard_count,
+                segment_bytes = store.layout.segment_bytes,
+                capacity_bytes = ?store.layout.capacity_bytes,
+                "a new store was formatted"
+            );
+        }
+        Ok(store)
+    }
+
+    fn hand_over(&self, layout: Option<Layout>) {
+        let mut slot = self.0.layout.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = layout.map_or(Handover::Failed, Handover::Ready);
+    }
+
+    async fn await_layout(&self, platform: &GlommioPlatform) -> Result<Layout, StartError> {
+        loop {
+            match &*self.0.layout.lock().unwrap_or_else(PoisonError::into_inner) {
+                Handover::Awaited => {}
+                Handover::Failed => return Err(engine::Error::Stopping.into()),
+                Handover::Ready(layout) => return Ok(layout.clone()),
+            }
+            platform.sleep(HANDOVER_POLL).await;
+        }
     }
 }
 
 impl Application for S3Application {
-    type Service = NoStore;
+    type Service = CoreStore;
 
-    async fn open(&self, core: CoreContext) -> Result<(Self::Service, Opened), StartError> {
-        self.open_store(&core).await
+    async fn open(&self, core: CoreContext) -> Result<(CoreStore, Opened), StartError> {
+        let (engine, directories) = self.open_engine(core.core).await?;
+        let recovered = engine.recovered();
+        if recovered.torn_tails > 0 {
+            let torn = recovered.torn_tails;
+            tracing::info!(torn, "the ends of logs that were never acknowledged were discarded");
+        }
+        let opened =
+            Opened { shards: recovered.shards, free_bytes: engine.metrics().available_bytes };
+        let service = NoService { readiness: core.readiness.clone() };
+        Ok((CoreStore { engine, service, _directories: directories }, opened))
     }
 
-    fn samples(&self, _service: &Self::Service) -> Vec<Sample> {
-        Vec::new()
+    fn samples(&self, part: &CoreStore) -> Vec<Sample> {
+        let rows = part.engine.metrics().rows();
+        #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
+        let sample = |(name, help, value): (&'static str, &'static str, u64)| Sample {
+            name,
+            help,
+            labels: Vec::new(),
+            value: value as f64,
+        };
+        rows.into_iter().map(sample).collect()
     }
 
-    async fn close(&self, _service: &Self::Service) -> Result<(), StartError> {
+    async fn close(&self, part: &CoreStore) -> Result<(), StartError> {
+        part.engine.close().await;
         Ok(())
     }
 }
 
-/// Answers health, and 503 to everything else.
+/// One core's part of the running application.
 #[derive(Debug)]
-pub struct NoStore {
+pub struct CoreStore {
+    engine: Engine<GlommioPlatform>,
+    service: NoService,
+    /// On core 0: the locks of the directories, released when the last core has closed.
+    _directories: Option<OpenStore<GlommioPlatform>>,
+}
+
+impl<S: Stream> Service<S> for CoreStore {
+    type Body = NoBody;
+
+    async fn call(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+    ) -> Response<Self::Body> {
+        self.service.call(head, body).await
+    }
+
+    fn error_body(&self, status: u16, reason: &str) -> Response<Self::Body> {
+        Service::<S>::error_body(&self.service, status, reason)
+    }
+}
+
+/// SEAM: stands where the S3 service will; answers health, and 503 to everything else.
+#[derive(Debug)]
+struct NoService {
     readiness: Readiness,
 }
 
-impl<S: Stream> Service<S> for NoStore {
+impl<S: Stream> Service<S> for NoService {
     type Body = NoBody;
 
     async fn call(&self, head: &RequestHead, _: &mut RequestBody<'_, S>) -> Response<NoBody> {
@@ -76,5 +202,81 @@ impl<S: Stream> Service<S> for NoStore {
 
     fn error_body(&self, status: u16, _reason: &str) -> Response<NoBody> {
         Response::new(status)
+    }
+}
+
+/// How a new store is laid out where the operator left it open. A store takes at most half of what is
+/// free on the fullest drive unless it is told otherwise: a disk filled by surprise is worse than a
+/// store that is smaller than it could be.
+fn format_options(config: &Config, plan: &Plan, available_bytes: u64) -> FormatOptions {
+    let capacity_bytes = config.capacity_bytes.unwrap_or(available_bytes / 2);
+    let drives = config.data_dirs.len();
+    let usual = FormatOptions::for_capacity(capacity_bytes, plan.cores, drives);
+    FormatOptions {
+        shard_count: config.shards.unwrap_or(usual.shard_count),
+        segment_bytes: config.segment_bytes.unwrap_or(usual.segment_bytes),
+        capacity_bytes,
+    }
+}
+
+/// One core's share of the memory budget: what its I/O buffers leave goes half to the index, a
+/// quarter to bodies under way, and the rest to connections and all that is not counted.
+fn engine_options(settings: &Settings) -> EngineOptions {
+    let Settings { config, plan, .. } = settings;
+    let per_core = plan.memory_bytes / plan.cores as u64;
+    let rest = per_core.saturating_sub(config.io_memory_bytes as u64);
+    let bytes = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
+    EngineOptions {
+        body_budget_bytes: bytes(rest / 4),
+        index_budget_bytes: bytes(rest / 2),
+        open_files_max: limits::SEGMENT_FILES_PER_CORE,
+        ..EngineOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::{Layers, serve_command};
+
+    fn settings(flags: &[&str], cores: usize, memory_bytes: u64) -> Settings {
+        let arguments = ["serve"].iter().chain(flags);
+        let matches = serve_command().try_get_matches_from(arguments).unwrap();
+        let config = Config::resolve(&Layers::gather(&matches, &|_| None).unwrap()).unwrap();
+        let root = RootCredentials {
+            access_key: "root".to_string(),
+            secret_key: "secret-1".to_string(),
+            admin_api_key: "bearer-1".to_string(),
+        };
+        Settings { config, plan: Plan { cores, cpus: None, memory_bytes }, root }
+    }
+
+    #[test]
+    fn the_parts_of_the_memory_budget_stay_within_it() {
+        for (cores, memory_bytes) in [(1, 256 << 20), (4, 1 << 30), (64, 128 << 30)] {
+            let settings = settings(&[], cores, memory_bytes);
+            let options = engine_options(&settings);
+            let core = options.body_budget_bytes
+                + options.index_budget_bytes
+                + settings.config.io_memory_bytes;
+            assert!(core as u64 * cores as u64 <= memory_bytes);
+            assert!(options.index_budget_bytes > options.body_budget_bytes);
+        }
+    }
+
+    #[test]
+    fn a_new_store_takes_what_is_configured_or_half_of_what_is_free() {
+        let given = settings(
+            &["--capacity", "10GiB", "--shards", "6", "--segment-size", "4MiB"],
+            2,
+            1 << 30,
+        );
+        let format = format_options(&given.config, &given.plan, 1 << 40);
+        assert_eq!(format.capacity_bytes, 10 << 30);
+        assert_eq!((format.shard_count, format.segment_bytes), (6, 4 << 20));
+
+        let free = settings(&[], 2, 1 << 30);
+        assert_eq!(format_options(&free.config, &free.plan, 1 << 40).capacity_bytes, 1 << 39);
     }
 }
