@@ -6,6 +6,7 @@
 //!
 //! Not here: start and stop themselves (`serve`), and what requests mean (`service`).
 
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,14 +14,16 @@ use engine::Engine;
 use engine::platform::Platform;
 use engine::platform::glommio::GlommioPlatform;
 use engine::store::{EngineOptions, FormatOptions, Layout, OpenStore, open_or_format};
-use http::{NoBody, RequestBody, RequestHead, Response, Service, Stream};
+use http::{RequestBody, RequestHead, Response, Service, Stream};
 
 use super::{Application, CoreContext, Opened, Plan};
+use crate::auth::{Authenticator, Credentials};
 use crate::config::Config;
 use crate::limits;
 use crate::metrics::Sample;
-use crate::readiness::Readiness;
+use crate::ops::{ObjectBody, Owner};
 use crate::root_credentials::RootCredentials;
+use crate::service::{self, S3Service};
 use crate::start_error::StartError;
 
 /// S3 over one engine per core.
@@ -81,6 +84,29 @@ impl S3Application {
         Ok((engine, store))
     }
 
+    fn s3_service(
+        &self,
+        engine: &Engine<GlommioPlatform>,
+        core: CoreContext,
+    ) -> S3Service<GlommioPlatform> {
+        let Settings { config, root, .. } = &self.0.settings;
+        let credentials = Credentials::new(config.region.as_str());
+        credentials.insert(&root.access_key, &root.secret_key);
+        let settings = service::Settings {
+            region: config.region.clone(),
+            domains: config.domains.clone(),
+            owner: Owner::of_access_key(&root.access_key),
+            host_id: format!("ringfort-{}", core.core),
+        };
+        S3Service::new(
+            engine.clone(),
+            Rc::new(Authenticator::new(credentials)),
+            Rc::new(settings),
+            core.recorder,
+            core.readiness,
+        )
+    }
+
     async fn open_directories(
         &self,
         platform: &GlommioPlatform,
@@ -135,7 +161,7 @@ impl Application for S3Application {
         }
         let opened =
             Opened { shards: recovered.shards, free_bytes: engine.metrics().available_bytes };
-        let service = NoService { readiness: core.readiness.clone() };
+        let service = self.s3_service(&engine, core);
         Ok((CoreStore { engine, service, _directories: directories }, opened))
     }
 
@@ -161,13 +187,13 @@ impl Application for S3Application {
 #[derive(Debug)]
 pub struct CoreStore {
     engine: Engine<GlommioPlatform>,
-    service: NoService,
+    service: S3Service<GlommioPlatform>,
     /// On core 0: the locks of the directories, released when the last core has closed.
     _directories: Option<OpenStore<GlommioPlatform>>,
 }
 
 impl<S: Stream> Service<S> for CoreStore {
-    type Body = NoBody;
+    type Body = ObjectBody<GlommioPlatform>;
 
     async fn call(
         &self,
@@ -179,29 +205,6 @@ impl<S: Stream> Service<S> for CoreStore {
 
     fn error_body(&self, status: u16, reason: &str) -> Response<Self::Body> {
         Service::<S>::error_body(&self.service, status, reason)
-    }
-}
-
-/// SEAM: stands where the S3 service will; answers health, and 503 to everything else.
-#[derive(Debug)]
-struct NoService {
-    readiness: Readiness,
-}
-
-impl<S: Stream> Service<S> for NoService {
-    type Body = NoBody;
-
-    async fn call(&self, head: &RequestHead, _: &mut RequestBody<'_, S>) -> Response<NoBody> {
-        let status = match head.target() {
-            "/-/live" => 200,
-            "/-/ready" if self.readiness.is_ready() => 200,
-            _ => 503,
-        };
-        Response::new(status)
-    }
-
-    fn error_body(&self, status: u16, _reason: &str) -> Response<NoBody> {
-        Response::new(status)
     }
 }
 
