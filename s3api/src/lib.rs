@@ -8,6 +8,7 @@ pub mod conditional;
 pub mod config;
 pub mod dates;
 pub mod error;
+pub mod inspect_command;
 pub mod limits;
 pub mod log;
 pub mod metrics;

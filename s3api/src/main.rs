@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 
 use s3api::config::{Config, Layers, LogFormat, serve_command};
+use s3api::inspect_command::{self, inspect_command};
 use s3api::log;
 use s3api::root_credentials::{self, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
-        Some(("inspect", arguments)) => inspect(arguments),
+        Some(("inspect", arguments)) => inspect_command::run(arguments),
         Some(("verify", _)) => Err(StartError::NotImplemented("verify")),
         // clap has answered everything else.
         _ => Ok(()),
@@ -47,29 +48,13 @@ fn report(error: &StartError) {
 fn command() -> Command {
     let data_dir =
         || Arg::new("data-dir").long("data-dir").value_name("DIR").default_value("./ringfort-data");
-    let what = |name: &'static str, about: &'static str| Command::new(name).about(about);
     Command::new("ringfort")
         .about("An S3-compatible object store for one dedicated Linux host with NVMe drives")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve_command())
-        .subcommand(
-            Command::new("inspect")
-                .about("Show what is on disk; never writes")
-                .arg(data_dir().global(true))
-                .subcommand_required(true)
-                .arg_required_else_help(true)
-                .subcommand(what("superblock", "The store's identity and geometry"))
-                .subcommand(what("segments", "Every segment with its state and live bytes"))
-                .subcommand(what("groups", "Every group of the log"))
-                .subcommand(what("records", "Every record of the log"))
-                .subcommand(
-                    what("object", "Where one object lies, and its record")
-                        .arg(Arg::new("bucket").required(true))
-                        .arg(Arg::new("key").required(true)),
-                ),
-        )
+        .subcommand(inspect_command())
         .subcommand(
             Command::new("verify")
                 .about("Check every invariant of a store that is not being served")
@@ -139,11 +124,6 @@ fn announce(started: &Started, format: LogFormat) {
 fn say(text: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
-/// SEAM: hands over to the engine's inspection when it lands.
-fn inspect(_arguments: &ArgMatches) -> Result<(), StartError> {
-    Err(StartError::NotImplemented("inspect"))
 }
 
 #[cfg(test)]
