@@ -22,6 +22,7 @@ use crate::types::{
     Bucket, BucketId, Commit, CompletePart, Condition, Current, Deleted, ListPage, ListQuery,
     PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage, UploadsQuery,
 };
+use crate::wait::to_the_end;
 use crate::writer::ObjectWriter;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -196,18 +197,12 @@ impl<P: Platform> Engine<P> {
 
     pub(crate) async fn ask(&self, shard: u16, request: Request) -> Result<Reply> {
         let Inner { context, shared, .. } = &*self.inner;
-        match context.shard(shard) {
-            Some(shard) => shard.handle(request).await,
-            None => shared.mailboxes.ask(context, shard, request).await,
-        }
+        shared.mailboxes.ask(context, shard, request).await
     }
 
     pub(crate) fn tell(&self, shard: u16, request: Request) {
         let Inner { context, shared, .. } = &*self.inner;
-        match context.shard(shard) {
-            Some(shard) => shard.handle_notice(request),
-            None => shared.mailboxes.tell(context, shard, request),
-        }
+        shared.mailboxes.tell(context, shard, request);
     }
 
     fn shard_of(&self, bucket: BucketId, key: &[u8]) -> Result<u16> {
@@ -257,6 +252,13 @@ impl<P: Platform> Engine<P> {
 
     /// Deletes a bucket that holds no object and no upload.
     pub async fn delete_bucket(&self, name: &str) -> Result<()> {
+        // Cut short between its steps it would leave a bucket that takes no writes any more.
+        let (engine, name) = (self.clone(), name.to_owned());
+        let deletion = async move { engine.delete_bucket_if_empty(&name).await };
+        to_the_end(self.platform(), deletion).await
+    }
+
+    async fn delete_bucket_if_empty(&self, name: &str) -> Result<()> {
         let bucket = self.change_bucket(BucketChange::BeginDelete { name: name.into() }).await?;
         let verdict = self.check_empty(bucket.id).await;
         if let Err(error) = verdict {

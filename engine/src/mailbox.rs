@@ -4,7 +4,9 @@
 //! it. Requests that need no disk are answered in that task, the others in a task of their own.
 //!
 //! Invariants: a full queue makes the sender wait and never grows; the receiving task never waits for
-//! another core, so queues always drain; every request gets an answer, be it that the store stops.
+//! another core, so queues always drain; every request gets an answer, be it that the store stops;
+//! what was begun for an asker runs to its end when the asker has gone (its connection broke), and
+//! what the answer would have given into its keeping, pins and granted space, is taken back.
 
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
@@ -12,12 +14,13 @@ use crate::limits::MAILBOX_CAPACITY;
 use crate::metrics::count;
 use crate::platform::Platform;
 use crate::request::{Reply, Request};
+use crate::shard::Shard;
 use atomic_waker::AtomicWaker;
 use crossbeam::queue::ArrayQueue;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -53,25 +56,71 @@ struct Envelope {
 struct Answer(Arc<AnswerSlot>);
 
 struct AnswerSlot {
-    value: Mutex<Option<Result<Reply>>>,
+    state: Mutex<SlotState>,
     waker: AtomicWaker,
 }
 
-impl Answer {
-    fn give(&self, value: Result<Reply>) {
-        let mut slot = self.0.value.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_none() {
-            *slot = Some(value);
+enum SlotState {
+    Waiting,
+    Given(Result<Reply>),
+    /// The answer was taken, or nobody waits for it any more.
+    Done,
+}
+
+impl AnswerSlot {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(SlotState::Waiting), waker: AtomicWaker::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the slot; the answer, if one is there.
+    fn finish(&self) -> Option<Result<Reply>> {
+        match std::mem::replace(&mut *self.lock(), SlotState::Done) {
+            SlotState::Given(value) => Some(value),
+            SlotState::Waiting | SlotState::Done => None,
         }
-        drop(slot);
+    }
+}
+
+impl Answer {
+    /// The first answer counts. Gives it back if nobody waits for it any more.
+    fn give(&self, value: Result<Reply>) -> Option<Result<Reply>> {
+        let mut state = self.0.lock();
+        match *state {
+            SlotState::Waiting => *state = SlotState::Given(value),
+            SlotState::Given(_) | SlotState::Done => return Some(value),
+        }
+        drop(state);
         self.0.waker.wake();
+        None
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // A second answer to the same slot is ignored; after one was taken nobody looks any more.
+        // Where an answer was given already this one is ignored.
         self.give(Err(Error::Stopping));
+    }
+}
+
+/// Who waits for an answer; if it is dropped first, it gives back what the answer brings.
+struct Asker<'a, P: Platform> {
+    mailboxes: &'a Arc<Mailboxes>,
+    context: &'a Rc<CoreContext<P>>,
+    shard: u16,
+    slot: Arc<AnswerSlot>,
+}
+
+impl<P: Platform> Drop for Asker<'_, P> {
+    fn drop(&mut self) {
+        if let Some(Ok(reply)) = self.slot.finish()
+            && let Some(notice) = reply.into_return()
+        {
+            self.mailboxes.tell(self.context, self.shard, notice);
+        }
     }
 }
 
@@ -93,32 +142,44 @@ impl Mailboxes {
         self.boxes.len()
     }
 
-    /// Asks a shard of another core and waits for its answer.
+    /// Asks a shard and waits for its answer.
     pub(crate) async fn ask<P: Platform>(
-        &self,
-        context: &CoreContext<P>,
+        self: &Arc<Self>,
+        context: &Rc<CoreContext<P>>,
         shard: u16,
         request: Request,
     ) -> Result<Reply> {
-        count(&context.counters.mailbox_requests_total, 1);
-        let slot = Arc::new(AnswerSlot { value: Mutex::new(None), waker: AtomicWaker::new() });
+        let slot = AnswerSlot::new();
         let envelope = Envelope { shard, request, answer: Some(Answer(slot.clone())) };
-        self.send(&context.platform, envelope).await?;
+        let asker = Asker { mailboxes: self, context, shard, slot };
+        if context.shard(shard).is_some() {
+            deliver(context, envelope);
+        } else {
+            count(&context.counters.mailbox_requests_total, 1);
+            self.send(&context.platform, envelope).await?;
+        }
         poll_fn(|task| {
+            let slot = &asker.slot;
             slot.waker.register(task.waker());
-            let taken = slot.value.lock().unwrap_or_else(PoisonError::into_inner).take();
-            taken.map_or(Poll::Pending, Poll::Ready)
+            let is_given = matches!(*slot.lock(), SlotState::Given(_));
+            match is_given.then(|| slot.finish()).flatten() {
+                Some(value) => Poll::Ready(value),
+                None => Poll::Pending,
+            }
         })
         .await
     }
 
-    /// Tells a shard of another core something that needs no answer.
+    /// Tells a shard something that needs no answer.
     pub(crate) fn tell<P: Platform>(
         self: &Arc<Self>,
-        context: &CoreContext<P>,
+        context: &Rc<CoreContext<P>>,
         shard: u16,
         request: Request,
     ) {
+        if let Some(shard) = context.shard(shard) {
+            return shard.handle_notice(request);
+        }
         count(&context.counters.mailbox_requests_total, 1);
         let envelope = Envelope { shard, request, answer: None };
         if let Err(envelope) = self.try_send(envelope) {
@@ -190,16 +251,30 @@ fn deliver<P: Platform>(context: &Rc<CoreContext<P>>, envelope: Envelope) {
         shard.handle_notice(request);
         return;
     };
-    match request {
+    let unwanted = match request {
         Request::Lookup { bucket, key } => {
-            answer.give(Ok(Reply::Current(shard.lookup(bucket, &key))));
+            answer.give(Ok(Reply::Current(shard.lookup(bucket, &key))))
         }
         Request::Locate { bucket, key } => {
-            answer.give(Ok(Reply::Located(shard.locate(bucket, &key))));
+            answer.give(Ok(Reply::Located(shard.locate(bucket, &key))))
         }
         request => {
             let platform = context.platform.clone();
-            platform.spawn(async move { answer.give(shard.handle(request).await) });
+            platform.spawn(async move {
+                let unwanted = answer.give(shard.handle(request).await);
+                take_back(&shard, unwanted);
+            });
+            return;
         }
+    };
+    take_back(&shard, unwanted);
+}
+
+/// An answer found nobody: what it would have given away stays here.
+fn take_back<P: Platform>(shard: &Rc<Shard<P>>, unwanted: Option<Result<Reply>>) {
+    if let Some(Ok(reply)) = unwanted
+        && let Some(notice) = reply.into_return()
+    {
+        shard.handle_notice(notice);
     }
 }

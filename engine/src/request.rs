@@ -113,6 +113,20 @@ pub(crate) enum Reply {
     Bucket(Arc<Bucket>),
 }
 
+impl Reply {
+    /// The request that undoes what this answer gives into the asker's keeping, if it gives anything.
+    pub(crate) fn into_return(self) -> Option<Request> {
+        match self {
+            Self::Located(Some(located)) | Self::Upload(located) => {
+                Some(Request::Unpin(located.pin))
+            }
+            Self::Parts { pin, .. } => Some(Request::Unpin(pin)),
+            Self::Granted(extents) => Some(Request::Release(extents)),
+            _ => None,
+        }
+    }
+}
+
 impl<P: Platform> Shard<P> {
     pub(crate) async fn handle(self: &Rc<Self>, request: Request) -> Result<Reply> {
         Ok(match request {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here crosses cores; that is the mailbox's work.
 
+use crate::platform::Platform;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -97,6 +98,21 @@ impl Drop for GateGuard<'_> {
         self.0.taken.set(false);
         self.0.event.notify();
     }
+}
+
+/// Runs a future in a task of its own and waits for it: it goes on when who waits has gone.
+pub(crate) async fn to_the_end<P: Platform, T: 'static>(
+    platform: &P,
+    future: impl Future<Output = T> + 'static,
+) -> T {
+    let done = Rc::new((RefCell::new(None), Event::default()));
+    let (output, event) = &*done.clone();
+    platform.spawn(async move {
+        let value = future.await;
+        *done.0.borrow_mut() = Some(value);
+        done.1.notify();
+    });
+    event.wait_until(|| output.borrow_mut().take()).await
 }
 
 /// Runs futures at once and gives their outputs in order.
