@@ -18,7 +18,7 @@ use crate::format::record::{Encoded, Location, place};
 use crate::format::segment::{SegmentHeader, SegmentKind};
 use crate::limits::{FILL_STEP_BYTES, GROUP_BYTES_TARGET, GROUPS_IN_FLIGHT_MAX, WITNESS_DELAY};
 use crate::metrics::count;
-use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
+use crate::platform::{BLOCK_BYTES, File, Platform};
 use crate::segments::{Need, Use};
 use crate::shard::Shard;
 use crate::store::Mutation;
@@ -416,11 +416,7 @@ impl<P: Platform> Shard<P> {
         let layout = &self.context.layout;
         let path = layout.segment_path(self.id, segment);
         let context = |source| Error::io(format!("open {} for use", path.display()), source);
-        let mode = match self.context.mutation() {
-            Some(Mutation::SkipLogSync) => OpenMode::WRITE,
-            _ => OpenMode::WRITE_DURABLE,
-        };
-        let file = self.platform.open(&path, mode).await.map_err(context)?;
+        let file = self.platform.open(&path, self.context.log_mode()).await.map_err(context)?;
         let mut block = self.platform.allocate(BLOCK_BYTES);
         let header = SegmentHeader {
             kind,

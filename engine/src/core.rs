@@ -5,7 +5,7 @@ use crate::catalog::Published;
 use crate::files::FileCache;
 use crate::format::Salt;
 use crate::metrics::{Counters, EngineMetrics};
-use crate::platform::Platform;
+use crate::platform::{OpenMode, Platform};
 use crate::shard::Shard;
 use crate::store::{EngineOptions, Layout, Mutation};
 use std::cell::{Cell, RefCell};
@@ -88,6 +88,14 @@ impl<P: Platform> CoreContext<P> {
         return self.options.mutation;
         #[cfg(not(feature = "mutants"))]
         None
+    }
+
+    /// How files of the log are opened for writing.
+    pub(crate) fn log_mode(&self) -> OpenMode {
+        match self.mutation() {
+            Some(Mutation::SkipLogSync) => OpenMode::WRITE,
+            _ => OpenMode::WRITE_DURABLE,
+        }
     }
 
     pub(crate) fn metrics(&self) -> EngineMetrics {

@@ -5,6 +5,12 @@
 //! store is not opened. Otherwise what follows was never acknowledged; it is discarded, and the log
 //! goes on at that place in a new epoch.
 //!
+//! **What can be read need not be durable.** The process before may have been killed, or told of an
+//! I/O error, while it wrote what is found here; a power loss could still take it back. Recovery makes
+//! durable what it builds on: the directory and the file created last are synced, and the groups that
+//! no later one says are durable are written once more, the same bytes to the same place. All else
+//! was durable before anything that tells of it was written.
+//!
 //! Invariants: nothing is written before the whole shard has been understood; a segment that the log
 //! or a manifest names and that is missing, short or foreign stops the start; an epoch in which
 //! anything was acknowledged is never used again (recovery ends with a durable group of the new one).
@@ -57,13 +63,9 @@ pub(crate) async fn open_shard<P: Platform>(
     epoch += 1;
     let end = LogEnd { epoch, ..end };
     let path = context.layout.segment_path(shard, end.segment);
-    let mode = match context.mutation() {
-        Some(crate::store::Mutation::SkipLogSync) => OpenMode::WRITE,
-        _ => OpenMode::WRITE_DURABLE,
-    };
     let file = context
         .platform
-        .open(&path, mode)
+        .open(&path, context.log_mode())
         .await
         .map_err(|source| Error::io(format!("open {}", path.display()), source))?;
     let log = Log::new(end, Rc::new(file), context.layout.segment_bytes);
@@ -121,9 +123,15 @@ async fn read_headers<P: Platform>(
             None => return Err(damaged(context, shard, expected, "the segment is cut short")),
         }
     }
-    if found.is_empty() {
+    let Some(last) = found.len().checked_sub(1) else {
         return Err(damaged(context, shard, 0, "the segment is missing"));
-    }
+    };
+    sync_segment(context, shard, last as u32).await?;
+    context
+        .platform
+        .sync_dir(&dir)
+        .await
+        .map_err(|source| Error::io(format!("sync {}", dir.display()), source))?;
     Ok(found)
 }
 
@@ -163,6 +171,19 @@ async fn read_header<P: Platform>(
     Ok(Some(FoundSegment { header }))
 }
 
+/// Makes durable what a segment's file holds and how long it is.
+async fn sync_segment<P: Platform>(
+    context: &CoreContext<P>,
+    shard: u16,
+    segment: u32,
+) -> Result<()> {
+    let path = context.layout.segment_path(shard, segment);
+    let failed = |source| Error::io(format!("sync {}", path.display()), source);
+    let file = context.platform.open(&path, OpenMode::WRITE).await.map_err(failed)?;
+    file.sync().await.map_err(failed)?;
+    file.close().await.map_err(failed)
+}
+
 struct Replay<'a, P: Platform> {
     context: &'a Rc<CoreContext<P>>,
     shard: u16,
@@ -174,6 +195,20 @@ struct Replay<'a, P: Platform> {
     epoch: u64,
     /// Extents of every record that the index points to and that has any.
     extents: HashMap<Location, Vec<Extent>>,
+    /// The last groups, of which no later one says that they were durable: those that were in flight
+    /// at once, or none but the last.
+    untold: Vec<Untold>,
+}
+
+/// A group that can be read and may not be durable.
+#[derive(Debug, Clone, Copy)]
+struct Untold {
+    lsn: u64,
+    segment: u32,
+    offset: u64,
+    bytes: usize,
+    /// Of its header.
+    checksum: u64,
 }
 
 /// Where replay stands.
@@ -216,6 +251,7 @@ impl<'a, P: Platform> Replay<'a, P> {
             found: Found::default(),
             epoch,
             extents: HashMap::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -249,10 +285,17 @@ impl<'a, P: Platform> Replay<'a, P> {
             position = self.enter(next, &position, segments).await?;
             if position.offset == 0 {
                 // The seal is there and the next segment was never opened: open it now.
+                self.rewrite_tail().await?;
                 return self.reopen(next, position).await;
             }
             used.push(next);
         }
+        if position.offset == BLOCK_BYTES as u64 && used.len() > 1 {
+            // Its header may be as little durable as the seal before it.
+            self.rewrite_tail().await?;
+            return self.reopen(position.segment, position).await;
+        }
+        self.rewrite_tail().await?;
         self.drop_unreached_logs(&used);
         self.state.segments.set_use(position.segment, Use::Log);
         Ok(LogEnd {
@@ -263,6 +306,30 @@ impl<'a, P: Platform> Replay<'a, P> {
             next_lsn: position.next_lsn,
             chain: position.chain,
         })
+    }
+
+    /// Writes the groups of which nobody says that they are durable once more, durably. A sync would
+    /// not do: a write that failed may be seen, and no later sync promises anything for it.
+    async fn rewrite_tail(&self) -> Result<()> {
+        for group in &self.untold {
+            let path = self.context.layout.segment_path(self.shard, group.segment);
+            let mut window = Window::open(self.context, self.shard, group.segment).await?;
+            let bytes = window.at(group.offset, group.bytes).await?;
+            let same = GroupHeader::decode(self.context.salt, bytes).is_ok_and(|(header, sum)| {
+                sum == group.checksum && header.content(self.context.salt, bytes).is_ok()
+            });
+            if !same {
+                return Err(self.damaged(group.segment, "the end of the log reads differently now"));
+            }
+            let mut copy = self.context.platform.allocate(group.bytes);
+            copy.copy_from_slice(bytes);
+            let failed = |source| Error::io(format!("write {}", path.display()), source);
+            let mode = self.context.log_mode();
+            let file = self.context.platform.open(&path, mode).await.map_err(failed)?;
+            file.write_at(copy, group.offset).await.map_err(failed)?;
+            file.close().await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Log segments that the chain does not reach hold nothing: they were headed for, and the crash
@@ -407,6 +474,10 @@ impl<'a, P: Platform> Replay<'a, P> {
         self.found.groups += 1;
         self.found.log_bytes += u64::from(group.group_bytes);
         self.epoch = self.epoch.max(group.epoch);
+        self.untold.retain(|untold| untold.lsn > group.durable_lsn);
+        let bytes = group.group_bytes as usize;
+        let segment = position.segment;
+        self.untold.push(Untold { lsn: group.lsn, segment, offset, bytes, checksum });
         position.epoch = group.epoch;
         position.offset += u64::from(group.group_bytes);
         position.next_lsn += 1;
