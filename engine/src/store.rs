@@ -176,7 +176,7 @@ pub async fn open_or_format<P: Platform>(
     for dir in data_dirs {
         states.push(look_at(platform, dir).await?);
     }
-    let formatted = states.iter().all(Option::is_none);
+    let formatted = format_is_due(platform, data_dirs, &states).await;
     if formatted {
         format_store(platform, data_dirs, format()).await?;
         states.clear();
@@ -185,6 +185,13 @@ pub async fn open_or_format<P: Platform>(
         }
     }
     let layout = assemble(data_dirs, states)?;
+    // A process that was killed while it formatted may have left names that are not durable.
+    for dir in data_dirs {
+        platform
+            .sync_dir(dir)
+            .await
+            .map_err(|source| Error::io(format!("sync {}", dir.display()), source))?;
+    }
     for shard in 0..layout.shard_count {
         let dir = layout.shard_dir(shard);
         if platform.list_dir(&dir).await.is_err() {
@@ -192,6 +199,38 @@ pub async fn open_or_format<P: Platform>(
         }
     }
     Ok(OpenStore { layout, formatted, _locks: locks })
+}
+
+/// Whether no directory belongs to a store; or some do, and formatting was cut short between them: as
+/// many directories as are given, and no shard of theirs was ever opened.
+async fn format_is_due<P: Platform>(
+    platform: &P,
+    data_dirs: &[PathBuf],
+    states: &[Option<Superblock>],
+) -> bool {
+    if states.iter().all(Option::is_some) {
+        return false;
+    }
+    for (dir, superblock) in data_dirs.iter().zip(states) {
+        let Some(superblock) = superblock else {
+            continue;
+        };
+        let complete = usize::from(superblock.drive_count) == data_dirs.len();
+        if !complete || !is_never_opened(platform, dir, superblock).await {
+            return false;
+        }
+    }
+    true
+}
+
+async fn is_never_opened<P: Platform>(platform: &P, dir: &Path, superblock: &Superblock) -> bool {
+    let shards = superblock.drive_index..superblock.shard_count;
+    for shard in shards.step_by(usize::from(superblock.drive_count)) {
+        if !is_unused_shard(platform, &shard_dir(dir, shard)).await {
+            return false;
+        }
+    }
+    true
 }
 
 /// Reads the layout of an existing store without locking or changing anything.
