@@ -1,1 +1,10 @@
-//! tests
+//! What the tests across crates share: the reference model and the simulated histories.
+
+pub mod model;
+pub mod sim;
+pub mod sim_audit;
+pub mod sim_buckets;
+pub mod sim_client;
+pub mod sim_history;
+pub mod sim_uploads;
+pub mod sim_world;

@@ -98,6 +98,10 @@ impl Faults {
         self.planned.push(fault);
     }
 
+    pub(super) fn forget_planned(&mut self) {
+        self.planned.clear();
+    }
+
     pub(super) fn counters(&self) -> Counters {
         self.counters
     }

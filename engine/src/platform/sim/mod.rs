@@ -152,6 +152,11 @@ impl Sim {
         self.world.faults.borrow_mut().plan(fault);
     }
 
+    /// Plans no fault any more; random ones go on.
+    pub fn forget_faults(&self) {
+        self.world.faults.borrow_mut().forget_planned();
+    }
+
     /// Power loss just before I/O number `io` ([`Counters::ios`] counts) takes effect.
     pub fn crash_before_io(&self, io: u64) {
         self.inject(Fault::CrashBefore { io });

@@ -1,0 +1,212 @@
+//! A whole look at a store while nobody else uses it: every object's bytes, listings against reads,
+//! uploads and their parts, buckets.
+//!
+//! An audit after a stop decides, for good, what became of everything that had no answer.
+
+use crate::model::ValueId;
+use crate::sim_buckets;
+use crate::sim_client::Client;
+use crate::sim_uploads::Stage;
+use crate::sim_world::{BUCKETS, KEYS, name_of};
+use engine::{ListItem, UploadInfo, UploadItem, UploadsQuery};
+use std::collections::BTreeMap;
+
+impl Client<'_> {
+    /// Looks at everything once.
+    pub async fn audit(&self) {
+        for bucket in 0..BUCKETS.len() {
+            let mut present = BTreeMap::new();
+            let mut sure = true;
+            for (key, name) in KEYS.iter().enumerate() {
+                match self.read((bucket, key), 0).await {
+                    Some(Some(id)) => {
+                        present.insert(name.as_bytes().to_vec(), id);
+                    }
+                    Some(None) => {}
+                    None => sure = false,
+                }
+            }
+            if sure {
+                self.audit_listing(bucket, &present).await;
+            }
+            self.audit_uploads(bucket).await;
+        }
+        self.audit_buckets();
+        self.world.forget();
+    }
+
+    async fn audit_listing(&self, bucket: usize, present: &BTreeMap<Vec<u8>, ValueId>) {
+        for delimiter in [b"".as_slice(), b"/"] {
+            for limit in [1, 3, 1000] {
+                let Some(items) = self.list_all(bucket, delimiter, limit).await else {
+                    return;
+                };
+                let mut listed = Vec::new();
+                for item in &items {
+                    listed.push(match item {
+                        ListItem::Key { key, current } => {
+                            (key.clone(), self.world.recognise(current, "a listing"))
+                        }
+                        ListItem::CommonPrefix(prefix) => (prefix.clone(), None),
+                    });
+                }
+                let expected = rolled_up(present, delimiter);
+                if listed != expected {
+                    let name = BUCKETS[bucket];
+                    self.world.fail(format!(
+                        "the listing of {name} says {listed:?}, reads say {expected:?}"
+                    ));
+                }
+            }
+        }
+    }
+
+    async fn audit_uploads(&self, bucket: usize) {
+        let Some(id) = self.bucket((bucket, 0)) else {
+            return;
+        };
+        let mut listed: Vec<UploadInfo> = Vec::new();
+        let mut query = UploadsQuery { limit: 2, ..UploadsQuery::default() };
+        loop {
+            let page = match self.engine().list_uploads(id, &query).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.world.judge_error(&error, "list uploads");
+                    return;
+                }
+            };
+            listed.extend(page.items.into_iter().filter_map(|item| match item {
+                UploadItem::Upload(info) => Some(info),
+                UploadItem::CommonPrefix(_) => None,
+            }));
+            let Some(last) = listed.last().filter(|_| page.truncated) else {
+                break;
+            };
+            query.after = last.key.clone();
+            query.after_id = Some(last.id);
+        }
+        for info in &listed {
+            self.audit_upload(bucket, info).await;
+        }
+        for upload in self.world.uploads.borrow_mut().iter_mut() {
+            let here = upload.place.0 == bucket;
+            let is_listed = listed.iter().any(|info| Some(info.id) == upload.id);
+            if !here || is_listed {
+                continue;
+            }
+            match upload.stage {
+                Stage::Open => self.world.fail(format!("an upload is gone: {upload:?}")),
+                Stage::Ending(Some(op)) => {
+                    let settled = self.world.register(upload.place, |r| r.settle_one(op, true));
+                    self.world.check(settled, &format!("{upload:?} has ended"));
+                }
+                _ => {}
+            }
+            upload.stage = Stage::Ended;
+        }
+    }
+
+    /// An upload that is listed must be one that may be open; from here on it is.
+    async fn audit_upload(&self, bucket: usize, info: &UploadInfo) {
+        let Some(id) = self.bucket((bucket, 0)) else {
+            return;
+        };
+        let attributes = match self.engine().upload(id, &info.key, info.id).await {
+            Ok(found) => found.attributes,
+            Err(error) => {
+                self.world.judge_error(&error, "look at an upload");
+                return;
+            }
+        };
+        let mark = attributes.get(..8).and_then(|bytes| bytes.try_into().ok());
+        let mark = mark.map_or(0, ValueId::from_le_bytes);
+        let parts = match self.engine().list_parts(id, &info.key, info.id, 0, 1000).await {
+            Ok(page) => page.parts,
+            Err(error) => {
+                self.world.judge_error(&error, "list the parts of an upload");
+                return;
+            }
+        };
+        let mut uploads = self.world.uploads.borrow_mut();
+        let Some(upload) = uploads.iter_mut().find(|upload| upload.mark == mark) else {
+            self.world.fail(format!("an upload that nobody began: {info:?}"));
+            return;
+        };
+        let right = KEYS[upload.place.1].as_bytes() == info.key
+            && upload.place.0 == bucket
+            && upload.id.is_none_or(|id| id == info.id)
+            && attributes == self.world.attributes(mark);
+        if !right || upload.stage == Stage::Ended {
+            self.world.fail(format!("an upload came back or changed: {info:?}, was {upload:?}"));
+        }
+        if let Stage::Ending(Some(op)) = upload.stage {
+            let settled = self.world.register(upload.place, |r| r.settle_one(op, false));
+            self.world.check(settled, &format!("{} has not ended", name_of(upload.place)));
+        }
+        upload.id = Some(info.id);
+        upload.stage = Stage::Open;
+        upload.judge_parts(self.world, &parts);
+    }
+
+    fn audit_buckets(&self) {
+        let catalog = self.engine().catalog();
+        for name in sim_buckets::NAMES {
+            let bucket = catalog.bucket(name);
+            let seen = bucket.and_then(|bucket| sim_buckets::value_of(self.world, bucket));
+            self.world.observe_bucket(name, seen);
+        }
+        for bucket in catalog.buckets() {
+            let name = bucket.name.as_str();
+            if !BUCKETS.contains(&name) && !sim_buckets::NAMES.contains(&name) {
+                self.world.fail(format!("a bucket that nobody made: {name}"));
+            }
+        }
+    }
+
+    /// Empties the fixed buckets.
+    pub async fn clear(&self) {
+        for bucket in 0..BUCKETS.len() {
+            let Some(id) = self.bucket((bucket, 0)) else {
+                return;
+            };
+            for key in KEYS {
+                if let Err(error) = self.engine().delete(id, key.as_bytes(), None).await {
+                    self.world.judge_error(&error, "clear");
+                }
+            }
+            let open: Vec<_> = {
+                let uploads = self.world.uploads.borrow();
+                let open = uploads.iter().filter(|u| u.place.0 == bucket);
+                open.filter(|u| u.stage == Stage::Open).map(|u| (u.place, u.id)).collect()
+            };
+            for (place, upload) in open {
+                let Some(upload) = upload else {
+                    continue;
+                };
+                let key = KEYS[place.1].as_bytes();
+                if let Err(error) = self.engine().abort_upload(id, key, upload).await {
+                    self.world.judge_error(&error, "clear");
+                }
+            }
+        }
+    }
+}
+
+/// The rows that a listing should have.
+fn rolled_up(
+    present: &BTreeMap<Vec<u8>, ValueId>,
+    delimiter: &[u8],
+) -> Vec<(Vec<u8>, Option<ValueId>)> {
+    let mut rows: Vec<(Vec<u8>, Option<ValueId>)> = Vec::new();
+    for (key, id) in present {
+        let slash = key.iter().position(|byte| delimiter.first() == Some(byte));
+        let row = match slash {
+            Some(at) => (key[..=at].to_vec(), None),
+            None => (key.clone(), Some(*id)),
+        };
+        if rows.last() != Some(&row) {
+            rows.push(row);
+        }
+    }
+    rows
+}

@@ -1,0 +1,18 @@
+//! Crash safety on the simulator: no history may break a rule of the model.
+#![allow(clippy::unwrap_used)]
+
+use ringfort_tests::sim::seeds;
+use ringfort_tests::sim_history::{Kind, campaign};
+
+#[test]
+fn no_crash_loses_or_invents_anything() {
+    let summary = campaign("no_crash_loses_or_invents_anything", seeds(150), Kind::default());
+    assert!(summary.answered > 0, "{summary:?}");
+}
+
+#[test]
+fn no_io_error_loses_or_invents_anything() {
+    let kind = Kind { faults: true, ..Kind::default() };
+    let summary = campaign("no_io_error_loses_or_invents_anything", seeds(100), kind);
+    assert!(summary.answered > 0, "{summary:?}");
+}
