@@ -266,9 +266,10 @@ def measure(options, server, scenario):
         "server_resident_bytes_max": cpu["resident_bytes_max"],
         "load_average": os.getloadavg()[0],
     }
-    if workload == "put" and None not in (*before.values(), *after.values()):
-        # Of the whole run, warm-up included: both counts grow together.
-        line |= {name: after[name] - before[name] for name in before}
+    if workload == "put" and None not in after.values():
+        # Of the whole run, warm-up included: both counts grow together. Operations are not listed
+        # before their first request.
+        line |= {name: after[name] - (before[name] or 0) for name in after}
         line["flushes_per_put"] = line["flushes"] / max(line["puts"], 1)
     return line
 
