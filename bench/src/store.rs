@@ -3,7 +3,7 @@
 //! Not here: what is measured, and when.
 
 use crate::error::{Error, Result};
-use crate::keys::{KeyShape, digest};
+use crate::keys::{KeyShape, digest, mixed};
 use engine::platform::glommio::{GlommioPlatform, direct_io_active};
 use engine::store::{EngineOptions, FormatOptions, OpenStore, open_or_format};
 use engine::{BucketId, Commit, Engine, Etag, Shared};
@@ -99,8 +99,20 @@ fn engine_options(keys: u64) -> EngineOptions {
 pub struct Fill {
     pub shape: KeyShape,
     pub body_bytes: usize,
+    /// Bodies of one byte up to `body_bytes`, instead of all of one length.
+    pub varied: bool,
     /// Puts in flight.
     pub concurrency: usize,
+}
+
+impl Fill {
+    fn body_bytes_of(&self, number: u64) -> usize {
+        if self.varied && self.body_bytes > 0 {
+            1 + mixed(number ^ 0x517e) as usize % self.body_bytes
+        } else {
+            self.body_bytes
+        }
+    }
 }
 
 impl Store {
@@ -154,8 +166,8 @@ async fn put(
     number: u64,
 ) -> Result<()> {
     let key = fill.shape.key(number);
-    let mut writer = engine.writer(bucket, key.as_bytes(), Some(fill.body_bytes as u64)).await?;
-    let mut left = fill.body_bytes;
+    let mut left = fill.body_bytes_of(number);
+    let mut writer = engine.writer(bucket, key.as_bytes(), Some(left as u64)).await?;
     while left > 0 {
         let spare = writer.spare();
         let count = spare.len().min(left);

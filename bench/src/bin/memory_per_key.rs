@@ -37,6 +37,9 @@ struct Options {
     key_shape: KeyShape,
     #[arg(long, default_value_t = 16)]
     body_bytes: usize,
+    /// Bodies of one byte up to --body-bytes: the index packs equal lengths better.
+    #[arg(long)]
+    varied: bool,
     /// Puts in flight.
     #[arg(long, default_value_t = 512)]
     concurrency: usize,
@@ -55,6 +58,7 @@ struct Filled {
     key_shape: KeyShape,
     key_bytes: usize,
     body_bytes: usize,
+    varied: bool,
     concurrency: usize,
     direct_io: bool,
     /// With the engine started and no key in it.
@@ -144,6 +148,7 @@ fn fill_in_child(options: &Options, path: &Path) -> Result<serde_json::Value> {
         .arg(format!("--key-shape={}", options.key_shape.name()))
         .arg(format!("--body-bytes={}", options.body_bytes))
         .arg(format!("--concurrency={}", options.concurrency))
+        .args(options.varied.then_some("--varied"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -173,9 +178,9 @@ fn fill_until_killed(options: Options) -> Result<()> {
 }
 
 async fn fill(options: &Options) -> Result<Filled> {
-    let Options { keys, concurrency, body_bytes, .. } = *options;
+    let Options { keys, concurrency, body_bytes, varied, .. } = *options;
     let store = open(&options.data_dir, keys, body_bytes).await?;
-    let what = Fill { shape: options.key_shape, body_bytes, concurrency };
+    let what = Fill { shape: options.key_shape, body_bytes, varied, concurrency };
     let bytes_empty = resident_at_rest().await?;
 
     let first = (16 * concurrency as u64).min(keys / 2);
@@ -194,6 +199,7 @@ async fn fill(options: &Options) -> Result<Filled> {
         key_shape: options.key_shape,
         key_bytes: KEY_BYTES,
         body_bytes,
+        varied,
         concurrency,
         direct_io: store.direct_io,
         bytes_empty,
