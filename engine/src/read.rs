@@ -4,7 +4,7 @@
 //! and version that were asked for; the space read from is pinned until the reader is dropped.
 //!
 //! Budget of a small read: one read of the record's blocks, no copy of the data. Of a large one: the
-//! record, then one read per chunk, two chunks ahead, no copy.
+//! record, then one read per window, two windows ahead, no copy.
 
 use crate::budget::Permit;
 use crate::core::CoreContext;
@@ -26,8 +26,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Chunks read ahead of the one that is being sent.
+/// Windows read ahead of the one that is being sent.
 const READ_AHEAD: usize = 2;
+/// Large bodies are read in windows that end at multiples of this, counted from the chunk's start:
+/// small enough that the registered buffers of a core serve dozens of streams at once.
+const WINDOW_BYTES: usize = 256 << 10;
 /// Blocks before the wanted ones are read along with the header if they are at most so many bytes.
 const GAP_BYTES_MAX: usize = 128 << 10;
 /// What is read first of a record whose data is not wanted.
@@ -173,11 +176,38 @@ pub struct ObjectReader<P: Platform> {
 
 #[derive(Debug)]
 enum Source<P: Platform> {
-    Inline { record: RecordBytes<P>, data: Range<usize>, permit: Option<Permit> },
-    Extents { manifest: Manifest, walk: Walk, ahead: VecDeque<Rc<Pending<P>>> },
+    Inline {
+        record: RecordBytes<P>,
+        data: Range<usize>,
+        permit: Option<Permit>,
+    },
+    Extents {
+        manifest: Manifest,
+        walk: Walk,
+        /// The chunk whose windows are being requested, and what of its payload is still wanted.
+        opened: Option<(Rc<OpenChunk>, Range<usize>)>,
+        ahead: VecDeque<Rc<Pending<P>>>,
+    },
 }
 
-/// Where the next chunk to be requested is found.
+/// A chunk that is being read, shared by the reads of its windows.
+#[derive(Debug)]
+struct OpenChunk {
+    tag: u64,
+    place: ChunkPlace,
+    /// Read and verified by the first window; the others wait for it.
+    header: RefCell<HeaderState>,
+    event: Event,
+}
+
+#[derive(Debug)]
+enum HeaderState {
+    Awaited,
+    Verified(Rc<ChunkHeader>),
+    Failed,
+}
+
+/// Where the next chunk is found.
 #[derive(Debug, Clone, Copy, Default)]
 struct Walk {
     part: usize,
@@ -188,7 +218,7 @@ struct Walk {
     chunk_start: u64,
 }
 
-/// A chunk that is being read.
+/// A window that is being read.
 #[derive(Debug)]
 struct Pending<P: Platform> {
     outcome: RefCell<Option<Result<Chunk<P>>>>,
@@ -222,9 +252,12 @@ impl<P: Platform> ObjectReader<P> {
         let sections = head.sections().map_err(failed)?;
         let (head_bytes, data_bytes) = (head.head_bytes, head.data_bytes);
         let source = match sections.manifest {
-            Some(manifest) => {
-                Source::Extents { manifest, walk: Walk::default(), ahead: VecDeque::new() }
-            }
+            Some(manifest) => Source::Extents {
+                manifest,
+                walk: Walk::default(),
+                opened: None,
+                ahead: VecDeque::new(),
+            },
             None => {
                 if whole {
                     let data = record
@@ -284,30 +317,82 @@ impl<P: Platform> ObjectReader<P> {
         Ok(Some(chunk))
     }
 
-    /// Keeps reads of the next chunks under way.
+    /// Keeps reads of the next windows under way.
     fn request_ahead(&mut self) {
-        let Source::Extents { manifest, walk, ahead } = &mut self.source else {
+        let Source::Extents { manifest, walk, opened, ahead } = &mut self.source else {
             return;
         };
-        while ahead.len() < READ_AHEAD
-            && self.selected.start < self.selected.end
-            && let Some((tag, place, chunk)) = walk.next(manifest)
-        {
-            if chunk.end <= self.selected.start {
-                continue;
+        while ahead.len() < READ_AHEAD {
+            let leads = opened.is_none();
+            if leads {
+                *opened = open_next(walk, manifest, &mut self.selected);
             }
-            let from = (self.selected.start - chunk.start) as usize;
-            let to = (self.selected.end.min(chunk.end) - chunk.start) as usize;
-            self.selected.start = chunk.start + to as u64;
+            let Some((chunk, rest)) = opened else {
+                return;
+            };
+            let (chunk, window) = (chunk.clone(), first_window(rest));
+            rest.start = window.end;
+            if rest.start == rest.end {
+                *opened = None;
+            }
             let pending = Rc::new(Pending { outcome: RefCell::new(None), event: Event::default() });
             ahead.push_back(pending.clone());
             let (context, shard) = (self.context.clone(), self.shard);
             self.context.platform.spawn(async move {
-                let chunk = read_chunk(&context, shard, tag, place, from..to).await;
-                *pending.outcome.borrow_mut() = Some(chunk);
+                let outcome = read_window(&context, shard, &chunk, window, leads).await;
+                if leads && outcome.is_err() {
+                    chunk.set_header(HeaderState::Failed);
+                }
+                *pending.outcome.borrow_mut() = Some(outcome);
                 pending.event.notify();
             });
         }
+    }
+}
+
+/// The next chunk that holds selected bytes, and which of its payload they are.
+fn open_next(
+    walk: &mut Walk,
+    manifest: &Manifest,
+    selected: &mut Range<u64>,
+) -> Option<(Rc<OpenChunk>, Range<usize>)> {
+    while selected.start < selected.end {
+        let (tag, place, chunk) = walk.next(manifest)?;
+        if chunk.end <= selected.start {
+            continue;
+        }
+        let from = (selected.start - chunk.start) as usize;
+        let to = (selected.end.min(chunk.end) - chunk.start) as usize;
+        selected.start = chunk.start + to as u64;
+        let header = RefCell::new(HeaderState::Awaited);
+        let opened = OpenChunk { tag, place, header, event: Event::default() };
+        return Some((Rc::new(opened), from..to));
+    }
+    None
+}
+
+/// The bytes of a chunk's payload up to the end of the window in which they begin.
+fn first_window(wanted: &Range<usize>) -> Range<usize> {
+    let begin = CHUNK_HEADER_BYTES + wanted.start;
+    let end = (begin + 1).next_multiple_of(WINDOW_BYTES) - CHUNK_HEADER_BYTES;
+    wanted.start..end.min(wanted.end)
+}
+
+impl OpenChunk {
+    fn set_header(&self, state: HeaderState) {
+        *self.header.borrow_mut() = state;
+        self.event.notify();
+    }
+
+    /// The header that the first window's read verified.
+    async fn header(&self) -> Result<Rc<ChunkHeader>> {
+        let verified = || match &*self.header.borrow() {
+            HeaderState::Awaited => None,
+            HeaderState::Verified(header) => Some(Some(header.clone())),
+            HeaderState::Failed => Some(None),
+        };
+        let header = self.event.wait_until(verified).await;
+        header.ok_or_else(|| Error::Corrupt("the chunk's header could not be read".into()))
     }
 }
 
@@ -345,46 +430,52 @@ impl Walk {
     }
 }
 
-/// Reads and verifies the bytes `wanted` of one chunk's payload.
-async fn read_chunk<P: Platform>(
+/// Reads and verifies the bytes `wanted` of one chunk's payload. `leads`: the chunk's header is read
+/// with them.
+async fn read_window<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
-    tag: u64,
-    place: ChunkPlace,
+    chunk: &OpenChunk,
     wanted: Range<usize>,
+    leads: bool,
 ) -> Result<Chunk<P>> {
+    let place = &chunk.place;
     let first = wanted.start - wanted.start % BLOCK_BYTES;
     let permit =
         context.budget.take(&context.platform, wanted.end - first + CHUNK_HEADER_BYTES).await?;
     let header_end = place.offset + CHUNK_HEADER_BYTES as u64;
-    let blocks_at = header_end + first as u64;
-    let blocks_end = header_end + wanted.end as u64;
-    let (header, header_from, blocks, blocks_from) = if first <= GAP_BYTES_MAX {
-        let (buffer, _) =
-            read_blocks(context, shard, place.segment, place.offset..blocks_end).await?;
-        (buffer.clone(), 0, buffer, CHUNK_HEADER_BYTES + first)
-    } else {
-        let (header, blocks) = futures_lite::future::zip(
-            read_blocks(context, shard, place.segment, place.offset..header_end),
-            read_blocks(context, shard, place.segment, blocks_at..blocks_end),
-        )
-        .await;
-        (header?.0, 0, blocks?.0, 0)
+    let body = header_end + first as u64..header_end + wanted.end as u64;
+    let read = |range: Range<u64>| read_blocks(context, shard, place.segment, range);
+    let failed = |malformed: Malformed| {
+        let offset_units = (place.offset / 8) as u32;
+        let location = Location { segment: place.segment, offset_units, span_bytes: 0 };
+        corrupt(context, shard, location, &malformed)
     };
-    let location =
-        Location { segment: place.segment, offset_units: (place.offset / 8) as u32, span_bytes: 0 };
-    let failed = |malformed: Malformed| corrupt(context, shard, location, &malformed);
-    let chunk =
-        ChunkHeader::decode(context.salt, tag, &place, &header[header_from..]).map_err(failed)?;
-    if chunk.payload_bytes < wanted.end {
+    let decode = |bytes: &[u8]| -> Result<Rc<ChunkHeader>> {
+        let header = ChunkHeader::decode(context.salt, chunk.tag, place, bytes).map_err(failed)?;
+        let header = Rc::new(header);
+        chunk.set_header(HeaderState::Verified(header.clone()));
+        Ok(header)
+    };
+    let (header, blocks, blocks_from) = if !leads {
+        let (header, blocks) = futures_lite::future::zip(chunk.header(), read(body)).await;
+        (header?, blocks?.0, 0)
+    } else if first <= GAP_BYTES_MAX {
+        let (blocks, _) = read(place.offset..body.end).await?;
+        (decode(&blocks)?, blocks, CHUNK_HEADER_BYTES + first)
+    } else {
+        let reads = futures_lite::future::zip(read(place.offset..header_end), read(body)).await;
+        (decode(&reads.0?.0)?, reads.1?.0, 0)
+    };
+    if header.payload_bytes < wanted.end {
         return Err(failed(Malformed("the chunk is shorter than its manifest says")));
     }
     // The last block is checked whole, as far as the payload goes.
-    let checked = wanted.end.next_multiple_of(BLOCK_BYTES).min(chunk.payload_bytes) - first;
+    let checked = wanted.end.next_multiple_of(BLOCK_BYTES).min(header.payload_bytes) - first;
     let body = blocks
         .get(blocks_from..blocks_from + checked)
         .ok_or_else(|| failed(Malformed("too short")))?;
-    chunk.verify(first / BLOCK_BYTES, body).map_err(failed)?;
+    header.verify(first / BLOCK_BYTES, body).map_err(failed)?;
     let range = blocks_from + wanted.start - first..blocks_from + wanted.end - first;
     Ok(Chunk { buffer: blocks, range, _permit: Some(permit) })
 }

@@ -4,15 +4,14 @@
 //! and so cannot pass for new ones. The polynomial finds every burst up to 64 bits and lets
 //! through one random corruption in 2^64; it does not protect against a forger.
 
+use crc_fast::CrcAlgorithm;
 use std::fmt;
 
 /// The checksum of one disk block. Stateless, for the path on which every 4 KiB block read and
 /// written passes.
 #[inline]
 pub fn block_checksum(block: &[u8]) -> u64 {
-    let mut crc = Crc64::new();
-    crc.update(block);
-    crc.finish()
+    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, block)
 }
 
 /// The checksum of `pieces` as if they stood one behind the other, behind the salt's eight
@@ -25,12 +24,12 @@ pub fn salted(salt: u64, pieces: &[&[u8]]) -> u64 {
 
 /// The same, streaming.
 #[derive(Clone)]
-pub struct Crc64(crc64fast_nvme::Digest);
+pub struct Crc64(crc_fast::Digest);
 
 impl Crc64 {
     #[inline]
     pub fn new() -> Self {
-        Self(crc64fast_nvme::Digest::new())
+        Self(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))
     }
 
     pub fn salted(salt: u64) -> Self {
@@ -41,12 +40,12 @@ impl Crc64 {
 
     #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+        self.0.update(bytes);
     }
 
     #[inline]
     pub fn finish(&self) -> u64 {
-        self.0.sum64()
+        self.0.finalize()
     }
 }
 
@@ -73,6 +72,22 @@ mod tests {
         assert_eq!(block_checksum(&[0; 4096]), 0x6482_d367_eb22_b64e);
         // 4 KiB of ones, from the same table.
         assert_eq!(block_checksum(&[0xff; 4096]), 0xc0dd_ba73_02ec_a3ac);
+    }
+
+    #[test]
+    fn an_independent_implementation_agrees_at_every_length() {
+        let bytes: Vec<u8> =
+            (0..5000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for length in (0..1100).chain([2048, 4095, 4096, 4097, 5000]) {
+            let mut witness = crc64fast_nvme::Digest::new();
+            witness.write(&bytes[..length]);
+            assert_eq!(block_checksum(&bytes[..length]), witness.sum64(), "{length} bytes");
+            let mut streamed = Crc64::new();
+            let (head, tail) = bytes[..length].split_at(length / 3);
+            streamed.update(head);
+            streamed.update(tail);
+            assert_eq!(streamed.finish(), witness.sum64(), "{length} bytes in two pieces");
+        }
     }
 
     #[test]

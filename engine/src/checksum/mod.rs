@@ -84,7 +84,7 @@ pub struct Hasher {
 #[derive(Clone)]
 enum State {
     Crc32(crc32fast::Hasher),
-    Crc32c(u32),
+    Crc32c(crc_fast::Digest),
     Crc64Nvme(Crc64),
     Sha1(Sha1),
     Sha256(Sha256),
@@ -94,7 +94,9 @@ impl Hasher {
     pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm {
             Algorithm::Crc32 => State::Crc32(crc32fast::Hasher::new()),
-            Algorithm::Crc32c => State::Crc32c(0),
+            Algorithm::Crc32c => {
+                State::Crc32c(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi))
+            }
             Algorithm::Crc64Nvme => State::Crc64Nvme(Crc64::new()),
             Algorithm::Sha1 => State::Sha1(Sha1::new()),
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
@@ -115,7 +117,7 @@ impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
             State::Crc32(hasher) => hasher.update(bytes),
-            State::Crc32c(crc) => *crc = crc32c::crc32c_append(*crc, bytes),
+            State::Crc32c(crc) => crc.update(bytes),
             State::Crc64Nvme(crc) => crc.update(bytes),
             State::Sha1(hasher) => hasher.update(bytes),
             State::Sha256(hasher) => hasher.update(bytes),
@@ -125,7 +127,7 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         match self.state {
             State::Crc32(hasher) => Digest::new(&hasher.finalize().to_be_bytes()),
-            State::Crc32c(crc) => Digest::new(&crc.to_be_bytes()),
+            State::Crc32c(crc) => Digest::new(&(crc.finalize() as u32).to_be_bytes()),
             State::Crc64Nvme(crc) => Digest::new(&crc.finish().to_be_bytes()),
             State::Sha1(hasher) => Digest::new(&hasher.finalize()),
             State::Sha256(hasher) => Digest::new(&hasher.finalize()),
