@@ -295,6 +295,7 @@ impl<'a, P: Platform> Replay<'a, P> {
             self.rewrite_tail().await?;
             return self.reopen(position.segment, position).await;
         }
+        self.require_nothing_beyond(&position, segments)?;
         self.rewrite_tail().await?;
         self.drop_unreached_logs(&used);
         self.state.segments.set_use(position.segment, Use::Log);
@@ -328,6 +329,27 @@ impl<'a, P: Platform> Replay<'a, P> {
             let file = self.context.platform.open(&path, mode).await.map_err(failed)?;
             file.write_at(copy, group.offset).await.map_err(failed)?;
             file.close().await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// A segment is opened for the log only once the seal before it is durable: one that begins behind
+    /// the end that was found says that something is missing in between.
+    fn require_nothing_beyond(&self, position: &Position, segments: &[FoundSegment]) -> Result<()> {
+        for (found, number) in segments.iter().zip(0..) {
+            if let Header::Valid(header) = &found.header
+                && header.kind == SegmentKind::Log
+                && header.first_lsn > position.next_lsn
+            {
+                return Err(self.damaged(
+                    position.segment,
+                    format!(
+                        "acknowledged data is damaged: group {} at offset {} does not verify, and \
+                         the log goes on in segment {number} with group {}",
+                        position.next_lsn, position.offset, header.first_lsn
+                    ),
+                ));
+            }
         }
         Ok(())
     }
