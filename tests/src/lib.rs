@@ -5,6 +5,7 @@ pub mod sim;
 pub mod sim_audit;
 pub mod sim_buckets;
 pub mod sim_client;
+pub mod sim_damage;
 pub mod sim_history;
 pub mod sim_uploads;
 pub mod sim_world;

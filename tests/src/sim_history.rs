@@ -6,12 +6,13 @@
 
 use crate::sim::{Machine, Running, join_all, within};
 use crate::sim_client::Client;
+use crate::sim_damage::{Damage, Target, segments};
 use crate::sim_world::{BUCKETS, Tolerance, World};
 use engine::Error;
-use engine::format::segment::{Header, SegmentHeader, SegmentKind};
+use engine::format::segment::SegmentKind;
 use engine::limits::UNIT_BYTES;
-use engine::platform::sim::Fault;
-use engine::platform::{BLOCK_BYTES, Platform};
+use engine::platform::Platform;
+use engine::platform::sim::{Crashed, Fault};
 use engine::store::{FormatOptions, Mutation};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,12 +34,14 @@ pub struct Kind {
 }
 
 /// What a history did.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     pub lives: u64,
     pub answered: u64,
     pub crashes: u64,
     pub refused_starts: u64,
+    /// Of every I/O with its time.
+    pub digest: u64,
 }
 
 impl Summary {
@@ -47,12 +50,15 @@ impl Summary {
         self.answered += other.answered;
         self.crashes += other.crashes;
         self.refused_starts += other.refused_starts;
+        self.digest ^= other.digest;
     }
 }
 
 /// How a life ends.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
+    /// After one look at everything; nothing is written.
+    Look,
     /// All clients finish, then the store is closed in order.
     Close,
     /// All clients finish, then the power fails at once.
@@ -81,8 +87,31 @@ pub fn run(seed: u64, kind: Kind) -> Result<Summary, Vec<String>> {
     let mut history = History::new(seed, kind);
     history.run();
     history.summary.answered = history.world.answered.get();
+    history.summary.digest = history.machine.sim.history_digest();
     let violations = history.world.violations();
     if violations.is_empty() { Ok(history.summary) } else { Err(violations) }
+}
+
+/// What became of a store whose medium was damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Struck {
+    /// The start was refused, and went well after a repair.
+    Refused,
+    /// The store was served; what was asked for was given right or with an error.
+    Served,
+    /// There was nothing of that kind to damage.
+    Missed,
+}
+
+/// Fills a store, damages its medium at rest or while it runs, and judges what it says then.
+///
+/// # Errors
+/// Everything that broke a rule.
+pub fn run_damaged(seed: u64, target: Target) -> Result<Struck, Vec<String>> {
+    let mut history = History::new(seed, Kind::default());
+    let struck = history.run_damaged(target);
+    let violations = history.world.violations();
+    if violations.is_empty() { Ok(struck) } else { Err(violations) }
 }
 
 /// Runs the histories of many seeds; panics at the first that breaks a rule, saying how to rerun it.
@@ -150,6 +179,45 @@ impl History {
         self.one_life(true);
     }
 
+    fn run_damaged(&mut self, target: Target) -> Struck {
+        let ending = if self.world.one_in(2) { Ending::Close } else { Ending::PowerWhenDone };
+        for ending in [Ending::Close, ending] {
+            let _ = self.life(ending, None);
+            self.world.stop();
+            self.machine.sim.crash();
+        }
+        let Some(damage) = Damage::choose(&self.machine, &self.world, target) else {
+            return Struck::Missed;
+        };
+        let hot = matches!(target, Target::Slab | Target::GroupContent) && self.world.one_in(3);
+        if !hot {
+            damage.strike(&self.machine);
+        }
+        let tolerance = self.world.tolerance.get();
+        self.world.tolerance.set(Tolerance { damage: true, ..tolerance });
+        let outcome = self.life(Ending::Look, hot.then_some(&damage));
+        self.machine.sim.crash();
+        if let Ok(Ok(_)) = outcome {
+            return Struck::Served;
+        }
+        damage.repair(&self.machine);
+        self.world.tolerance.set(tolerance);
+        if let Ok(Err(error)) = self.life(Ending::Look, None) {
+            self.world.fail(format!("{damage:?} was repaired; refused all the same: {error}"));
+        }
+        Struck::Refused
+    }
+
+    fn life(
+        &self,
+        ending: Ending,
+        damage: Option<&Damage>,
+    ) -> Result<Result<Option<u64>, Error>, Crashed> {
+        let (machine, world) = (&self.machine, &self.world);
+        let life = Life { machine, world, ending, last: false, damage };
+        machine.sim.run_until(life.live(None))
+    }
+
     /// Starts the store, audits it, works with it, and stops it somehow.
     fn one_life(&mut self, last: bool) {
         if !last && self.world.one_in(3) {
@@ -164,7 +232,8 @@ impl History {
             }
             self.summary.lives += 1;
             let ending = if last { Ending::Close } else { self.any_ending() };
-            let life = Life { machine: &self.machine, world: &self.world, ending, last };
+            let (machine, world) = (&self.machine, &self.world);
+            let life = Life { machine, world, ending, last, damage: None };
             let outcome = self.machine.sim.run_until(life.live(self.available));
             self.world.stop();
             self.machine.sim.forget_faults();
@@ -234,6 +303,8 @@ struct Life<'a> {
     world: &'a World,
     ending: Ending,
     last: bool,
+    /// Strikes once the store has started.
+    damage: Option<&'a Damage>,
 }
 
 impl Life<'_> {
@@ -256,8 +327,14 @@ impl Life<'_> {
         if !self.make_buckets(&running).await {
             return Ok(None);
         }
+        if let Some(damage) = self.damage {
+            damage.strike(self.machine);
+        }
         let auditor = Client { world: self.world, running: &running, number: 0 };
         auditor.audit().await;
+        if matches!(self.ending, Ending::Look) {
+            return Ok(None);
+        }
         self.compare_space(&running, available).await;
         if !self.world.violations().is_empty() {
             return Ok(None);
@@ -304,7 +381,7 @@ impl Life<'_> {
     ) {
         let sim = &self.machine.sim;
         let time = match self.ending {
-            Ending::Close | Ending::PowerWhenDone => {
+            Ending::Look | Ending::Close | Ending::PowerWhenDone => {
                 work.await;
                 return;
             }
@@ -377,17 +454,8 @@ impl Life<'_> {
         }
     }
 
-    /// Segments that have been used so, by their headers.
+    /// How many segments have been used so, by their headers.
     fn segments(&self, kind: SegmentKind) -> u64 {
-        let disk = self.machine.sim.disk();
-        let is_of_kind = |path: &&PathBuf| {
-            path.extension().is_some_and(|extension| extension == "seg")
-                && disk.length(path) >= BLOCK_BYTES as u64
-                && matches!(
-                    SegmentHeader::decode(&disk.read(path, 0, BLOCK_BYTES)),
-                    Header::Valid(header) if header.kind == kind
-                )
-        };
-        disk.files().iter().filter(is_of_kind).count() as u64
+        segments(self.machine, kind).len() as u64
     }
 }

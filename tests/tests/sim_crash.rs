@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ringfort_tests::sim::seeds;
-use ringfort_tests::sim_history::{Kind, campaign};
+use ringfort_tests::sim_history::{Kind, campaign, run};
 
 #[test]
 fn no_crash_loses_or_invents_anything() {
@@ -15,4 +15,14 @@ fn no_io_error_loses_or_invents_anything() {
     let kind = Kind { faults: true, ..Kind::default() };
     let summary = campaign("no_io_error_loses_or_invents_anything", seeds(100), kind);
     assert!(summary.answered > 0, "{summary:?}");
+}
+
+/// Without this a seed would be worth nothing.
+#[test]
+fn one_seed_gives_one_history() {
+    for seed in 0..6 {
+        let once = run(seed, Kind::default()).unwrap();
+        let twice = run(seed, Kind::default()).unwrap();
+        assert_eq!(once, twice, "seed {seed}");
+    }
 }

@@ -1,0 +1,30 @@
+//! Damage to the medium: a flipped bit or a zeroed block must never give wrong bytes and never make
+//! acknowledged data vanish in silence. The start is refused, or the object says that it is damaged.
+
+use ringfort_tests::sim::seeds;
+use ringfort_tests::sim_damage::{TARGETS, Target};
+use ringfort_tests::sim_history::{Struck, run_damaged};
+use std::collections::BTreeMap;
+
+#[test]
+fn damage_is_refused_or_told_and_never_served() {
+    let mut counts: BTreeMap<(Target, Struck), u64> = BTreeMap::new();
+    let seeds = seeds(200);
+    for seed in seeds.clone() {
+        let target = TARGETS[seed as usize % TARGETS.len()];
+        match run_damaged(seed, target) {
+            Ok(struck) => *counts.entry((target, struck)).or_default() += 1,
+            Err(violations) => panic!(
+                "seed {seed}, {target:?}:\n{}\nto rerun: RINGFORT_SIM_FIRST_SEED={seed} \
+                 RINGFORT_SIM_SEEDS=1 cargo test -p ringfort-tests damage_is_refused",
+                violations.join("\n")
+            ),
+        }
+    }
+    // A campaign in which damage never strikes would prove nothing.
+    let count = |wanted: Struck| -> u64 {
+        counts.iter().filter(|((_, struck), _)| *struck == wanted).map(|(_, count)| count).sum()
+    };
+    let (refused, served) = (count(Struck::Refused), count(Struck::Served));
+    assert!(seeds.end - seeds.start < 100 || (refused > 20 && served > 20), "{counts:?}");
+}

@@ -1,0 +1,43 @@
+//! The campaign must notice an engine that breaks its own rules: one that leaves out a sync, and one
+//! that acknowledges too early.
+//!
+//! Each mutant is run over seeds that the unbroken engine passes, until one of them fails.
+#![allow(clippy::print_stderr)]
+
+use engine::store::Mutation;
+use ringfort_tests::sim_history::{Kind, run};
+
+/// A mutant that survives so many histories is a failure of the campaign.
+const SEEDS_MAX: u64 = 40;
+
+fn check(mutation: Mutation) {
+    let caught = (0..SEEDS_MAX).find_map(|seed| {
+        run(seed, Kind { mutation: Some(mutation), ..Kind::default() })
+            .err()
+            .map(|violations| (seed, violations))
+    });
+    let Some((seed, violations)) = caught else {
+        panic!("{mutation:?} survived {SEEDS_MAX} histories");
+    };
+    let first = violations.first().and_then(|text| text.lines().next()).unwrap_or_default();
+    eprintln!("{mutation:?} was caught by history {} of {SEEDS_MAX}: {first}", seed + 1);
+    for seed in 0..=seed {
+        let unbroken = run(seed, Kind::default());
+        assert!(unbroken.is_ok(), "seed {seed} fails without a mutation too: {unbroken:?}");
+    }
+}
+
+#[test]
+fn a_log_that_is_not_synced_is_caught() {
+    check(Mutation::SkipLogSync);
+}
+
+#[test]
+fn bodies_that_are_not_synced_before_their_manifest_are_caught() {
+    check(Mutation::SkipDataSync);
+}
+
+#[test]
+fn an_acknowledgement_that_comes_early_is_caught() {
+    check(Mutation::AcknowledgeEarly);
+}
