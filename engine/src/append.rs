@@ -77,6 +77,8 @@ pub(crate) struct Log<P: Platform> {
     pumping: bool,
     witness_scheduled: bool,
     witness_due: bool,
+    /// Groups for which no space was left, empty ones too.
+    groups_refused: u64,
 }
 
 /// Where recovery found the end of the log, or formatting its beginning.
@@ -110,6 +112,7 @@ impl<P: Platform> Log<P> {
             pumping: false,
             witness_scheduled: false,
             witness_due: false,
+            groups_refused: 0,
         }
     }
 
@@ -141,7 +144,11 @@ impl<P: Platform> Shard<P> {
             let layout = GroupLayout::of(&batch);
             match self.prepare(layout.bytes).await {
                 Ok(()) => self.submit(batch, layout, None),
-                Err(Error::OutOfSpace) => self.refuse(batch, Outcome::OutOfSpace),
+                Err(Error::OutOfSpace) => {
+                    self.log.borrow_mut().groups_refused += 1;
+                    self.refuse(batch, Outcome::OutOfSpace);
+                    self.log_event.notify();
+                }
                 Err(error) => {
                     self.latch(error.to_string());
                     self.refuse(batch, Outcome::Failed);
@@ -272,11 +279,13 @@ impl<P: Platform> Shard<P> {
             self.latch(format!("writing the log failed: {error}"));
         }
         if self.is_latched() {
+            // A later group may have landed before this one: nobody else will settle it.
             self.log.borrow_mut().flights.retain(|flight| {
-                if flight.lsn == lsn {
+                let settled = flight.done || flight.lsn == lsn;
+                if settled {
                     flight.staged.iter().for_each(|(s, _)| s.ticket.resolve(Outcome::Failed));
                 }
-                flight.lsn != lsn
+                !settled
             });
             self.log_event.notify();
             self.kick();
@@ -345,15 +354,22 @@ impl<P: Platform> Shard<P> {
         });
     }
 
-    /// Writes an empty group and waits until it is durable; tells that all before it is.
+    /// Writes an empty group and waits until it is durable; tells that all before it is. There may be
+    /// no space for it.
     pub(crate) async fn write_witness(self: &Rc<Self>) -> Result<()> {
         self.log.borrow_mut().witness_due = true;
-        let lsn = self.log.borrow().next_lsn;
+        let (lsn, refused) = {
+            let log = self.log.borrow();
+            (log.next_lsn, log.groups_refused)
+        };
         self.kick();
         self.log_event
             .wait_until(|| {
                 if self.is_latched() {
                     return Some(Err(self.read_only_error()));
+                }
+                if self.log.borrow().groups_refused > refused {
+                    return Some(Err(Error::OutOfSpace));
                 }
                 (self.log.borrow().durable_lsn >= lsn).then_some(Ok(()))
             })

@@ -71,7 +71,13 @@ pub(crate) async fn open_shard<P: Platform>(
     let log = Log::new(end, Rc::new(file), context.layout.segment_bytes);
     let shard = Shard::new(shard, context.clone(), state, log, epoch, clock);
     context.add_shard(shard.clone());
-    shard.write_witness().await?;
+    match shard.write_witness().await {
+        // Nothing can be written then, so nothing is acknowledged in the new epoch either.
+        Err(Error::OutOfSpace) => {
+            tracing::warn!(shard = shard.id, "the log is full: only reads are served");
+        }
+        other => other?,
+    }
     Ok(found)
 }
 
