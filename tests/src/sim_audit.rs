@@ -85,13 +85,15 @@ impl Client<'_> {
             query.after = last.key.clone();
             query.after_id = Some(last.id);
         }
+        let mut all_known = true;
         for info in &listed {
-            self.audit_upload(bucket, info).await;
+            all_known &= self.audit_upload(bucket, info).await;
         }
         for upload in self.world.uploads.borrow_mut().iter_mut() {
             let here = upload.place.0 == bucket;
             let is_listed = listed.iter().any(|info| Some(info.id) == upload.id);
-            if !here || is_listed {
+            // One that nobody was told of may be among those that could not be read.
+            if !here || is_listed || (upload.id.is_none() && !all_known) {
                 continue;
             }
             match upload.stage {
@@ -106,16 +108,17 @@ impl Client<'_> {
         }
     }
 
-    /// An upload that is listed must be one that may be open; from here on it is.
-    async fn audit_upload(&self, bucket: usize, info: &UploadInfo) {
+    /// An upload that is listed must be one that may be open; from here on it is. False: it could not
+    /// be read.
+    async fn audit_upload(&self, bucket: usize, info: &UploadInfo) -> bool {
         let Some(id) = self.bucket((bucket, 0)) else {
-            return;
+            return false;
         };
         let attributes = match self.engine().upload(id, &info.key, info.id).await {
             Ok(found) => found.attributes,
             Err(error) => {
                 self.world.judge_error(&error, "look at an upload");
-                return;
+                return false;
             }
         };
         let mark = attributes.get(..8).and_then(|bytes| bytes.try_into().ok());
@@ -124,13 +127,13 @@ impl Client<'_> {
             Ok(page) => page.parts,
             Err(error) => {
                 self.world.judge_error(&error, "list the parts of an upload");
-                return;
+                return false;
             }
         };
         let mut uploads = self.world.uploads.borrow_mut();
         let Some(upload) = uploads.iter_mut().find(|upload| upload.mark == mark) else {
             self.world.fail(format!("an upload that nobody began: {info:?}"));
-            return;
+            return true;
         };
         let right = KEYS[upload.place.1].as_bytes() == info.key
             && upload.place.0 == bucket
@@ -146,6 +149,7 @@ impl Client<'_> {
         upload.id = Some(info.id);
         upload.stage = Stage::Open;
         upload.judge_parts(self.world, &parts);
+        true
     }
 
     fn audit_buckets(&self) {

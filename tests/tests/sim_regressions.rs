@@ -261,6 +261,63 @@ fn a_bucket_whose_deletion_was_given_up_is_deleted_or_takes_writes() {
     }
 }
 
+/// Fault campaign, seed 2353: the filesystem gave no space for another segment, the log's last one was
+/// full, and closing waited for ever for a group that nobody would write. A start would have, too.
+#[test]
+fn a_store_whose_log_is_full_closes_and_starts_and_serves_reads() {
+    let format = FormatOptions { shard_count: 1, capacity_bytes: 4 << 20, ..FORMAT };
+    let machine = Machine::new(1, format);
+    let filled = machine.sim.run_until(async {
+        let running = machine.start(1).await.unwrap();
+        let engine = running.engine(0);
+        let bucket = bucket(engine).await;
+        put(engine, bucket, "kept", 100_000).await.unwrap();
+        // Settings of buckets may use the reserve; in the end nothing fits any more.
+        for size in [60_000, 30_000, 10_000, 1000, 1] {
+            while engine.put_bucket_setting("b", 1, Some(vec![1; size])).await.is_ok() {}
+        }
+        let platform = machine.sim.platform();
+        let closed = within(&platform, Duration::from_secs(60), running.close()).await;
+        assert!(closed.is_some(), "closing hangs");
+    });
+    filled.unwrap();
+    let served = machine.sim.run_until(async {
+        let start = machine.start(1);
+        let platform = machine.sim.platform();
+        let running = within(&platform, Duration::from_secs(60), start).await;
+        let running = running.expect("the start hangs").unwrap();
+        let bucket = bucket(running.engine(0)).await;
+        assert_eq!(get(running.engine(0), bucket, "kept").await, Some(100_000));
+        let refused = put(running.engine(0), bucket, "more", 1000).await;
+        assert!(matches!(refused, Err(Error::OutOfSpace)), "{refused:?}");
+    });
+    served.unwrap();
+}
+
+/// Fault campaign, seed 7201: of two groups in flight the later one landed first and then the write of
+/// the earlier one failed. Who waited for the later one waited for ever.
+#[test]
+fn every_write_is_answered_when_one_of_several_groups_in_flight_fails() {
+    for nth in 0..25 {
+        for seed in 0..4 {
+            let format = FormatOptions { shard_count: 1, ..FORMAT };
+            let machine = Machine::new(seed, format);
+            let answered = machine.sim.run_until(async {
+                let running = machine.start(1).await.unwrap();
+                let engine = running.engine(0);
+                let bucket = bucket(engine).await;
+                let nth = machine.sim.counters().writes + nth;
+                machine.sim.inject(Fault::WriteError { nth });
+                let puts = (0..24)
+                    .map(async |index| put(engine, bucket, &format!("{index}"), 100_000).await);
+                let minute = Duration::from_secs(60);
+                within(running.platform(), minute, join_all(puts)).await.is_some()
+            });
+            assert!(answered.unwrap(), "write {nth}, seed {seed}");
+        }
+    }
+}
+
 /// Found by reading before the damage campaign did: the group that says where the log goes on was
 /// damaged, and everything in the segments behind it vanished without a word.
 #[test]
