@@ -62,7 +62,7 @@ impl Authenticator {
         head: &http::RequestHead,
         now: i64,
     ) -> Result<Authenticated, S3Error> {
-        let headers: Vec<(&str, &[u8])> = head.headers().collect();
+        let headers = signable_headers(head);
         let request = RequestParts::new(head.method_name(), head.target(), &headers);
         self.authenticate_parts(&request, now)
     }
@@ -105,6 +105,14 @@ impl Authenticator {
     }
 }
 
+/// The headers of a request, with the host that it is for as the one `Host`. An absolute target
+/// names it in its own place and the header then means nothing (RFC 9112, section 3.2.2): were the
+/// header what is signed, a URL for one bucket would open another of the same domain.
+fn signable_headers(head: &http::RequestHead) -> Vec<(&str, &[u8])> {
+    let others = head.headers().filter(|(name, _)| !name.eq_ignore_ascii_case("host"));
+    head.host().map(|host| ("host", host.as_bytes())).into_iter().chain(others).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -112,23 +120,39 @@ mod tests {
     use super::*;
 
     /// AWS's example GET Object, as it comes off a connection.
-    #[test]
-    fn a_parsed_head_is_authenticated() {
-        let head = http::RequestHead::parse(
-            b"GET /test.txt HTTP/1.1\r\n\
-              Host: examplebucket.s3.amazonaws.com\r\n\
-              Range:   bytes=0-9 \r\n\
-              x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\r\n\
-              x-amz-date: 20130524T000000Z\r\n\
-              Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/\
-              s3/aws4_request,SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,\
-              Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41\r\n\r\n",
-        )
-        .unwrap();
+    fn authenticate(target: &str, host: &str) -> Result<Authenticated, S3Error> {
+        let head = format!(
+            "GET {target} HTTP/1.1\r\n\
+             Host: {host}\r\n\
+             Range:   bytes=0-9 \r\n\
+             x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\r\n\
+             x-amz-date: 20130524T000000Z\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/\
+             s3/aws4_request,SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,\
+             Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41\r\n\r\n"
+        );
+        let head = http::RequestHead::parse(head.as_bytes()).unwrap();
         let credentials = Credentials::new("us-east-1");
         credentials.insert("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
-        let found = Authenticator::new(credentials).authenticate(&head, 1_369_353_600).unwrap();
+        Authenticator::new(credentials).authenticate(&head, 1_369_353_600)
+    }
+
+    const HOST: &str = "examplebucket.s3.amazonaws.com";
+
+    #[test]
+    fn a_parsed_head_is_authenticated() {
+        let found = authenticate("/test.txt", HOST).unwrap();
         assert_eq!((&*found.access_key, found.presigned), ("AKIAIOSFODNN7EXAMPLE", false));
         assert!(matches!(found.payload, Payload::Hashed(_)));
+    }
+
+    /// The bucket is taken from the target's host, so the signature must be for that one.
+    #[test]
+    fn the_host_of_an_absolute_target_is_the_one_that_is_signed() {
+        let absolute = |host| format!("http://{host}/test.txt");
+        let code = |result: Result<_, S3Error>| result.err().map(|error| error.code);
+        let other = absolute("otherbucket.s3.amazonaws.com");
+        assert_eq!(code(authenticate(&other, HOST)), Some(Code::SignatureDoesNotMatch));
+        assert_eq!(code(authenticate(&absolute(HOST), "anything")), None);
     }
 }
