@@ -39,6 +39,8 @@ pub struct RequestBody<'a, S> {
     intact: bool,
     /// The client waits for `100 Continue` before it sends the body.
     withheld: bool,
+    /// Bytes given to the service so far.
+    received: u64,
 }
 
 impl<'a, S: Stream> RequestBody<'a, S> {
@@ -50,7 +52,7 @@ impl<'a, S: Stream> RequestBody<'a, S> {
         // Whoever has sent bytes already is not waiting (RFC 9110, section 10.1.1).
         let withheld =
             head.expects_continue && wire.input.is_empty() && !matches!(state, State::Length(0));
-        Self { wire, state, intact: true, withheld }
+        Self { wire, state, intact: true, withheld, received: 0 }
     }
 
     /// Reads some bytes of the body into `buffer`, which is not empty; 0 is the verified end.
@@ -68,7 +70,13 @@ impl<'a, S: Stream> RequestBody<'a, S> {
             State::Chunked(_) => self.read_chunked(buffer).await,
         };
         self.intact = outcome.is_ok();
+        self.received += *outcome.as_ref().unwrap_or(&0) as u64;
         outcome
+    }
+
+    /// Bytes read so far, without framing.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Bytes still to come, where the length was declared.

@@ -15,7 +15,7 @@ use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use engine::Engine;
 use engine::platform::Platform;
-use http::{Method, RequestBody, RequestHead, Response, Service, Stream};
+use http::{Method, Payload, RequestBody, RequestHead, Response, Service, Stream};
 use std::rc::Rc;
 
 const SERVER: &str = "Ringfort";
@@ -162,8 +162,8 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
             operation.map_or(UNKNOWN_OPERATION, Operation::name),
             answer.status(),
             self.engine.platform().monotonic_ns().saturating_sub(started_ns),
-            head.content_length().unwrap_or_default(),
-            answer.payload.length(),
+            body.received(),
+            bytes_out(head.method(), &answer.payload),
         );
         answer
     }
@@ -177,6 +177,11 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         ids.write(&mut answer);
         answer
     }
+}
+
+/// The bytes of an answer's body. HEAD tells the length that GET would have and sends none.
+fn bytes_out<B>(method: Method, payload: &Payload<B>) -> u64 {
+    if method == Method::Head { 0 } else { payload.length() }
 }
 
 /// The code for a request that HTTP itself refused.
@@ -194,5 +199,18 @@ fn code_of_status(status: u16) -> Code {
 impl<P: Platform> std::fmt::Debug for S3Service<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3Service").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::NoBody;
+
+    #[test]
+    fn an_answer_to_head_sends_no_bytes_whatever_length_it_tells() {
+        let payload = Payload::<NoBody>::LengthOnly(1 << 40);
+        assert_eq!(bytes_out(Method::Head, &payload), 0);
+        assert_eq!(bytes_out(Method::Get, &Payload::<NoBody>::Static(b"four")), 4);
     }
 }

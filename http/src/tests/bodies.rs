@@ -40,6 +40,7 @@ fn long_chunks_pass_by_the_input_buffer() {
         async fn call(&self, _: &RequestHead, body: &mut RequestBody<'_, S>) -> Response<NoBody> {
             let (mut buffer, mut total) = (vec![0; 100_000], 0);
             loop {
+                assert_eq!(body.received(), total as u64);
                 match body.read(&mut buffer).await.unwrap() {
                     0 => return Response::new(200).with_bytes(format!("{total}").into_bytes()),
                     bytes => total += bytes,

@@ -132,7 +132,8 @@ fn requests(page: &mut Page, operations: &[OperationCounts]) {
     per_operation("ringfort_response_body_bytes_total", help, |o| o.bytes_out);
 
     let name = "ringfort_request_duration_seconds";
-    page.describe(name, "From a request's head to the end of its answer.", Some("histogram"));
+    let help = "From a request's head until its answer is there to be sent.";
+    page.describe(name, help, Some("histogram"));
     for counts in operations {
         histogram(page, name, counts.operation, &counts.latency_us);
     }
