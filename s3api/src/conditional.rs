@@ -132,6 +132,11 @@ impl Conditions {
         }
     }
 
+    /// Whether a read can come to 304.
+    pub fn may_be_not_modified(&self) -> bool {
+        self.if_none_match.is_some() || self.if_modified_since.is_some()
+    }
+
     /// Judges the source of a copy: what would be 304 for a read is 412 there.
     pub fn judge_copy_source(&self, current: &Current) -> Result<()> {
         match self.judge_read(current) {

@@ -75,14 +75,22 @@ async fn open<P: Platform>(
         ));
     }
     let key = context.key().as_bytes();
+    let conditions = Conditions::of_read(|name| context.header(name));
+    if reads == Reads::Bytes && conditions.may_be_not_modified() {
+        // A cache that asks again mostly hears that nothing changed: no byte is read for that.
+        let reader = context.engine.head(bucket.id, key).await?;
+        let reader = reader.ok_or_else(|| context.no_such_key())?;
+        if conditions.judge_read(&reader.info().current) == Outcome::NotModified {
+            return Ok((reader, Decision::NotModified));
+        }
+    }
     let reader = match reads {
         Reads::Record => context.engine.head(bucket.id, key).await?,
         Reads::Bytes => context.engine.open(bucket.id, key).await?,
     };
     let reader = reader.ok_or_else(|| context.no_such_key())?;
     let info = reader.info();
-    let decision = match Conditions::of_read(|name| context.header(name)).judge_read(&info.current)
-    {
+    let decision = match conditions.judge_read(&info.current) {
         Outcome::Failed(header) => return Err(conditional::precondition_failed(header)),
         Outcome::NotModified => Decision::NotModified,
         Outcome::Proceed => match (part, range) {

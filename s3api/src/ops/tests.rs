@@ -214,6 +214,8 @@ fn ranges_and_conditions_of_reads() {
         assert_eq!((reply.status, reply.length), (206, 3));
         let reply = server.get("k", &[("range", "bytes=2-4"), ("if-range", "\"other\"")]).await;
         assert_eq!((reply.status, reply.length), (200, 10));
+        let reply = server.get("k", &[("if-none-match", "\"other\"")]).await;
+        assert_eq!((reply.status, reply.body.as_slice()), (200, b"0123456789".as_slice()));
         let reply = server.get("k", &[("if-none-match", &etag)]).await;
         assert_eq!((reply.status, reply.length), (304, 0));
         assert_eq!(reply.header("cache-control"), Some("max-age=5"));
