@@ -4,8 +4,7 @@
 //! moment of the write, so that of two `If-None-Match: *` one wins.
 //!
 //! Invariants: times compare at whole seconds, as `Last-Modified` carries them; a date that cannot
-//! be read is as if it were absent; a condition on an object that is not there never passes silently
-//! unless it asks for absence.
+//! be read is as if it were absent; an entity tag that must match never matches what is not there.
 //!
 //! Not here: the answers' headers.
 
@@ -180,8 +179,9 @@ impl Conditions {
         Some(Box::new(move |current| self.judge_write(current)))
     }
 
+    /// S3's own conditions on time and size do not: they hold where there is nothing to delete.
     fn needs_an_object(&self) -> bool {
-        self.if_match.is_some() || self.last_modified.is_some() || self.size.is_some()
+        self.if_match.is_some()
     }
 }
 
@@ -375,6 +375,9 @@ mod tests {
         check_write(&[("if-modified-since", MODIFIED)], true, Ok(()));
         check_write(&[("x-amz-if-match-size", "5")], true, Ok(()));
         check_write(&[("x-amz-if-match-size", "6")], true, FAILED);
+        check_write(&[("x-amz-if-match-size", "5")], false, Ok(()));
+        check_write(&[("x-amz-if-match-size", "5"), ("if-match", TAG)], false, ABSENT);
+        check_write(&[("x-amz-if-match-last-modified-time", MODIFIED)], false, Ok(()));
         check_write(&[("x-amz-if-match-last-modified-time", MODIFIED)], true, Ok(()));
         check_write(&[("x-amz-if-match-last-modified-time", BEFORE)], true, FAILED);
     }
