@@ -281,6 +281,10 @@ fn refine(operation: Operation, request: Target<'_>, query: &Query) -> Result<Op
                 other,
             )),
         },
+        Operation::PutObject if query.get("versionId").is_some() => {
+            let message = "This operation does not accept a version-id.";
+            Err(S3Error::invalid_argument(message, "versionId", ""))
+        }
         Operation::PutObject if query.get("partNumber").is_some() => Err(
             S3Error::invalid_argument("A part needs the uploadId of its upload.", "uploadId", ""),
         ),
@@ -383,6 +387,7 @@ mod tests {
         check("PUT", "/b/k?partNumber=1&uploadId=x", Ok((UploadPart, "b", "k")));
         check("PUT", "/b/k?uploadId=x", Err(Code::InvalidArgument));
         check("PUT", "/b/k?partNumber=1", Err(Code::InvalidArgument));
+        check("PUT", "/b/k?versionId=null", Err(Code::InvalidArgument));
         check("POST", "/b/k?uploadId=x", Ok((CompleteMultipartUpload, "b", "k")));
         check("DELETE", "/b/k?uploadId=x", Ok((AbortMultipartUpload, "b", "k")));
         check("GET", "/b/k?uploadId=x", Ok((ListParts, "b", "k")));
