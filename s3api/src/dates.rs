@@ -3,7 +3,7 @@
 //! Invariant: a date that cannot be read is `None`; conditional headers with such a date are then
 //! ignored, as RFC 9110 wants it.
 //!
-//! Not here: the dates of SigV4 (`auth`).
+//! Not here: the basic form of SigV4 (`auth::timestamp`).
 
 use engine::Version;
 use jiff::Timestamp;
@@ -29,6 +29,11 @@ pub fn http_date(seconds: i64) -> String {
 pub fn xml_time(version: Version) -> String {
     let milliseconds = i64::try_from(version.0 / 1_000_000).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(milliseconds).map(|time| format!("{time:.3}")).unwrap_or_default()
+}
+
+/// `2013-05-24T00:00:00Z`, as error answers give times.
+pub fn iso_time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
 /// Reads an HTTP date in any of the three forms of RFC 9110 section 5.6.7, as seconds since the
@@ -69,6 +74,7 @@ mod tests {
         assert_eq!(xml_time(Version(784_111_777_120_456_789)), "1994-11-06T08:49:37.120Z");
         assert_eq!(xml_time(Version(784_111_777_000_000_000)), "1994-11-06T08:49:37.000Z");
         assert_eq!(seconds(Version(784_111_777_999_999_999)), MOMENT);
+        assert_eq!(iso_time(MOMENT), "1994-11-06T08:49:37Z");
     }
 
     #[test]

@@ -1,38 +1,54 @@
-//! Percent-encoding: of paths and queries on the way in, of keys in listings on the way out.
+//! Percent-encoding: of paths and queries on the way in, of keys in listings on the way out, and the
+//! pieces of the canonical form that a signature covers.
 //!
 //! Invariant: what [`encode`] writes, [`decode_path`] reads back as it was.
 //!
-//! Not here: the canonical form that a signature covers (`auth`).
+//! Not here: which parts of a request are signed, and in which order (`auth::canonical`).
 
-use std::fmt::Write as _;
+/// What a plus sign stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plus {
+    /// In a path a plus sign is one.
+    IsPlus,
+    /// In a query it is a space, by the custom of HTML forms.
+    IsSpace,
+}
 
-/// Decodes a path: a plus sign stands for itself. `None` for a percent sign without two digits and
-/// for what is not UTF-8.
+/// Decodes a path. `None` for a percent sign without two digits and for what is not UTF-8.
 pub fn decode_path(text: &str) -> Option<String> {
-    decode(text, false)
+    decode(text, Plus::IsPlus)
 }
 
-/// Decodes a name or value of a query, where a plus sign is a space.
+/// Decodes a name or value of a query, as [`decode_path`] does.
 pub fn decode_query(text: &str) -> Option<String> {
-    decode(text, true)
+    decode(text, Plus::IsSpace)
 }
 
-fn decode(text: &str, plus_is_space: bool) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        bytes.push(match first {
-            b'%' => {
-                let [high, low, after @ ..] = rest else { return None };
-                rest = after;
-                nibble(*high)? << 4 | nibble(*low)?
-            }
-            b'+' if plus_is_space => b' ',
-            byte => *byte,
-        });
+fn decode(text: &str, plus: Plus) -> Option<String> {
+    let is_code = |behind: &str| {
+        let digits = behind.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_code) {
+        return None;
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(decoded_bytes(text, plus).collect()).ok()
+}
+
+/// The bytes that a text stands for. A percent sign that begins no code stands for itself.
+pub fn decoded_bytes(text: &str, plus: Plus) -> impl Iterator<Item = u8> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        if let [b'%', high, low, behind @ ..] = rest
+            && let (Some(high), Some(low)) = (nibble(*high), nibble(*low))
+        {
+            rest = behind;
+            return Some(high << 4 | low);
+        }
+        let (&byte, behind) = rest.split_first()?;
+        rest = behind;
+        Some(if byte == b'+' && plus == Plus::IsSpace { b' ' } else { byte })
+    })
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -43,13 +59,25 @@ fn nibble(digit: u8) -> Option<u8> {
 pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+        if is_unreserved(byte) || byte == b'/' {
             encoded.push(char::from(byte));
         } else {
-            let _ = write!(encoded, "%{byte:02X}");
+            encoded.extend(code(byte).map(char::from));
         }
     }
     encoded
+}
+
+/// The characters that are never encoded (RFC 3986, section 2.3).
+pub fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// A byte percent-encoded.
+pub fn code(byte: u8) -> [u8; 3] {
+    [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@
 //! method \n path \n query \n (header ':' value \n)* \n signed-headers \n payload
 //! ```
 
+use crate::percent::{Plus, code, decoded_bytes, is_unreserved};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 
 /// The parts of a request's head that a signature may cover.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ fn write_path(sink: &mut impl Sink, path: &str) {
     if path.is_empty() {
         sink.put(b"/");
     } else {
-        write_encoded(sink, decoded(path, Plus::IsPlus), |byte| {
+        write_encoded(sink, decoded_bytes(path, Plus::IsPlus), |byte| {
             is_unreserved(byte) || byte == b'/'
         });
     }
@@ -125,9 +125,9 @@ fn write_query(sink: &mut impl Sink, query: &str) {
         if position > 0 {
             sink.put(b"&");
         }
-        write_encoded(sink, decoded(name, Plus::IsSpace), is_unreserved);
+        write_encoded(sink, decoded_bytes(name, Plus::IsSpace), is_unreserved);
         sink.put(b"=");
-        write_encoded(sink, decoded(value, Plus::IsSpace), is_unreserved);
+        write_encoded(sink, decoded_bytes(value, Plus::IsSpace), is_unreserved);
     }
 }
 
@@ -165,53 +165,6 @@ pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
         .map(|piece| piece.split_once('=').unwrap_or((piece, "")))
 }
 
-/// A parameter's name or value decoded; none if that is not UTF-8.
-pub fn decode_parameter(text: &str) -> Option<Cow<'_, str>> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        return Some(Cow::Borrowed(text));
-    }
-    String::from_utf8(decoded(text, Plus::IsSpace).collect()).ok().map(Cow::Owned)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Plus {
-    /// In a path a plus sign is one.
-    IsPlus,
-    /// In a query it is a space, by the custom of HTML forms.
-    IsSpace,
-}
-
-/// Decodes percent-encoding. A percent sign that begins no code stands for itself.
-fn decoded(text: &str, plus: Plus) -> impl Iterator<Item = u8> {
-    let mut rest = text.as_bytes();
-    std::iter::from_fn(move || {
-        if let [b'%', high, low, behind @ ..] = rest
-            && let (Some(high), Some(low)) = (nibble(*high), nibble(*low))
-        {
-            rest = behind;
-            return Some(high << 4 | low);
-        }
-        let (&byte, behind) = rest.split_first()?;
-        rest = behind;
-        Some(if byte == b'+' && plus == Plus::IsSpace { b' ' } else { byte })
-    })
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    (digit as char).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-/// The characters that SigV4 leaves as they are.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-fn code(byte: u8) -> [u8; 3] {
-    [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
-}
-
 /// Writes bytes percent-encoded, but for those that `keep` wants kept. Goes by way of a small
 /// buffer, since hashing byte by byte is slow.
 fn write_encoded(sink: &mut impl Sink, bytes: impl Iterator<Item = u8>, keep: impl Fn(u8) -> bool) {
@@ -235,7 +188,7 @@ fn write_encoded(sink: &mut impl Sink, bytes: impl Iterator<Item = u8>, keep: im
 
 /// A parameter's name or value in canonical encoding, for sorting.
 fn encoded_parameter(text: &str) -> impl Iterator<Item = u8> {
-    decoded(text, Plus::IsSpace).flat_map(|byte| {
+    decoded_bytes(text, Plus::IsSpace).flat_map(|byte| {
         let (bytes, count) = if is_unreserved(byte) { ([byte, 0, 0], 1) } else { (code(byte), 3) };
         bytes.into_iter().take(count)
     })

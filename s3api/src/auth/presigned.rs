@@ -5,11 +5,13 @@
 //!
 //! Source: AWS, "Authenticating Requests: Using Query Parameters".
 
-use crate::auth::canonical::{RequestParts, decode_parameter};
+use crate::auth::canonical::RequestParts;
 use crate::auth::sigv4::{ALGORITHM, Claim, Place, Scope, check_signed_headers};
-use crate::auth::timestamp::{Timestamp, extended};
+use crate::auth::timestamp::Timestamp;
+use crate::dates::iso_time;
 use crate::error::{Code, S3Error};
 use crate::limits::{CLOCK_SKEW_SECONDS_MAX, PRESIGNED_SECONDS_MAX};
+use crate::percent::decode_query;
 use std::borrow::Cow;
 
 /// What a presigned URL signs in place of a hash: nobody knows the payload beforehand.
@@ -52,15 +54,15 @@ pub fn claim_of_query<'a>(
     Ok(Claim {
         access_key: scope.access_key.to_owned().into(),
         timestamp,
-        signed_headers,
-        signature: required(request, "X-Amz-Signature")?,
+        signed_headers: signed_headers.into(),
+        signature: required(request, "X-Amz-Signature")?.into(),
         payload: payload_line(request)?,
         presigned: true,
     })
 }
 
-fn required<'a>(request: &RequestParts<'a>, name: &str) -> Result<Cow<'a, str>, S3Error> {
-    request.parameter(name).and_then(decode_parameter).ok_or_else(|| {
+fn required(request: &RequestParts<'_>, name: &str) -> Result<String, S3Error> {
+    request.parameter(name).and_then(decode_query).ok_or_else(|| {
         invalid(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, \
              X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and \
@@ -93,13 +95,13 @@ fn check_time(from: &Timestamp, lifetime: i64, now: i64) -> Result<(), S3Error> 
     if now > until {
         return Err(S3Error::new(Code::AccessDenied, "Request has expired")
             .field("X-Amz-Expires", lifetime.to_string())
-            .field("Expires", extended(until))
-            .field("ServerTime", extended(now)));
+            .field("Expires", iso_time(until))
+            .field("ServerTime", iso_time(now)));
     }
     if from.seconds > now + CLOCK_SKEW_SECONDS_MAX {
         return Err(S3Error::new(Code::AccessDenied, "Request is not yet valid")
-            .field("X-Amz-Date", extended(from.seconds))
-            .field("ServerTime", extended(now)));
+            .field("X-Amz-Date", iso_time(from.seconds))
+            .field("ServerTime", iso_time(now)));
     }
     Ok(())
 }
@@ -111,7 +113,8 @@ fn payload_line<'a>(request: &RequestParts<'a>) -> Result<Cow<'a, str>, S3Error>
     }
     match request.parameter("X-Amz-Content-Sha256") {
         Some(value) => {
-            decode_parameter(value).ok_or_else(|| invalid("X-Amz-Content-Sha256 is not text"))
+            let text = decode_query(value);
+            text.map(Cow::Owned).ok_or_else(|| invalid("X-Amz-Content-Sha256 is not text"))
         }
         None => Ok(UNSIGNED_PAYLOAD.into()),
     }

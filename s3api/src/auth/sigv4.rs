@@ -12,7 +12,8 @@
 
 use crate::auth::canonical::{self, RequestParts, Signed};
 use crate::auth::credentials::{Credentials, SERVICE, SigningKey, TERMINAL};
-use crate::auth::timestamp::{Timestamp, extended};
+use crate::auth::timestamp::Timestamp;
+use crate::dates::iso_time;
 use crate::error::{Code, S3Error};
 use crate::limits::{CLOCK_SKEW_SECONDS_MAX, SIGNED_HEADERS_MAX};
 use hmac::Mac;
@@ -215,8 +216,8 @@ fn check_skew(time: &Timestamp, now: i64) -> Result<(), S3Error> {
         return Ok(());
     }
     Err(S3Error::from(Code::RequestTimeTooSkewed)
-        .field("RequestTime", extended(time.seconds))
-        .field("ServerTime", extended(now))
+        .field("RequestTime", iso_time(time.seconds))
+        .field("ServerTime", iso_time(now))
         .field("MaxAllowedSkewMilliseconds", (CLOCK_SKEW_SECONDS_MAX * 1000).to_string()))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariant: the text of a [`Timestamp`] is always 16 ASCII characters, `YYYYMMDDTHHMMSSZ`.
 
-use jiff::{Timestamp as Instant, civil, fmt::rfc2822, tz::TimeZone};
+use crate::dates;
+use jiff::{Timestamp as Instant, civil, tz::TimeZone};
 
 /// A time as SigV4 writes it, and as seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +41,7 @@ impl Timestamp {
 
     /// Reads the form of the `Date` header, `Fri, 24 May 2013 00:00:00 GMT`.
     pub fn from_http_date(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
-        let time = rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-        Self::from_seconds(time.as_second())
+        Self::from_seconds(dates::parse_http_date(std::str::from_utf8(text).ok()?)?)
     }
 
     /// None where the year does not have four digits.
@@ -63,11 +62,6 @@ impl Timestamp {
     }
 }
 
-/// `2013-05-24T00:00:00Z`, as error answers give times.
-pub fn extended(seconds: i64) -> String {
-    Instant::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -80,7 +74,6 @@ mod tests {
         assert_eq!(basic.seconds, 1_369_353_600);
         assert_eq!(Timestamp::from_http_date(b"Fri, 24 May 2013 00:00:00 GMT").unwrap(), basic);
         assert_eq!(Timestamp::from_seconds(1_369_353_600).unwrap(), basic);
-        assert_eq!(extended(1_369_353_600), "2013-05-24T00:00:00Z");
     }
 
     #[test]
