@@ -230,16 +230,6 @@ impl ChecksumPlan {
         self.algorithm
     }
 
-    /// The client sent a Content-MD5.
-    pub fn has_content_md5(&self) -> bool {
-        self.content_md5.is_some()
-    }
-
-    /// A checksum or Content-MD5 came, as operations that change much with a small body want it.
-    pub fn is_protected(&self) -> bool {
-        self.has_content_md5() || self.expected != Expected::Nothing
-    }
-
     /// Compares what was computed with what the client sent. Returns what to keep.
     ///
     /// `BadDigest` if they differ, `InvalidRequest` or `MalformedTrailerError` for a trailer that
