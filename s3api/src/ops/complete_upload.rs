@@ -4,7 +4,8 @@
 //! version; the engine judges the version again at the moment of the write, so that a part that is
 //! replaced meanwhile cannot slip in.
 
-use super::{Answer, Body, Context, label, upload_error, upload_id, xml_answer};
+use super::receive::check_early;
+use super::{Answer, Body, Context, commit, upload_error, upload_id, xml_answer};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::{
@@ -19,7 +20,7 @@ use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
 use engine::checksum::{Algorithm, Md5};
 use engine::platform::Platform;
-use engine::{BucketId, Commit, CompletePart, Etag, UploadId, UploadedPart};
+use engine::{BucketId, CompletePart, Etag, UploadId, UploadedPart};
 use std::collections::HashMap;
 
 pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
@@ -35,7 +36,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     };
     let mut attributes = Attributes::decode(&info.attributes)?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
-    super::receive::check_early(context, bucket.id, &conditions).await?;
+    check_early(context, bucket.id, &conditions).await?;
 
     let (document, _) = body.reader.collect(XML_LIST_BYTES_MAX).await?;
     let named = parse_parts(&document)?;
@@ -47,12 +48,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     verify_completed(|name| context.head.header(name), checksum.as_ref())?;
     attributes.checksum = checksum;
     let etag = object_etag(parts.iter().map(|part| part.current.etag.md5.as_slice()));
-    let commit = Commit {
-        etag,
-        label: label::of(checksum.as_ref()),
-        attributes: attributes.encode()?,
-        condition: conditions.into_condition(),
-    };
+    let commit = commit(etag, &attributes, conditions)?;
     let pinned = parts
         .iter()
         .map(|part| CompletePart { number: part.number, version: part.current.version });

@@ -2,7 +2,7 @@
 
 use super::copy_source::CopySource;
 use super::receive::{Received, check_early, copy};
-use super::{Answer, Context, label, unsupported, xml_answer};
+use super::{Answer, Context, commit, unsupported, xml_answer};
 use crate::attributes::{Attributes, SystemHeader};
 use crate::checksum_headers::{Checksum, DEFAULT_ALGORITHM, element_name, parse_copy_algorithm};
 use crate::conditional::{Conditions, quoted};
@@ -11,7 +11,7 @@ use crate::error::{Code, Result, S3Error};
 use crate::limits::PUT_BYTES_MAX;
 use crate::xml::Writer;
 use engine::platform::Platform;
-use engine::{Commit, Etag, Version};
+use engine::{Etag, Version};
 
 pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
@@ -43,13 +43,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let mut writer = context.engine.writer(bucket.id, context.key().as_bytes(), Some(size)).await?;
     let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
     attributes.checksum = Some(checksum);
-    let commit = Commit {
-        etag,
-        label: label::of(Some(&checksum)),
-        attributes: attributes.encode()?,
-        condition: conditions.into_condition(),
-    };
-    let committed = writer.finish(commit).await?;
+    let committed = writer.finish(commit(etag, &attributes, conditions)?).await?;
     Ok(xml_answer(result("CopyObjectResult", committed.version, etag, &checksum)))
 }
 

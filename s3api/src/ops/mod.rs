@@ -30,16 +30,18 @@ mod upload_part;
 
 pub use object_body::ObjectBody;
 
+use crate::attributes::Attributes;
 use crate::auth::PayloadReader;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
+use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use crate::names;
 use crate::route::{Operation, Route};
 use crate::xml::Writer;
 use engine::checksum::{Hasher, Md5};
 use engine::platform::Platform;
-use engine::{Bucket, Engine};
+use engine::{Bucket, Commit, Engine, Etag};
 use http::{RequestHead, Response};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -191,6 +193,16 @@ fn upload_error<P: Platform>(context: &Context<'_, P>, error: engine::Error) -> 
         engine::Error::NoSuchUpload => context.no_such_upload(),
         other => other.into(),
     }
+}
+
+/// What makes an object or a part visible, with what is kept of it.
+fn commit(etag: Etag, attributes: &Attributes, conditions: Conditions) -> Result<Commit> {
+    Ok(Commit {
+        etag,
+        label: label::of(attributes.checksum.as_ref()),
+        attributes: attributes.encode()?,
+        condition: conditions.into_condition(),
+    })
 }
 
 /// Without versioning an object has the null version and no other.

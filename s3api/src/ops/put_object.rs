@@ -1,14 +1,13 @@
 //! PutObject.
 
 use super::receive::{Received, check_early, declared_size, receive};
-use super::{Answer, Body, Context, label, unsupported};
+use super::{Answer, Body, Context, commit, unsupported};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::{Conditions, quoted};
 use crate::error::Result;
 use crate::limits::PUT_BYTES_MAX;
-use engine::Commit;
 use engine::platform::Platform;
 use http::Response;
 
@@ -27,13 +26,7 @@ pub(super) async fn put_object<P: Platform, B: RawBody>(
     let mut writer = context.engine.writer(bucket.id, context.key().as_bytes(), Some(size)).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
     attributes.checksum = Some(checksum);
-    let commit = Commit {
-        etag,
-        label: label::of(Some(&checksum)),
-        attributes: attributes.encode()?,
-        condition: conditions.into_condition(),
-    };
-    writer.finish(commit).await?;
+    writer.finish(commit(etag, &attributes, conditions)?).await?;
 
     let mut answer = Response::new(200).with_header("ETag", quoted(etag));
     for (name, value) in checksum.headers() {

@@ -2,12 +2,12 @@
 
 use super::copy_source::CopySource;
 use super::receive::{Received, copy, declared_size, receive};
-use super::{Answer, Body, Context, copy_object, label, parameters, unsupported, upload_id};
+use super::{Answer, Body, Context, commit, copy_object, parameters, unsupported, upload_id};
 use super::{upload_error, xml_answer};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::{Checksum, ChecksumPlan, DEFAULT_ALGORITHM, header_name};
-use crate::conditional::quoted;
+use crate::conditional::{Conditions, quoted};
 use crate::error::Result;
 use crate::limits::PART_BYTES_MAX;
 use crate::range;
@@ -25,7 +25,10 @@ pub(super) async fn upload_part<P: Platform, B: RawBody>(
     let size = declared_size(&body, PART_BYTES_MAX)?;
     let mut writer = part.writer(context, size).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
-    writer.finish(commit(etag, &checksum)?).await.map_err(|error| upload_error(context, error))?;
+    writer
+        .finish(part_commit(etag, checksum)?)
+        .await
+        .map_err(|error| upload_error(context, error))?;
     Ok(Response::new(200)
         .with_header("ETag", quoted(etag))
         .with_header(header_name(checksum.algorithm), checksum.text()))
@@ -50,7 +53,7 @@ pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> R
     let mut writer = part.writer(context, size).await?;
     let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
     let committed = writer
-        .finish(commit(etag, &checksum)?)
+        .finish(part_commit(etag, checksum)?)
         .await
         .map_err(|error| upload_error(context, error))?;
     Ok(xml_answer(copy_object::result("CopyPartResult", committed.version, etag, &checksum)))
@@ -92,12 +95,8 @@ impl Part {
     }
 }
 
-fn commit(etag: Etag, checksum: &Checksum) -> Result<Commit> {
-    let attributes = Attributes { checksum: Some(*checksum), ..Attributes::default() };
-    Ok(Commit {
-        etag,
-        label: label::of(Some(checksum)),
-        attributes: attributes.encode()?,
-        condition: None,
-    })
+/// Of a part nothing but its checksum is kept, and nothing is asked of the part before it.
+fn part_commit(etag: Etag, checksum: Checksum) -> Result<Commit> {
+    let attributes = Attributes { checksum: Some(checksum), ..Attributes::default() };
+    commit(etag, &attributes, Conditions::default())
 }
