@@ -7,8 +7,9 @@
 //!   present one says where (its seal).
 //! - After a failed write nothing more is written: the shard is latched read-only.
 //!
-//! There is no timer on the way of a write: with nothing in flight a record is submitted at once,
-//! otherwise records gather until the write in flight completes or the group is full.
+//! With nothing in flight a record is submitted at once, otherwise records gather until the write in
+//! flight completes, and a moment longer for those who were just answered ([`crate::pace`]), or until
+//! the group is full.
 //!
 //! Budget per group: one write (durable by `O_DSYNC`), one copy of the inline data, one buffer.
 
@@ -18,13 +19,16 @@ use crate::format::record::{Encoded, Location, place};
 use crate::format::segment::{SegmentHeader, SegmentKind};
 use crate::limits::{FILL_STEP_BYTES, GROUP_BYTES_TARGET, GROUPS_IN_FLIGHT_MAX, WITNESS_DELAY};
 use crate::metrics::count;
+use crate::pace::Pace;
 use crate::platform::{BLOCK_BYTES, File, Platform};
 use crate::segments::{Need, Use};
 use crate::shard::Shard;
 use crate::store::Mutation;
 use crate::wait::Ticket;
+use futures_lite::FutureExt;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What became of a staged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,7 @@ pub(crate) struct Staged {
 #[derive(Debug)]
 struct Flight {
     lsn: u64,
+    submitted_ns: u64,
     done: bool,
     staged: Vec<(Staged, Location)>,
 }
@@ -75,10 +80,18 @@ pub(crate) struct Log<P: Platform> {
     /// Newest durable LSN that a submitted group tells.
     told_lsn: u64,
     pumping: bool,
+    pace: Pace,
     witness_scheduled: bool,
     witness_due: bool,
     /// Groups for which no space was left, empty ones too.
     groups_refused: u64,
+}
+
+/// What the pump does next.
+enum Batch {
+    Ready(Vec<Staged>),
+    /// More are expected within this time.
+    Hold(Duration),
 }
 
 /// Where recovery found the end of the log, or formatting its beginning.
@@ -110,6 +123,7 @@ impl<P: Platform> Log<P> {
             last_record_lsn: 0,
             told_lsn: 0,
             pumping: false,
+            pace: Pace::default(),
             witness_scheduled: false,
             witness_due: false,
             groups_refused: 0,
@@ -127,7 +141,11 @@ impl<P: Platform> Shard<P> {
         let mut log = self.log.borrow_mut();
         log.gathered_bytes += staged.encoded.span_bytes();
         log.gathered.push_back(staged);
+        let complete = !log.pace.is_short(log.gathered.len());
         drop(log);
+        if complete {
+            self.gather_event.notify();
+        }
         self.kick();
     }
 
@@ -141,6 +159,13 @@ impl<P: Platform> Shard<P> {
 
     async fn pump(self: Rc<Self>) {
         while let Some(batch) = self.next_batch() {
+            let batch = match batch {
+                Batch::Ready(batch) => batch,
+                Batch::Hold(wait) => {
+                    self.wait_for_more(wait).await;
+                    continue;
+                }
+            };
             let layout = GroupLayout::of(&batch);
             match self.prepare(layout.bytes).await {
                 Ok(()) => self.submit(batch, layout, None),
@@ -155,6 +180,15 @@ impl<P: Platform> Shard<P> {
                 }
             }
         }
+    }
+
+    /// Waits until as many records have gathered as are expected, or the time is over.
+    async fn wait_for_more(&self, wait: Duration) {
+        let complete = self.gather_event.wait_until(|| {
+            let log = self.log.borrow();
+            (!log.pace.is_short(log.gathered.len()) || self.is_latched()).then_some(())
+        });
+        complete.or(self.platform.sleep(wait)).await;
     }
 
     /// Sees to it that a group of `bytes` can be written at the head.
@@ -175,7 +209,7 @@ impl<P: Platform> Shard<P> {
     }
 
     /// What the next group shall hold; `None` stops the pump.
-    fn next_batch(&self) -> Option<Vec<Staged>> {
+    fn next_batch(&self) -> Option<Batch> {
         let mut log = self.log.borrow_mut();
         if self.is_latched() {
             log.pumping = false;
@@ -194,6 +228,12 @@ impl<P: Platform> Shard<P> {
             self.log_event.notify();
             return None;
         }
+        if !full
+            && !log.gathered.is_empty()
+            && let Some(wait) = log.pace.hold(log.gathered.len(), self.platform.monotonic_ns())
+        {
+            return Some(Batch::Hold(wait));
+        }
         log.witness_due = false;
         let mut batch = Vec::with_capacity(log.gathered.len());
         let mut bytes = 0;
@@ -204,7 +244,7 @@ impl<P: Platform> Shard<P> {
             batch.push(staged);
         }
         log.gathered_bytes -= bytes;
-        Some(batch)
+        Some(Batch::Ready(batch))
     }
 
     fn group_target(&self) -> usize {
@@ -263,7 +303,8 @@ impl<P: Platform> Shard<P> {
         count(&counters.log_records_total, staged.len() as u64);
         count(&counters.log_bytes_total, bytes as u64);
         count(&counters.flushes_total, 1);
-        log.flights.push_back(Flight { lsn, done: false, staged });
+        let submitted_ns = self.platform.monotonic_ns();
+        log.flights.push_back(Flight { lsn, submitted_ns, done: false, staged });
         drop(log);
         let shard = self.clone();
         self.platform.spawn(async move {
@@ -291,7 +332,7 @@ impl<P: Platform> Shard<P> {
             self.kick();
             return;
         }
-        let mut durable = Vec::new();
+        let (mut durable, mut submitted_ns) = (Vec::new(), 0);
         let mut log = self.log.borrow_mut();
         if let Some(flight) = log.flights.iter_mut().find(|flight| flight.lsn == lsn) {
             flight.done = true;
@@ -299,8 +340,14 @@ impl<P: Platform> Shard<P> {
         while log.flights.front().is_some_and(|flight| flight.done) {
             if let Some(flight) = log.flights.pop_front() {
                 log.durable_lsn = flight.lsn;
+                submitted_ns = flight.submitted_ns;
                 durable.extend(flight.staged);
             }
+        }
+        if !durable.is_empty() {
+            let (gathered, now_ns) = (log.gathered.len(), self.platform.monotonic_ns());
+            let took_ns = now_ns.saturating_sub(submitted_ns);
+            log.pace.landed(durable.len(), gathered, took_ns, now_ns);
         }
         drop(log);
         for (item, location) in durable {

@@ -22,6 +22,7 @@ mod listing;
 mod mailbox;
 mod metrics;
 mod multipart;
+mod pace;
 mod pins;
 pub mod platform;
 mod read;

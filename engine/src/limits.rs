@@ -47,8 +47,9 @@ pub const GRANT_UNITS_MAX: usize = 4 * CHUNK_UNITS_MAX;
 pub const CHUNK_WRITES_IN_FLIGHT: usize = 2;
 
 /// Zeroes are written so far ahead of the log's head in a segment that was never written.
-pub const FILL_AHEAD_BYTES: u64 = 8 << 20;
-pub const FILL_STEP_BYTES: usize = 1 << 20;
+pub const FILL_AHEAD_BYTES: u64 = 16 << 20;
+/// Each step costs a change of the file's metadata, for which appends must wait: few large ones.
+pub const FILL_STEP_BYTES: usize = 4 << 20;
 
 pub const SHARDS_MAX: u16 = 1024;
 pub const DRIVES_MAX: u16 = 64;

@@ -39,6 +39,8 @@ pub(crate) struct Shard<P: Platform> {
     pub(crate) log: RefCell<Log<P>>,
     /// Notified when groups land, segments are opened, or the shard is latched.
     pub(crate) log_event: Event,
+    /// Notified when as many records have gathered as are expected.
+    pub(crate) gather_event: Event,
     /// Highest epoch used.
     epoch: Cell<u64>,
     latched: RefCell<Option<String>>,
@@ -111,6 +113,7 @@ impl<P: Platform> Shard<P> {
             state: RefCell::new(state),
             log: RefCell::new(log),
             log_event: Event::default(),
+            gather_event: Event::default(),
             epoch: Cell::new(epoch),
             latched: RefCell::new(None),
             space_gate: Gate::default(),
