@@ -93,6 +93,7 @@ pub struct RecordRow {
     pub bucket: BucketId,
     pub key: Vec<u8>,
     pub version: u64,
+    /// Of a bucket: when it was made, in nanoseconds since the Unix epoch.
     pub size: u64,
     pub etag: Etag,
     pub label: u8,
@@ -330,7 +331,7 @@ impl fmt::Display for RecordRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "shard {} segment {} offset {}: LSN {}, {:?}, bucket {}, key \"{}\", version {}, {} bytes",
+            "shard {} segment {} offset {}: LSN {}, {:?}, bucket {}, key \"{}\", version {}",
             self.shard,
             self.segment,
             self.offset,
@@ -338,11 +339,10 @@ impl fmt::Display for RecordRow {
             self.kind,
             self.bucket.0,
             self.key.escape_ascii(),
-            self.version,
-            self.size
+            self.version
         )?;
         if matches!(self.kind, RecordKind::Object | RecordKind::Part) {
-            write!(f, ", etag {}", Hex(&self.etag.md5))?;
+            write!(f, ", {} bytes, etag {}", self.size, Hex(&self.etag.md5))?;
             if self.etag.parts > 0 {
                 write!(f, "-{}", self.etag.parts)?;
             }
