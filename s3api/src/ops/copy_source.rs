@@ -44,10 +44,7 @@ impl CopySource {
     /// The source that the request names.
     pub(super) fn of_request<P: Platform>(context: &Context<'_, P>) -> Result<Self> {
         unsupported::check_copy_source(context.head)?;
-        let text = context.header("x-amz-copy-source").ok_or_else(|| {
-            S3Error::invalid_argument("Copy Source must be UTF-8", "x-amz-copy-source", "")
-        })?;
-        Self::parse(text)
+        Self::parse(context.header("x-amz-copy-source").unwrap_or_default())
     }
 
     /// Opens the source, if the conditions on it hold.

@@ -136,7 +136,7 @@ pub async fn run<P: Platform, B: RawBody>(
 
 impl<'a, P: Platform> Context<'a, P> {
     fn header(&self, name: &str) -> Option<&'a str> {
-        self.head.header_str(name)
+        header_text(self.head, name)
     }
 
     fn query(&self, name: &str) -> Option<&'a str> {
@@ -185,6 +185,15 @@ impl<'a, P: Platform> Context<'a, P> {
         S3Error::from(Code::NoSuchUpload)
             .field("UploadId", self.query("uploadId").unwrap_or_default())
     }
+}
+
+/// What stands for a header's value that is no text: no condition, owner or option is called so.
+const NOT_TEXT: &str = "\u{fffd}";
+
+/// The first header of that name. One that is not UTF-8 is there all the same: were it taken as
+/// absent, a condition that cannot hold would be none.
+fn header_text<'a>(head: &'a RequestHead, name: &str) -> Option<&'a str> {
+    head.header(name).map(|value| std::str::from_utf8(value).unwrap_or(NOT_TEXT))
 }
 
 /// An engine's error of a multipart operation, with the upload that the request names.

@@ -1,6 +1,7 @@
 //! Headers that ask for what is not implemented: refused, never ignored, since a client that asks
 //! for encryption or a lock must not believe that it got it.
 
+use super::header_text;
 use crate::error::{Code, Result, S3Error};
 use http::RequestHead;
 
@@ -21,7 +22,7 @@ pub(super) fn check_write(head: &RequestHead) -> Result<()> {
         }
     }
     check_acl(head)?;
-    match head.header_str("x-amz-storage-class") {
+    match header_text(head, "x-amz-storage-class") {
         None | Some("STANDARD") => Ok(()),
         Some(other) => {
             Err(S3Error::from(Code::InvalidStorageClass).field("StorageClassRequested", other))
@@ -37,7 +38,7 @@ pub(super) fn check_read(head: &RequestHead) -> Result<()> {
 /// Checks the headers of a copy that concern its source.
 pub(super) fn check_copy_source(head: &RequestHead) -> Result<()> {
     check_encryption(head, "x-amz-copy-source-server-side-encryption")?;
-    match head.header_str("x-amz-tagging-directive") {
+    match header_text(head, "x-amz-tagging-directive") {
         None | Some("COPY") => Ok(()),
         Some(_) => Err(S3Error::unsupported_header("x-amz-tagging-directive")),
     }
@@ -47,14 +48,14 @@ pub(super) fn check_copy_source(head: &RequestHead) -> Result<()> {
 pub(super) fn check_bucket(head: &RequestHead) -> Result<()> {
     check_acl(head)?;
     let is_true =
-        |name| head.header_str(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        |name| header_text(head, name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
     if is_true("x-amz-bucket-object-lock-enabled") {
         return Err(S3Error::unsupported_header("x-amz-bucket-object-lock-enabled"));
     }
     if head.headers().any(|(name, _)| has_prefix(name, "x-amz-grant-")) {
         return Err(S3Error::unsupported_header("x-amz-grant-*"));
     }
-    match head.header_str("x-amz-object-ownership") {
+    match header_text(head, "x-amz-object-ownership") {
         None | Some("BucketOwnerEnforced") => Ok(()),
         Some(_) => Err(S3Error::unsupported_header("x-amz-object-ownership")),
     }
@@ -62,7 +63,7 @@ pub(super) fn check_bucket(head: &RequestHead) -> Result<()> {
 
 /// The canned ACLs that give nobody but the owner anything.
 fn check_acl(head: &RequestHead) -> Result<()> {
-    match head.header_str("x-amz-acl") {
+    match header_text(head, "x-amz-acl") {
         None | Some("private" | "bucket-owner-full-control" | "bucket-owner-read") => Ok(()),
         Some(_) => Err(S3Error::unsupported_header("x-amz-acl")),
     }
@@ -77,4 +78,22 @@ fn check_encryption(head: &RequestHead, prefix: &str) -> Result<()> {
 
 fn has_prefix(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_header_that_is_no_text_is_not_taken_as_absent() {
+        let head = RequestHead::parse(
+            b"PUT /b/k HTTP/1.1\r\nHost: a\r\nx-amz-acl: \xff\r\nIf-Match: \xff\r\n\r\n",
+        )
+        .unwrap();
+        assert_eq!(check_write(&head).err().map(|error| error.code), Some(Code::NotImplemented));
+        assert!(header_text(&head, "if-match").is_some());
+        assert!(header_text(&head, "if-none-match").is_none());
+    }
 }
