@@ -123,6 +123,9 @@ pub const LIST_BUCKETS_MAX: usize = 10_000;
 /// Keys of one DeleteObjects request.
 pub const DELETE_KEYS_MAX: usize = 1000;
 
+/// A version id in a document, as AWS has it.
+pub const VERSION_ID_BYTES_MAX: usize = 1024;
+
 /// Levels of an XML document; more than any of S3's has.
 pub const XML_DEPTH_MAX: usize = 16;
 

@@ -6,7 +6,7 @@ use super::{
 use crate::auth::payload::RawBody;
 use crate::conditional::Conditions;
 use crate::error::{Result, S3Error};
-use crate::limits::{DELETE_KEYS_MAX, XML_LIST_BYTES_MAX};
+use crate::limits::{DELETE_KEYS_MAX, VERSION_ID_BYTES_MAX, XML_LIST_BYTES_MAX};
 use crate::names;
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
@@ -53,10 +53,17 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// The answer repeats key and version, so both are bounded before anything is done.
     fn parse(object: &'a Element) -> Result<Self> {
+        let key = object.required("Key")?;
+        names::check_key(key)?;
+        let version_id = object.child_text("VersionId").filter(|text| !text.is_empty());
+        if version_id.is_some_and(|text| text.len() > VERSION_ID_BYTES_MAX) {
+            return Err(malformed());
+        }
         Ok(Self {
-            key: object.required("Key")?,
-            version_id: object.child_text("VersionId").filter(|text| !text.is_empty()),
+            key,
+            version_id,
             etag: object.child_text("ETag"),
             last_modified: object.child_text("LastModifiedTime"),
             size: object.child_text("Size"),
@@ -68,7 +75,6 @@ impl<'a> Entry<'a> {
         context: &Context<'_, P>,
         bucket: BucketId,
     ) -> Result<(), S3Error> {
-        names::check_key(self.key)?;
         check_version_id(self.version_id)?;
         let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
         let condition = conditions.into_condition();

@@ -299,6 +299,15 @@ fn deletes_say_what_became_of_each_key() {
         for body in [many.as_bytes(), b"<Delete/>", b""] {
             server.check_error("POST /bucket?delete", &[], body, Code::MalformedXML).await;
         }
+        let text = "\"".repeat(1025);
+        for (entry, code) in [
+            (format!("<Key>{text}</Key>"), Code::KeyTooLongError),
+            (format!("<Key>c</Key><VersionId>{text}</VersionId>"), Code::MalformedXML),
+        ] {
+            let body =
+                format!("<Delete><Object><Key>c</Key></Object><Object>{entry}</Object></Delete>");
+            server.check_error("POST /bucket?delete", &[], body.as_bytes(), code).await;
+        }
         server.check_error("DELETE /bucket", &[], b"", Code::BucketNotEmpty).await;
         server.send("DELETE /bucket/c", &[], b"").await;
         assert_eq!(server.send("DELETE /bucket", &[], b"").await.status, 204);
