@@ -383,15 +383,22 @@ impl<P: Platform> Shard<P> {
             .iter()
             .flat_map(|manifest| manifest.parts.iter().map(|part| part.tag))
             .collect();
-        for gone in displaced.into_iter().filter(|gone| gone.has_extents) {
-            let (shard, kept) = (self.clone(), kept.clone());
-            self.platform.spawn(async move { shard.free_displaced(gone, &kept).await });
+        let displaced: Vec<_> = displaced.into_iter().filter(|gone| gone.has_extents).collect();
+        if displaced.is_empty() {
+            return;
         }
+        // One after the other: the end of an upload displaces thousands of parts.
+        let shard = self.clone();
+        self.platform.spawn(async move {
+            for gone in displaced {
+                shard.free_displaced(gone, &kept).await;
+            }
+        });
     }
 
     /// Frees the extents of a record that the index no longer points to, except those of the parts
     /// that the record which displaced it took over.
-    async fn free_displaced(self: Rc<Self>, gone: Displaced, kept: &HashSet<u64>) {
+    async fn free_displaced(&self, gone: Displaced, kept: &HashSet<u64>) {
         let manifest = match read::manifest(&self.context, self.id, gone.location).await {
             Ok(manifest) => manifest,
             Err(error) => {
