@@ -26,7 +26,7 @@ use crate::shard::Shard;
 use crate::store::Mutation;
 use crate::wait::Ticket;
 use futures_lite::FutureExt;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -169,11 +169,7 @@ impl<P: Platform> Shard<P> {
             let layout = GroupLayout::of(&batch);
             match self.prepare(layout.bytes).await {
                 Ok(()) => self.submit(batch, layout, None),
-                Err(Error::OutOfSpace) => {
-                    self.log.borrow_mut().groups_refused += 1;
-                    self.refuse(batch, Outcome::OutOfSpace);
-                    self.log_event.notify();
-                }
+                Err(Error::OutOfSpace) => self.refuse_for_space(batch),
                 Err(error) => {
                     self.latch(error.to_string());
                     self.refuse(batch, Outcome::Failed);
@@ -196,6 +192,26 @@ impl<P: Platform> Shard<P> {
         self.make_room(bytes as u64).await?;
         self.wait_for_fill(bytes as u64).await;
         if self.is_latched() { Err(self.read_only_error()) } else { Ok(()) }
+    }
+
+    /// Refuses a batch for which there is no space, and whatever was judged against it: a smaller
+    /// write of the same key may still fit, and must not rest on one that never was.
+    fn refuse_for_space(&self, mut batch: Vec<Staged>) {
+        let mut log = self.log.borrow_mut();
+        log.groups_refused += 1;
+        let keys: HashSet<_> = batch.iter().filter_map(|staged| staged.index_key.clone()).collect();
+        let gathered = std::mem::take(&mut log.gathered);
+        for staged in gathered {
+            if staged.index_key.as_ref().is_some_and(|key| keys.contains(key)) {
+                log.gathered_bytes -= staged.encoded.span_bytes();
+                batch.push(staged);
+            } else {
+                log.gathered.push_back(staged);
+            }
+        }
+        drop(log);
+        self.refuse(batch, Outcome::OutOfSpace);
+        self.log_event.notify();
     }
 
     /// Tells everyone who waits for these records that they were not written.
