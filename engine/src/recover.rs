@@ -381,7 +381,7 @@ impl<'a, P: Platform> Replay<'a, P> {
 
     /// Steps over a seal into the next segment. Offset zero: it was never opened for this.
     async fn enter(
-        &self,
+        &mut self,
         next: u32,
         position: &Position,
         segments: &[FoundSegment],
@@ -398,18 +398,32 @@ impl<'a, P: Platform> Replay<'a, P> {
             return Ok(Position { segment: next, offset, epoch: header.epoch, ..*position });
         }
         // Its header was not written or was torn. Then nothing was acknowledged in it: a group that
-        // continues the chain would say otherwise.
+        // continues the chain, or one that tells of it, would say otherwise.
+        let beginning = Position { segment: next, offset: BLOCK_BYTES as u64, ..*position };
         let mut window = Window::open(self.context, self.shard, next).await?;
-        let bytes = window.at(BLOCK_BYTES as u64, GROUP_HEADER_BYTES).await?;
-        if let Ok((group, _)) = GroupHeader::decode(self.context.salt, bytes)
-            && group.lsn == position.next_lsn
-            && group.chain_before == position.chain
-        {
+        if self.continues(&mut window, &beginning).await? {
             return Err(
                 self.damaged(next, "the log goes on in this segment; its header is damaged")
             );
         }
+        self.judge_tail(&mut window, &beginning, "the segment's header is damaged").await?;
         Ok(Position { segment: next, offset: 0, ..*position })
+    }
+
+    /// Whether a whole group stands at a position and continues the chain.
+    async fn continues(&self, window: &mut Window<P>, position: &Position) -> Result<bool> {
+        let bytes = window.at(position.offset, GROUP_HEADER_BYTES).await?;
+        let Ok((group, _)) = GroupHeader::decode(self.context.salt, bytes) else {
+            return Ok(false);
+        };
+        let end = position.offset + u64::from(group.group_bytes);
+        if (group.lsn, group.chain_before) != (position.next_lsn, position.chain)
+            || end > self.context.layout.segment_bytes
+        {
+            return Ok(false);
+        }
+        let bytes = window.at(position.offset, group.group_bytes as usize).await?;
+        Ok(group.content(self.context.salt, bytes).is_ok())
     }
 
     /// Opens the segment that a seal names and that the crash kept from being opened.

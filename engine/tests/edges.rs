@@ -186,3 +186,46 @@ fn no_write_rests_on_one_that_was_refused_for_space() {
     }
     assert!(struck > 0);
 }
+
+const SECOND: &str = "/data/shard-0000/00000001.seg";
+
+/// A store whose log has just gone on in its second segment, with so many groups there; power failed.
+fn rolled_over(sim: &Sim, groups: usize) {
+    let platform = sim.platform();
+    let body = vec![7; 100 * KIB];
+    sim.run_until(async {
+        let (engine, bucket) = with_bucket(&platform, format(1, 64)).await;
+        let mut behind = 0;
+        while behind < groups {
+            put(&engine, bucket, "key", &body).await.unwrap();
+            let has_second = sim.disk().files().contains(&PathBuf::from(SECOND));
+            let entered = has_second && sim.disk().read(SECOND, 4096, 512).starts_with(b"RFGR");
+            behind += usize::from(entered);
+        }
+    })
+    .unwrap();
+    sim.crash();
+}
+
+/// Power fails while the first group of a segment is written, and again while recovery writes the
+/// segment's header anew: a torn header and a torn group are no acknowledged data.
+#[test]
+fn a_torn_header_before_a_torn_group_is_no_damage() {
+    let sim = Sim::new(1, SimOptions::default());
+    rolled_over(&sim, 1);
+    let platform = sim.reboot();
+    sim.disk().flip_bit(SECOND, 48, 0);
+    sim.disk().flip_bit(SECOND, 4096 + 5000, 0);
+    sim.run_until(async { start(&platform, format(1, 64)).await.unwrap() }).unwrap();
+}
+
+#[test]
+fn a_segment_whose_header_and_first_group_are_damaged_is_not_taken_for_empty() {
+    let sim = Sim::new(1, SimOptions::default());
+    rolled_over(&sim, 4);
+    let platform = sim.reboot();
+    sim.disk().flip_bit(SECOND, 48, 0);
+    sim.disk().flip_bit(SECOND, 4096 + 48, 0);
+    let started = sim.run_until(start(&platform, format(1, 64))).unwrap();
+    assert!(matches!(started, Err(Error::Unusable { .. })));
+}
