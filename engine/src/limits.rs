@@ -19,8 +19,9 @@ pub const INLINE_BYTES_MAX: usize = 128 << 10;
 /// A group is submitted when it has gathered so much.
 pub const GROUP_BYTES_TARGET: usize = 1 << 20;
 /// Largest content of a group: what was gathered below the target, and one record of the largest size.
+/// Placement leaves gaps: records of little more than half a block take one block each.
 pub const GROUP_BYTES_MAX: usize =
-    RECORD_HEAD_BYTES_MAX + INLINE_BYTES_MAX + GROUP_BYTES_TARGET + 2 * BLOCK_BYTES;
+    RECORD_HEAD_BYTES_MAX + INLINE_BYTES_MAX + 2 * GROUP_BYTES_TARGET + 2 * BLOCK_BYTES;
 /// Groups being written at once per shard when each is full.
 pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
 /// Segments that a shard keeps for deletions: new data is refused before they are touched.

@@ -187,6 +187,41 @@ fn no_write_rests_on_one_that_was_refused_for_space() {
     assert!(struck > 0);
 }
 
+/// Records of little more than half a block are placed one a block, and one of the largest size may
+/// follow in the same group: what is written must be read again.
+#[test]
+fn the_largest_group_is_read_again() {
+    // In order, so that the large record comes last.
+    let sim = Sim::new(1, SimOptions { shuffle_tasks: false, ..SimOptions::default() });
+    let platform = sim.platform();
+    let bucket = sim
+        .run_until(async {
+            let (engine, bucket) = with_bucket(&platform, format(16, 256)).await;
+            let body = vec![7; 1960];
+            let keys: Vec<_> = (0..505).map(|number| format!("{number:04}")).collect();
+            let first = put(&engine, bucket, "in flight", b"x");
+            let puts = all(keys.iter().map(|key| put(&engine, bucket, key, &body)));
+            let setting = vec![5; (4 << 20) - 4096];
+            let set = engine.put_bucket_setting("bucket", 1, Some(setting));
+            let ((first, puts), set) = zip(zip(first, puts), set).await;
+            first.unwrap();
+            puts.into_iter().for_each(Result::unwrap);
+            set.unwrap();
+            put(&engine, bucket, "last", b"x").await.unwrap();
+            bucket
+        })
+        .unwrap();
+    let platform = sim.reboot();
+    sim.run_until(async {
+        let engine = start(&platform, format(16, 256)).await.unwrap();
+        for key in ["in flight", "0000", "0504", "last"] {
+            assert!(engine.lookup(bucket, key.as_bytes()).await.unwrap().is_some(), "{key}");
+        }
+        assert_eq!(engine.catalog().bucket("bucket").unwrap().settings.len(), 1);
+    })
+    .unwrap();
+}
+
 const SECOND: &str = "/data/shard-0000/00000001.seg";
 
 /// A store whose log has just gone on in its second segment, with so many groups there; power failed.
