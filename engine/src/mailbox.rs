@@ -45,6 +45,13 @@ impl std::fmt::Debug for Mailbox {
     }
 }
 
+impl Mailbox {
+    /// Answers everything that came too late: a request that is dropped is answered so.
+    fn drop_all(&self) {
+        while self.queue.pop().is_some() {}
+    }
+}
+
 struct Envelope {
     shard: u16,
     request: Request,
@@ -196,12 +203,16 @@ impl Mailboxes {
         let mailbox = &self.boxes[self.owner_of(envelope.shard)];
         mailbox.queue.push(envelope)?;
         mailbox.waker.wake();
+        if mailbox.closed.load(Ordering::SeqCst) {
+            // Nobody may be left to empty it.
+            mailbox.drop_all();
+        }
         Ok(())
     }
 
     async fn send<P: Platform>(&self, platform: &P, mut envelope: Envelope) -> Result<()> {
         while let Err(back) = self.try_send(envelope) {
-            if self.boxes[self.owner_of(back.shard)].closed.load(Ordering::Acquire) {
+            if self.boxes[self.owner_of(back.shard)].closed.load(Ordering::SeqCst) {
                 return Err(Error::Stopping);
             }
             envelope = back;
@@ -221,14 +232,13 @@ impl Mailboxes {
             while let Some(envelope) = mailbox.queue.pop() {
                 deliver(&context, envelope);
             }
-            if mailbox.closed.load(Ordering::Acquire) {
-                // Dropping what came late answers it.
-                while mailbox.queue.pop().is_some() {}
+            if mailbox.closed.load(Ordering::SeqCst) {
+                mailbox.drop_all();
                 return;
             }
             poll_fn(|task| {
                 mailbox.waker.register(task.waker());
-                let due = !mailbox.queue.is_empty() || mailbox.closed.load(Ordering::Acquire);
+                let due = !mailbox.queue.is_empty() || mailbox.closed.load(Ordering::SeqCst);
                 if due { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
@@ -236,7 +246,7 @@ impl Mailboxes {
     }
 
     pub(crate) fn close(&self, core: usize) {
-        self.boxes[core].closed.store(true, Ordering::Release);
+        self.boxes[core].closed.store(true, Ordering::SeqCst);
         self.boxes[core].waker.wake();
     }
 }

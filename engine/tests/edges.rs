@@ -222,6 +222,20 @@ fn the_largest_group_is_read_again() {
     .unwrap();
 }
 
+#[test]
+fn a_request_after_the_end_is_told_so() {
+    let sim = Sim::new(1, SimOptions::default());
+    let platform = sim.platform();
+    sim.run_until(async {
+        let (engine, bucket) = with_bucket(&platform, format(1, 64)).await;
+        engine.close().await;
+        // The mailbox's own task has ended too.
+        engine.platform().sleep(std::time::Duration::from_millis(1)).await;
+        assert!(matches!(engine.lookup(bucket, b"key").await, Err(Error::Stopping)));
+    })
+    .unwrap();
+}
+
 const SECOND: &str = "/data/shard-0000/00000001.seg";
 
 /// A store whose log has just gone on in its second segment, with so many groups there; power failed.
