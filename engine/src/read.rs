@@ -1,7 +1,8 @@
 //! From a location to a verified stream of buffers.
 //!
 //! Invariants: no byte leaves before its block's checksum has matched; a record must name the key
-//! and version that were asked for; the space read from is pinned until the reader is dropped.
+//! and version that were asked for; the space read from is pinned until the reader is dropped and its
+//! last read has returned.
 //!
 //! Budget of a small read: one read of the record's blocks, no copy of the data. Of a large one: the
 //! record, then one read per window, two windows ahead, no copy.
@@ -12,7 +13,7 @@ use crate::engine::PinGuard;
 use crate::error::{Error, Result};
 use crate::format::Malformed;
 use crate::format::chunk::ChunkHeader;
-use crate::format::manifest::{ChunkPlace, Manifest};
+use crate::format::manifest::{ChunkPlace, Manifest, ManifestPart, extent_chunks};
 use crate::format::record::{Head, Location, Sections, peek_head_bytes};
 use crate::limits::{CHUNK_HEADER_BYTES, PART_READS_IN_FLIGHT};
 use crate::metrics::count;
@@ -170,8 +171,8 @@ pub struct ObjectReader<P: Platform> {
     source: Source<P>,
     /// What is still to be given.
     selected: Range<u64>,
-    /// Kept until the reader is dropped.
-    _pin: PinGuard<P>,
+    /// Kept until the reader is dropped and its last read has returned.
+    pin: Rc<PinGuard<P>>,
 }
 
 #[derive(Debug)]
@@ -213,7 +214,11 @@ struct Walk {
     part: usize,
     /// Position in the object of the part's first byte.
     part_start: u64,
-    chunk: usize,
+    /// Among the part's extents, and the chunk's place within it.
+    extent: usize,
+    chunk_of_extent: usize,
+    /// Position of the chunk within the part.
+    chunk: u32,
     /// Position in the object of the chunk's first byte.
     chunk_start: u64,
 }
@@ -276,7 +281,7 @@ impl<P: Platform> ObjectReader<P> {
         };
         let selected = 0..if whole { located.current.size } else { 0 };
         let info = ObjectInfo { current: located.current, attributes: sections.attributes, parts };
-        Ok(Self { context, shard, info, source, selected, _pin: pin })
+        Ok(Self { context, shard, info, source, selected, pin: Rc::new(pin) })
     }
 
     pub fn info(&self) -> &ObjectInfo {
@@ -309,10 +314,13 @@ impl<P: Platform> ObjectReader<P> {
         let Source::Extents { ahead, .. } = &mut self.source else {
             return Ok(None);
         };
-        let Some(pending) = ahead.pop_front() else {
+        // Taken out only once it is here: who stops waiting and asks again gets the same bytes.
+        let Some(pending) = ahead.front().cloned() else {
             return Ok(None);
         };
-        let chunk = pending.event.wait_until(|| pending.outcome.borrow_mut().take()).await?;
+        let outcome = pending.event.wait_until(|| pending.outcome.borrow_mut().take()).await;
+        ahead.pop_front();
+        let chunk = outcome?;
         self.request_ahead();
         Ok(Some(chunk))
     }
@@ -337,12 +345,13 @@ impl<P: Platform> ObjectReader<P> {
             }
             let pending = Rc::new(Pending { outcome: RefCell::new(None), event: Event::default() });
             ahead.push_back(pending.clone());
-            let (context, shard) = (self.context.clone(), self.shard);
+            let (context, shard, pin) = (self.context.clone(), self.shard, self.pin.clone());
             self.context.platform.spawn(async move {
                 let outcome = read_window(&context, shard, &chunk, window, leads).await;
                 if leads && outcome.is_err() {
                     chunk.set_header(HeaderState::Failed);
                 }
+                drop(pin);
                 *pending.outcome.borrow_mut() = Some(outcome);
                 pending.event.notify();
             });
@@ -357,7 +366,7 @@ fn open_next(
     selected: &mut Range<u64>,
 ) -> Option<(Rc<OpenChunk>, Range<usize>)> {
     while selected.start < selected.end {
-        let (tag, place, chunk) = walk.next(manifest)?;
+        let (tag, place, chunk) = walk.next(manifest, selected.start)?;
         if chunk.end <= selected.start {
             continue;
         }
@@ -410,13 +419,14 @@ fn part_infos(manifest: &Manifest) -> Vec<PartInfo> {
 }
 
 impl Walk {
-    /// The next chunk: its part's tag, its place, and which bytes of the object it holds.
-    fn next(&mut self, manifest: &Manifest) -> Option<(u64, ChunkPlace, Range<u64>)> {
+    /// The next chunk, but none of a part that ends before `from`: its part's tag, its place, and
+    /// which bytes of the object it holds.
+    fn next(&mut self, manifest: &Manifest, from: u64) -> Option<(u64, ChunkPlace, Range<u64>)> {
         loop {
             let part = manifest.parts.get(self.part)?;
             let part_end = self.part_start + part.size;
-            if self.chunk_start < part_end
-                && let Some(place) = part.chunks().nth(self.chunk)
+            if self.chunk_start.max(from) < part_end
+                && let Some(place) = self.place(part)
             {
                 let start = self.chunk_start;
                 let end = (start + place.payload_max() as u64).min(part_end);
@@ -424,8 +434,23 @@ impl Walk {
                 self.chunk_start = end;
                 return Some((part.tag, place, start..end));
             }
-            *self =
-                Self { part: self.part + 1, part_start: part_end, chunk: 0, chunk_start: part_end };
+            *self = Self {
+                part: self.part + 1,
+                part_start: part_end,
+                chunk_start: part_end,
+                ..Self::default()
+            };
+        }
+    }
+
+    fn place(&mut self, part: &ManifestPart) -> Option<ChunkPlace> {
+        loop {
+            let extent = part.extents.get(self.extent)?;
+            if let Some(place) = extent_chunks(extent).nth(self.chunk_of_extent) {
+                self.chunk_of_extent += 1;
+                return Some(ChunkPlace { index: self.chunk, ..place });
+            }
+            (self.extent, self.chunk_of_extent) = (self.extent + 1, 0);
         }
     }
 }

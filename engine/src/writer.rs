@@ -9,7 +9,7 @@
 //! once its last write has returned, and stores nothing.
 
 use crate::budget::Permit;
-use crate::engine::Engine;
+use crate::engine::{Engine, check_attributes};
 use crate::error::{Error, Result};
 use crate::format::chunk::{chunk_bytes, seal_chunk};
 use crate::format::manifest::{Extent, extent_chunks};
@@ -171,9 +171,11 @@ impl<P: Platform> ObjectWriter<P> {
     ///
     /// # Errors
     /// [`Error::Condition`] if the commit's condition does not hold, [`Error::NoSuchBucket`] or
-    /// [`Error::NoSuchUpload`] if it is gone, [`Error::OutOfSpace`], [`Error::ReadOnly`]. Nothing is
+    /// [`Error::NoSuchUpload`] if it is gone, [`Error::TooLarge`] if the attributes are,
+    /// [`Error::OutOfSpace`], [`Error::ReadOnly`]. Nothing is
     /// stored then, except after `ReadOnly`, when it is not known before the next start.
     pub async fn finish(self, commit: Commit) -> Result<Committed> {
+        check_attributes(&commit.attributes)?;
         let Self { engine, shard, bucket, key, target, written, form, permit, .. } = self;
         let (body, space) = match form {
             Form::Inline(mut bytes) => {

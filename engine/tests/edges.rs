@@ -236,6 +236,60 @@ fn a_request_after_the_end_is_told_so() {
     .unwrap();
 }
 
+/// A reader that is dropped while it reads ahead keeps its space until those reads have returned: they
+/// would find other bytes, and report damage where there is none.
+#[test]
+fn space_stays_pinned_until_the_last_read_has_returned() {
+    let sim = Sim::new(1, SimOptions::default());
+    let platform = sim.platform();
+    sim.run_until(async {
+        let (engine, bucket) = with_bucket(&platform, format(4, 64)).await;
+        put(&engine, bucket, "key", &vec![1; 3 << 20]).await.unwrap();
+        let mut reader = engine.open(bucket, b"key").await.unwrap().unwrap();
+        reader.next().await.unwrap();
+        drop(reader);
+        assert_eq!(engine.metrics().pins_held, 1);
+        engine.platform().sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(engine.metrics().pins_held, 0);
+    })
+    .unwrap();
+}
+
+/// A reader whose `next` was given up before it answered goes on with the same bytes.
+#[test]
+fn giving_up_a_read_loses_no_bytes() {
+    let sim = Sim::new(1, SimOptions::default());
+    let platform = sim.platform();
+    sim.run_until(async {
+        let (engine, bucket) = with_bucket(&platform, format(4, 64)).await;
+        let body: Vec<u8> = (0..1_000_000).map(|at| (at / 1000) as u8).collect();
+        put(&engine, bucket, "key", &body).await.unwrap();
+        let mut reader = engine.open(bucket, b"key").await.unwrap().unwrap();
+        assert!(futures_lite::future::poll_once(reader.next()).await.is_none());
+        let mut read = Vec::new();
+        while let Some(chunk) = reader.next().await.unwrap() {
+            read.extend_from_slice(chunk.as_ref());
+        }
+        assert!(read == body);
+    })
+    .unwrap();
+}
+
+#[test]
+fn attributes_beyond_their_bound_are_refused_with_the_object() {
+    let sim = Sim::new(1, SimOptions::default());
+    let platform = sim.platform();
+    sim.run_until(async {
+        let (engine, bucket) = with_bucket(&platform, format(1, 64)).await;
+        for (bytes, fits) in [(ATTRIBUTES_BYTES_MAX, true), (ATTRIBUTES_BYTES_MAX + 1, false)] {
+            let writer = engine.writer(bucket, b"key", Some(0)).await.unwrap();
+            let commit = Commit { attributes: vec![1; bytes], ..Commit::default() };
+            assert_eq!(writer.finish(commit).await.is_ok(), fits);
+        }
+    })
+    .unwrap();
+}
+
 const SECOND: &str = "/data/shard-0000/00000001.seg";
 
 /// A store whose log has just gone on in its second segment, with so many groups there; power failed.
