@@ -237,6 +237,9 @@ impl<P: Platform> Engine<P> {
         name: &str,
         settings: BTreeMap<u16, Vec<u8>>,
     ) -> Result<Arc<Bucket>> {
+        if name.is_empty() || name.len() > KEY_BYTES_MAX {
+            return Err(Error::TooLarge("a bucket's name is 1 to 1,024 bytes long"));
+        }
         self.change_bucket(BucketChange::Create { name: name.into(), settings }).await
     }
 
@@ -345,14 +348,8 @@ impl<P: Platform> Engine<P> {
             return Ok(None);
         };
         let pin = self.guard(shard, located.pin);
-        // The data of an object in extents is not in its record.
-        let whole_record = whole && !located.has_extents;
         let context = self.inner.context.clone();
-        let mut reader =
-            ObjectReader::open(context, shard, bucket, key, located, pin, whole_record).await?;
-        if whole {
-            reader.select(0..located.current.size);
-        }
+        let reader = ObjectReader::open(context, shard, bucket, key, located, pin, whole).await?;
         Ok(Some(reader))
     }
 

@@ -168,6 +168,8 @@ pub struct ObjectReader<P: Platform> {
     context: Rc<CoreContext<P>>,
     shard: u16,
     info: ObjectInfo,
+    /// Opened for its record alone.
+    head_only: bool,
     source: Source<P>,
     /// What is still to be given.
     selected: Range<u64>,
@@ -247,7 +249,9 @@ impl<P: Platform> ObjectReader<P> {
             .take(&context.platform, location.span_bytes as usize)
             .await
             .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))?;
-        let record = record(&context, shard, location, whole).await?;
+        // The data of an object in extents is not in its record.
+        let with_data = whole && !located.has_extents;
+        let record = record(&context, shard, location, with_data).await?;
         let failed = |malformed: Malformed| corrupt(&context, shard, location, &malformed);
         let head = Head::decode(context.salt, record.bytes()).map_err(failed)?;
         let expected = (bucket.0, key, located.current.version.0);
@@ -263,8 +267,11 @@ impl<P: Platform> ObjectReader<P> {
                 opened: None,
                 ahead: VecDeque::new(),
             },
+            None if located.has_extents => {
+                return Err(failed(Malformed("the record has no manifest")));
+            }
             None => {
-                if whole {
+                if with_data {
                     let data = record
                         .bytes()
                         .get(head_bytes..head_bytes + data_bytes)
@@ -281,17 +288,18 @@ impl<P: Platform> ObjectReader<P> {
         };
         let selected = 0..if whole { located.current.size } else { 0 };
         let info = ObjectInfo { current: located.current, attributes: sections.attributes, parts };
-        Ok(Self { context, shard, info, source, selected, pin: Rc::new(pin) })
+        let pin = Rc::new(pin);
+        Ok(Self { context, shard, info, head_only: !whole, source, selected, pin })
     }
 
     pub fn info(&self) -> &ObjectInfo {
         &self.info
     }
 
-    /// Chooses which bytes `next` gives; ends beyond the object are cut. To be called before the
-    /// first `next`.
+    /// Chooses which bytes `next` gives; ends beyond the object are cut, and a reader that was opened
+    /// for its record alone has none. To be called before the first `next`.
     pub fn select(&mut self, range: Range<u64>) {
-        let size = self.info.current.size;
+        let size = if self.head_only { 0 } else { self.info.current.size };
         self.selected = range.start.min(size)..range.end.min(size);
     }
 

@@ -123,8 +123,12 @@ impl SegmentTable {
         self.free.len() + self.creatable() > reserve
     }
 
-    /// A free segment, now `Opening`.
-    pub(crate) fn take_free(&mut self) -> Option<u32> {
+    /// A free segment, now `Opening`. New data leaves the reserve alone as long as it may hope for a
+    /// new segment: whether the filesystem has space for that one is known only when it is made.
+    pub(crate) fn take_free(&mut self, need: Need) -> Option<u32> {
+        if need == Need::Data && self.free.len() <= RESERVED_SEGMENTS && self.may_create() {
+            return None;
+        }
         let segment = self.free.first().copied()?;
         self.set_use(segment, Use::Opening);
         Some(segment)

