@@ -1,6 +1,7 @@
 //! Group commit at a device whose durable write takes 4 ms: what many writers reach against one, in the
 //! simulator's time, where it is the same in every run.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stdout, reason = "the figures are what the test is for")]
 
 use ringfort_engine as engine;
 
