@@ -7,6 +7,8 @@
 // A global allocator cannot be written in safe Rust.
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+// A measurement needs the real clock.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use ringfort_engine::index::{Entry, Index};
 use std::alloc::{GlobalAlloc, Layout, System};
