@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a core looks whether the others have recovered.
+/// How often a core looks how far the others have come.
 const START_POLL: Duration = Duration::from_millis(1);
 
 /// What the cores of one store share; made once, before they start.
@@ -39,6 +39,9 @@ const START_POLL: Duration = Duration::from_millis(1);
 pub struct Shared {
     mailboxes: Arc<Mailboxes>,
     catalog: Published,
+    /// Cores that have read all of their shards.
+    understood: AtomicUsize,
+    /// Cores whose shards are ready for requests.
     recovered: AtomicUsize,
     stopped: AtomicUsize,
     failed: AtomicBool,
@@ -50,11 +53,24 @@ impl Shared {
         Arc::new(Self {
             mailboxes: Mailboxes::new(cores.max(1)),
             catalog: Arc::new(ArcSwap::default()),
+            understood: AtomicUsize::new(0),
             recovered: AtomicUsize::new(0),
             stopped: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
         })
+    }
+
+    /// Counts this core in, and waits for the others; gives up if one of them has failed.
+    async fn await_all<P: Platform>(&self, platform: &P, arrived: &AtomicUsize) -> Result<()> {
+        arrived.fetch_add(1, Ordering::AcqRel);
+        while arrived.load(Ordering::Acquire) < self.mailboxes.cores() {
+            if self.failed.load(Ordering::Acquire) {
+                return Err(Error::Stopping);
+            }
+            platform.sleep(START_POLL).await;
+        }
+        Ok(())
     }
 
     fn fail(&self, cause: String) {
@@ -122,33 +138,34 @@ impl<P: Platform> Engine<P> {
         let context = CoreContext::new(platform, layout, options, shared.catalog.clone());
         let recovered = match Self::recover(&context, &shared, core).await {
             Ok(recovered) => recovered,
+            // Another core has failed, and has said so.
+            Err(Error::Stopping) => return Err(Error::Stopping),
             Err(error) => {
                 shared.fail(error.to_string());
                 return Err(error);
             }
         };
-        shared.recovered.fetch_add(1, Ordering::AcqRel);
-        while shared.recovered.load(Ordering::Acquire) < shared.mailboxes.cores() {
-            if shared.failed.load(Ordering::Acquire) {
-                return Err(Error::Stopping);
-            }
-            context.platform.sleep(START_POLL).await;
-        }
         let receiver = shared.mailboxes.clone().receive(core, context.clone());
         context.platform.spawn(receiver);
         Ok(Self { inner: Rc::new(Inner { context, shared, core, recovered }) })
     }
 
+    /// Every core reads its shards before any core writes to one of its own, so that a store that
+    /// cannot be opened stays as it was found.
     async fn recover(
         context: &Rc<CoreContext<P>>,
         shared: &Shared,
         core: usize,
     ) -> Result<Recovered> {
-        let mut total = Recovered::default();
+        let mut understood = Vec::new();
         for shard in 0..context.layout.shard_count {
-            if shared.mailboxes.owner_of(shard) != core {
-                continue;
+            if shared.mailboxes.owner_of(shard) == core {
+                understood.push(recover::understand_shard(context, shard).await?);
             }
+        }
+        shared.await_all(&context.platform, &shared.understood).await?;
+        let mut total = Recovered::default();
+        for shard in understood {
             let found = recover::open_shard(context, shard).await?;
             total.shards += 1;
             total.groups += found.groups;
@@ -156,6 +173,7 @@ impl<P: Platform> Engine<P> {
             total.log_bytes += found.log_bytes;
             total.torn_tails += found.torn_tails;
         }
+        shared.await_all(&context.platform, &shared.recovered).await?;
         Ok(total)
     }
 

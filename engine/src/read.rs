@@ -107,7 +107,7 @@ fn corrupt<P: Platform>(
         location.segment,
         location.offset()
     );
-    tracing::error!(message, "stored data does not verify");
+    tracing::error!(place = message, "stored data does not verify");
     Error::Corrupt(message)
 }
 

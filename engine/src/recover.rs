@@ -11,9 +11,10 @@
 //! no later one says are durable are written once more, the same bytes to the same place. All else
 //! was durable before anything that tells of it was written.
 //!
-//! Invariants: nothing is written before the whole shard has been understood; a segment that the log
-//! or a manifest names and that is missing, short or foreign stops the start; an epoch in which
-//! anything was acknowledged is never used again (recovery ends with a durable group of the new one).
+//! Invariants: nothing is written before every shard of the store has been understood; a segment that
+//! the log or a manifest names and that is missing, short or foreign stops the start; an epoch in
+//! which anything was acknowledged is never used again (recovery ends with a durable group of the new
+//! one).
 //!
 //! Not here yet: checkpoints. Replay reads the whole log.
 
@@ -47,21 +48,51 @@ pub(crate) struct Found {
     pub(crate) torn_tails: u64,
 }
 
-/// Recovers a shard and hands it to its core, ready for requests.
-pub(crate) async fn open_shard<P: Platform>(
+/// A shard that was read and understood. Nothing was written for that.
+pub(crate) struct Understood {
+    shard: u16,
+    state: State,
+    clock: HybridClock,
+    epoch: u64,
+    end: LogEnd,
+    /// Groups to be written once more before anything builds on them.
+    untold: Vec<Untold>,
+    /// The header of the segment in which the log goes on, if the crash kept it from being opened.
+    to_open: Option<SegmentHeader>,
+    found: Found,
+}
+
+/// Reads a shard: segment headers, then the log.
+pub(crate) async fn understand_shard<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
-) -> Result<Found> {
+) -> Result<Understood> {
     let headers = read_headers(context, shard).await?;
     let mut replay = Replay::new(context, shard, &headers);
     let end = replay.run(&headers).await?;
-    let Replay { mut state, clock, found, mut epoch, extents, catalog, .. } = replay;
+    let Replay { mut state, clock, found, mut epoch, extents, catalog, untold, to_open, .. } =
+        replay;
     take_extents(context, shard, &mut state, extents)?;
     if shard == 0 {
         context.catalog.store(Arc::new(catalog));
     }
     epoch += 1;
     let end = LogEnd { epoch, ..end };
+    Ok(Understood { shard, state, clock, epoch, end, untold, to_open, found })
+}
+
+/// Begins the new epoch of a shard and hands it to its core, ready for requests. To be called when
+/// every shard of the store has been understood: one that is damaged stops the start, and then no
+/// other is to be changed.
+pub(crate) async fn open_shard<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    understood: Understood,
+) -> Result<Found> {
+    let Understood { shard, state, clock, epoch, end, untold, to_open, found } = understood;
+    rewrite_tail(context, shard, &untold).await?;
+    if let Some(header) = to_open {
+        write_header(context, &header).await?;
+    }
     let path = context.layout.segment_path(shard, end.segment);
     let file = context
         .platform
@@ -204,6 +235,8 @@ struct Replay<'a, P: Platform> {
     /// The last groups, of which no later one says that they were durable: those that were in flight
     /// at once, or none but the last.
     untold: Vec<Untold>,
+    /// The header to be written where the log goes on in a segment that was never opened.
+    to_open: Option<SegmentHeader>,
 }
 
 /// A group that can be read and may not be durable.
@@ -258,6 +291,7 @@ impl<'a, P: Platform> Replay<'a, P> {
             epoch,
             extents: HashMap::new(),
             untold: Vec::new(),
+            to_open: None,
         }
     }
 
@@ -290,19 +324,16 @@ impl<'a, P: Platform> Replay<'a, P> {
             };
             position = self.enter(next, &position, segments).await?;
             if position.offset == 0 {
-                // The seal is there and the next segment was never opened: open it now.
-                self.rewrite_tail().await?;
-                return self.reopen(next, position).await;
+                // The seal is there and the next segment was never opened.
+                return Ok(self.reopen(next, position));
             }
             used.push(next);
         }
         if position.offset == BLOCK_BYTES as u64 && used.len() > 1 {
             // Its header may be as little durable as the seal before it.
-            self.rewrite_tail().await?;
-            return self.reopen(position.segment, position).await;
+            return Ok(self.reopen(position.segment, position));
         }
         self.require_nothing_beyond(&position, segments)?;
-        self.rewrite_tail().await?;
         self.drop_unreached_logs(&used);
         self.state.segments.set_use(position.segment, Use::Log);
         Ok(LogEnd {
@@ -313,30 +344,6 @@ impl<'a, P: Platform> Replay<'a, P> {
             next_lsn: position.next_lsn,
             chain: position.chain,
         })
-    }
-
-    /// Writes the groups of which nobody says that they are durable once more, durably. A sync would
-    /// not do: a write that failed may be seen, and no later sync promises anything for it.
-    async fn rewrite_tail(&self) -> Result<()> {
-        for group in &self.untold {
-            let path = self.context.layout.segment_path(self.shard, group.segment);
-            let mut window = Window::open(self.context, self.shard, group.segment).await?;
-            let bytes = window.at(group.offset, group.bytes).await?;
-            let same = GroupHeader::decode(self.context.salt, bytes).is_ok_and(|(header, sum)| {
-                sum == group.checksum && header.content(self.context.salt, bytes).is_ok()
-            });
-            if !same {
-                return Err(self.damaged(group.segment, "the end of the log reads differently now"));
-            }
-            let mut copy = self.context.platform.allocate(group.bytes);
-            copy.copy_from_slice(bytes);
-            let failed = |source| Error::io(format!("write {}", path.display()), source);
-            let mode = self.context.log_mode();
-            let file = self.context.platform.open(&path, mode).await.map_err(failed)?;
-            file.write_at(copy, group.offset).await.map_err(failed)?;
-            file.close().await.map_err(failed)?;
-        }
-        Ok(())
     }
 
     /// A segment is opened for the log only once the seal before it is durable: one that begins behind
@@ -426,10 +433,10 @@ impl<'a, P: Platform> Replay<'a, P> {
         Ok(group.content(self.context.salt, bytes).is_ok())
     }
 
-    /// Opens the segment that a seal names and that the crash kept from being opened.
-    async fn reopen(&mut self, next: u32, position: Position) -> Result<LogEnd> {
+    /// The log goes on in the segment that a seal names and that the crash kept from being opened.
+    fn reopen(&mut self, next: u32, position: Position) -> LogEnd {
         self.epoch += 1;
-        let header = SegmentHeader {
+        self.to_open = Some(SegmentHeader {
             kind: SegmentKind::Log,
             store_uuid: self.context.layout.store_uuid,
             shard: self.shard,
@@ -439,17 +446,16 @@ impl<'a, P: Platform> Replay<'a, P> {
             first_lsn: position.next_lsn,
             chain_before: position.chain,
             opened_ns: self.context.platform.wall_clock_ns(),
-        };
-        write_header(self.context, &header).await?;
+        });
         self.state.segments.set_use(next, Use::Log);
-        Ok(LogEnd {
+        LogEnd {
             segment: next,
             head: BLOCK_BYTES as u64,
             filled: false,
             epoch: self.epoch,
             next_lsn: position.next_lsn,
             chain: position.chain,
-        })
+        }
     }
 
     /// Replays one segment up to its end or its seal; returns the segment that the seal names.
@@ -637,6 +643,39 @@ fn take_extents<P: Platform>(
         .map(|(segment, _)| segment)
         .collect();
     vacant.into_iter().for_each(|segment| state.segments.set_use(segment, Use::Free));
+    Ok(())
+}
+
+/// Writes the groups of which nobody says that they are durable once more, durably. A sync would
+/// not do: a write that failed may be seen, and no later sync promises anything for it.
+async fn rewrite_tail<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    shard: u16,
+    untold: &[Untold],
+) -> Result<()> {
+    for group in untold {
+        let path = context.layout.segment_path(shard, group.segment);
+        let mut window = Window::open(context, shard, group.segment).await?;
+        let bytes = window.at(group.offset, group.bytes).await?;
+        let same = GroupHeader::decode(context.salt, bytes).is_ok_and(|(header, sum)| {
+            sum == group.checksum && header.content(context.salt, bytes).is_ok()
+        });
+        if !same {
+            return Err(damaged(
+                context,
+                shard,
+                group.segment,
+                "the end of the log reads differently now",
+            ));
+        }
+        let mut copy = context.platform.allocate(group.bytes);
+        copy.copy_from_slice(bytes);
+        let failed = |source| Error::io(format!("write {}", path.display()), source);
+        let mode = context.log_mode();
+        let file = context.platform.open(&path, mode).await.map_err(failed)?;
+        file.write_at(copy, group.offset).await.map_err(failed)?;
+        file.close().await.map_err(failed)?;
+    }
     Ok(())
 }
 
