@@ -327,14 +327,23 @@ async fn look_at<P: Platform>(platform: &P, dir: &Path) -> Result<Option<Superbl
     })
 }
 
+/// Whether an entry of a data directory can be ours, by its name. Whoever writes beside a store before
+/// it is opened asks this of all that is there, so that a foreign directory is not written to.
+pub fn may_be_ours(name: &str) -> bool {
+    name == SUPERBLOCK || IGNORED.contains(&name) || is_shard_name(name)
+}
+
+fn is_shard_name(name: &str) -> bool {
+    name.strip_prefix("shard-").is_some_and(|number| number.parse::<u16>().is_ok())
+}
+
 /// Only what an interrupted format of ours leaves may stand in a directory without a superblock.
 async fn check_formattable<P: Platform>(platform: &P, dir: &Path, names: &[String]) -> Result<()> {
     for name in names {
         if IGNORED.contains(&name.as_str()) {
             continue;
         }
-        let is_shard = name.strip_prefix("shard-").is_some_and(|n| n.parse::<u16>().is_ok());
-        if !is_shard || !is_unused_shard(platform, &dir.join(name)).await {
+        if !is_shard_name(name) || !is_unused_shard(platform, &dir.join(name)).await {
             return Err(unusable(
                 dir,
                 format!("it holds {name:?} and no superblock: it is not a Ringfort data directory"),

@@ -7,7 +7,7 @@
 //! Not here: other credentials, and how requests are checked against them (`auth`).
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,10 @@ pub fn load(
     let path = data_dir.join(FILE_NAME);
     let (kept, origin) = match read(&path)? {
         Some(kept) => (kept, Origin::File(path)),
-        None => create(&path)?,
+        None => {
+            refuse_foreign(data_dir)?;
+            create(&path)?
+        }
     };
     let (access_key, secret_key) = given.pair.unwrap_or((kept.access_key, kept.secret_key));
     let admin_api_key = given.admin_api_key.unwrap_or(kept.admin_api_key);
@@ -167,6 +170,22 @@ fn parse(path: &Path, text: &str) -> Result<RootCredentials, StartError> {
     Ok(credentials)
 }
 
+/// The store is opened after this, and refuses a directory of something else; nothing may have been
+/// written there by then.
+fn refuse_foreign(data_dir: &Path) -> Result<(), StartError> {
+    let context = || format!("reading {}", data_dir.display());
+    let entries = fs::read_dir(data_dir).map_err(|e| StartError::io(context(), e))?;
+    for entry in entries {
+        let name = entry.map_err(|e| StartError::io(context(), e))?.file_name();
+        if !name.to_str().is_some_and(engine::store::may_be_ours) {
+            let reason = format!("it holds {name:?}: it is not a Ringfort data directory");
+            let path = data_dir.to_path_buf();
+            return Err(engine::Error::Unusable { path, reason }.into());
+        }
+    }
+    Ok(())
+}
+
 /// Makes and keeps new credentials. When another process was faster, its file counts.
 fn create(path: &Path) -> Result<(RootCredentials, Origin), StartError> {
     let credentials = RootCredentials {
@@ -220,7 +239,6 @@ fn random_text(characters: usize) -> Result<String, StartError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs;
 
     const NONE: &dyn Fn(&str) -> Option<String> = &|_| None;
 
@@ -266,6 +284,15 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(load(dir.path(), NONE).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_something_else_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cat.jpg"), "").unwrap();
+        let message = load(dir.path(), NONE).unwrap_err().to_string();
+        assert!(message.contains("cat.jpg"), "{message}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
