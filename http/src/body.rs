@@ -49,9 +49,10 @@ impl<'a, S: Stream> RequestBody<'a, S> {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Chunked(Chunked::new()),
         };
-        // Whoever has sent bytes already is not waiting (RFC 9110, section 10.1.1).
-        let withheld =
-            head.expects_continue && wire.input.is_empty() && !matches!(state, State::Length(0));
+        // Whoever has sent bytes already is not waiting (RFC 9110, section 10.1.1). Whoever has none
+        // to send may be: botocore asks for leave to send nothing, and misreads the answer to the
+        // next request of a connection on which it was not given.
+        let withheld = head.expects_continue && wire.input.is_empty();
         Self { wire, state, intact: true, withheld, received: 0 }
     }
 
@@ -65,7 +66,7 @@ impl<'a, S: Stream> RequestBody<'a, S> {
         }
         self.intact = false;
         let outcome = match self.state {
-            State::Length(0) => Ok(0),
+            State::Length(0) => self.ask().await.map(|()| 0),
             State::Length(remaining) => self.read_plain(remaining, buffer).await,
             State::Chunked(_) => self.read_chunked(buffer).await,
         };

@@ -123,14 +123,18 @@ fn continue_is_sent_by_the_first_read_alone() {
     assert_eq!(Run::default().input(head + body).output, seen);
 }
 
+/// The AWS command line syncs empty files so. Answered without `100 Continue`, it waits for ever for
+/// the answer to the next upload on that connection (botocore 1.43, `awsrequest.py`).
 #[test]
-fn continue_is_not_sent_where_it_has_no_meaning() {
+fn continue_is_sent_for_an_empty_body_too() {
     let nothing = put("/echo", "Content-Length: 0\r\nExpect: 100-continue\r\n", "");
     let outcome = Run::default().steps([send(nothing), send(NEXT)]);
-    assert_eq!(
-        outcome.output,
-        ok("PUT /echo Content-Length=0 Expect=100-continue|") + &next_answer()
-    );
+    let seen = ok("PUT /echo Content-Length=0 Expect=100-continue|");
+    assert_eq!(outcome.output, format!("{CONTINUE}{seen}{}", next_answer()));
+}
+
+#[test]
+fn continue_is_not_sent_where_it_has_no_meaning() {
     let old = "PUT /echo HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     let outcome = Run::default().steps([send(old), send("hi")]);
     assert!(outcome.output.ends_with("|hi"), "{}", outcome.output);
