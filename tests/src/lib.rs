@@ -1,5 +1,7 @@
-//! What the tests across crates share: the reference model and the simulated histories.
+//! What the tests across crates share: the harness that runs the real binary, the reference model, and the
+//! simulated histories.
 
+pub mod harness;
 pub mod model;
 pub mod sim;
 pub mod sim_audit;

@@ -1,0 +1,244 @@
+//! One writer of the kill loop: its keys, its requests, and what it checks after a restart.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ringfort_tests::harness::chance::Chance;
+use ringfort_tests::harness::client::{Answer, Client, Request};
+
+use super::BUCKET;
+use super::oracle::{Known, Object};
+
+const KEYS: u64 = 15;
+/// Inline in a record, at the threshold, in one chunk, in several.
+const SIZES: [usize; 7] = [0, 100, 5000, 60_000, 131_073, 400_000, 2_500_000];
+/// The least that a part but the last may have.
+const PART_BYTES: usize = 5 << 20;
+
+pub(super) struct Writer {
+    number: u64,
+    chance: Chance,
+    version: u64,
+    keys: BTreeMap<String, Known>,
+    upload: Option<Upload>,
+}
+
+/// A multipart upload that outlives kills.
+struct Upload {
+    key: String,
+    id: String,
+    object: Object,
+    /// Acknowledged parts: number and ETag.
+    parts: Vec<(usize, String)>,
+    is_completing: bool,
+}
+
+impl Upload {
+    fn part_content(&self, number: usize) -> Vec<u8> {
+        let content = self.object.content(&self.key);
+        let begin = (number - 1) * PART_BYTES;
+        content[begin..(begin + PART_BYTES).min(content.len())].to_vec()
+    }
+
+    fn parts_wanted(&self) -> usize {
+        self.object.size.div_ceil(PART_BYTES)
+    }
+
+    fn target(&self) -> String {
+        format!("{BUCKET}/{}?uploadId={}", self.key, self.id)
+    }
+}
+
+impl Writer {
+    pub(super) fn new(number: u64, chance: Chance) -> Self {
+        Self { number, chance, version: 0, keys: BTreeMap::new(), upload: None }
+    }
+
+    pub(super) fn present_keys(&self) -> impl Iterator<Item = String> {
+        let present = self.keys.iter().filter(|(_, known)| known.settled().is_some());
+        present.map(|(key, _)| key.clone())
+    }
+
+    pub(super) fn open_uploads(&self) -> usize {
+        usize::from(self.upload.is_some())
+    }
+
+    /// Writes until the server is gone; says how many writes it acknowledged.
+    pub(super) fn write_until_the_end(
+        &mut self,
+        mut client: Client,
+        is_ending: &AtomicBool,
+    ) -> u64 {
+        let mut acknowledged = 0;
+        loop {
+            match self.write(&mut client) {
+                Ok(()) => acknowledged += 1,
+                Err(error) => {
+                    assert!(is_ending.load(Ordering::SeqCst), "before the kill: {error}");
+                    return acknowledged;
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, client: &mut Client) -> io::Result<()> {
+        match self.chance.below(20) {
+            0..=2 => self.delete(client),
+            3..=4 => self.copy(client),
+            5..=6 => self.multipart_step(client),
+            _ => self.put(client),
+        }
+    }
+
+    fn put(&mut self, client: &mut Client) -> io::Result<()> {
+        let key = self.pick_key();
+        let size = *self.chance.of(&SIZES);
+        let object = self.next_object(size);
+        let request = Request::new("PUT", &path(&key)).body(object.content(&key));
+        self.known(&key).begin(Some(object));
+        carried_out(client.send(&request)?, 200)?;
+        self.known(&key).acknowledge();
+        Ok(())
+    }
+
+    fn delete(&mut self, client: &mut Client) -> io::Result<()> {
+        let key = self.pick_key();
+        self.known(&key).begin(None);
+        carried_out(client.send(&Request::new("DELETE", &path(&key)))?, 204)?;
+        self.known(&key).acknowledge();
+        Ok(())
+    }
+
+    /// Onto itself with other metadata: the content stays, whatever happens.
+    fn copy(&mut self, client: &mut Client) -> io::Result<()> {
+        let key = self.pick_key();
+        let Some(object) = self.known(&key).settled() else { return Ok(()) };
+        let request = Request::new("PUT", &path(&key))
+            .header("x-amz-copy-source", &path(&key))
+            .header("x-amz-metadata-directive", "REPLACE");
+        self.known(&key).begin(Some(object));
+        carried_out(client.send(&request)?, 200)?;
+        self.known(&key).acknowledge();
+        Ok(())
+    }
+
+    /// Starts an upload, sends its next part, or completes it.
+    fn multipart_step(&mut self, client: &mut Client) -> io::Result<()> {
+        let Some(upload) = &mut self.upload else { return self.create_upload(client) };
+        let number = upload.parts.len() + 1;
+        if number > upload.parts_wanted() {
+            return self.complete_upload(client);
+        }
+        let target = format!("{BUCKET}/{}?partNumber={number}&uploadId={}", upload.key, upload.id);
+        let request = Request::new("PUT", &target).body(upload.part_content(number));
+        let answer = carried_out(client.send(&request)?, 200)?;
+        upload.parts.push((number, answer.header("etag").unwrap().to_owned()));
+        Ok(())
+    }
+
+    /// If this gets no answer, an upload may be left that nobody knows: `verify` aborts it.
+    fn create_upload(&mut self, client: &mut Client) -> io::Result<()> {
+        let key = self.pick_key();
+        let object = self.next_object(PART_BYTES + 300_000);
+        let request = Request::new("POST", &format!("{}?uploads=", path(&key)));
+        let answer = carried_out(client.send(&request)?, 200)?;
+        let id = answer.element("UploadId").unwrap();
+        self.upload = Some(Upload { key, id, object, parts: Vec::new(), is_completing: false });
+        Ok(())
+    }
+
+    fn complete_upload(&mut self, client: &mut Client) -> io::Result<()> {
+        let upload = self.upload.as_mut().unwrap();
+        let part = |(number, etag): &(usize, String)| {
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+        };
+        let parts: String = upload.parts.iter().map(part).collect();
+        let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        upload.is_completing = true;
+        let (key, object) = (upload.key.clone(), upload.object);
+        let request = Request::new("POST", &upload.target()).body(body);
+        self.known(&key).begin(Some(object));
+        let answer = carried_out(client.send(&request)?, 200)?;
+        assert!(answer.element("ETag").is_some(), "{}", answer.text());
+        self.known(&key).acknowledge();
+        self.upload = None;
+        Ok(())
+    }
+
+    /// Reads everything back, and settles what was under way.
+    pub(super) fn verify(&mut self, mut client: Client) {
+        for (key, known) in &mut self.keys {
+            let answer = client.get(&path(key));
+            let head = client.call(&Request::new("HEAD", &path(key)));
+            assert_eq!(answer.status, head.status, "{key}");
+            match answer.status {
+                200 => {
+                    let length = answer.body.len().to_string();
+                    assert_eq!(head.header("content-length"), Some(length.as_str()), "{key}");
+                    known.settle(key, Some(&answer.body));
+                }
+                404 => known.settle(key, None),
+                _ => panic!("{key}: {answer:?}\n{}", answer.text()),
+            }
+        }
+        self.verify_upload(&mut client);
+        self.abort_unknown_uploads(&mut client);
+    }
+
+    /// Acknowledged parts are there; a completion took place in whole or not at all.
+    fn verify_upload(&mut self, client: &mut Client) {
+        let Some(upload) = &mut self.upload else { return };
+        let settled = self.keys.get(&upload.key).and_then(Known::settled);
+        let answer = client.get(&upload.target());
+        if answer.status == 404 {
+            assert!(upload.is_completing, "an upload under way is gone: {}", answer.text());
+            assert_eq!(settled, Some(upload.object), "half a completion");
+            self.upload = None;
+            return;
+        }
+        let text = answer.expect(200).text();
+        for (_, etag) in &upload.parts {
+            assert!(text.contains(etag.trim_matches('"')), "part {etag} is not in {text}");
+        }
+        assert_ne!(settled, Some(upload.object), "half a completion");
+        upload.is_completing = false;
+    }
+
+    fn abort_unknown_uploads(&mut self, client: &mut Client) {
+        let target = format!("{BUCKET}?prefix=w{}%2F&uploads=", self.number);
+        let text = client.get(&target).expect(200).text();
+        for row in text.split("<Upload>").skip(1) {
+            let field = |name: &str| row.split(name).nth(1).unwrap().split('<').next().unwrap();
+            let (key, id) = (field("<Key>"), field("<UploadId>"));
+            if self.upload.as_ref().is_none_or(|upload| upload.id != id) {
+                client.delete(&format!("{}?uploadId={id}", path(key))).expect(204);
+            }
+        }
+    }
+
+    fn pick_key(&mut self) -> String {
+        format!("w{}/{}", self.number, self.chance.below(KEYS))
+    }
+
+    fn next_object(&mut self, size: usize) -> Object {
+        self.version += 1;
+        Object { version: self.version, size }
+    }
+
+    fn known(&mut self, key: &str) -> &mut Known {
+        self.keys.entry(key.to_owned()).or_default()
+    }
+}
+
+fn path(key: &str) -> String {
+    format!("{BUCKET}/{key}")
+}
+
+/// While it stops, the server may refuse: that ends the writer as a kill does, and leaves the key open.
+fn carried_out(answer: Answer, status: u16) -> io::Result<Answer> {
+    if answer.status == 503 {
+        return Err(io::Error::other(answer.text()));
+    }
+    Ok(answer.expect(status))
+}

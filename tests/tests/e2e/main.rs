@@ -1,0 +1,14 @@
+//! The real binary from outside: other people's clients, kills, damaged directories, bad input.
+//!
+//! One executable, so that tests which mostly wait do it side by side. Each test has a server and a
+//! data directory of its own.
+
+#![allow(clippy::unwrap_used)]
+
+mod aws_cli;
+mod bad_bodies;
+mod bad_clients;
+mod bad_heads;
+mod clients;
+mod data_dir;
+mod kill;
