@@ -27,8 +27,8 @@ use crate::writer::ObjectWriter;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often a core looks how far the others have come.
@@ -45,7 +45,6 @@ pub struct Shared {
     recovered: AtomicUsize,
     stopped: AtomicUsize,
     failed: AtomicBool,
-    failure: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -57,7 +56,6 @@ impl Shared {
             recovered: AtomicUsize::new(0),
             stopped: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
         })
     }
 
@@ -73,8 +71,8 @@ impl Shared {
         Ok(())
     }
 
-    fn fail(&self, cause: String) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+    /// A core will not start: the others stop waiting for it.
+    pub fn give_up(&self) {
         self.failed.store(true, Ordering::Release);
     }
 }
@@ -138,10 +136,8 @@ impl<P: Platform> Engine<P> {
         let context = CoreContext::new(platform, layout, options, shared.catalog.clone());
         let recovered = match Self::recover(&context, &shared, core).await {
             Ok(recovered) => recovered,
-            // Another core has failed, and has said so.
-            Err(Error::Stopping) => return Err(Error::Stopping),
             Err(error) => {
-                shared.fail(error.to_string());
+                shared.give_up();
                 return Err(error);
             }
         };

@@ -107,6 +107,14 @@ impl S3Application {
         )
     }
 
+    /// Lets the other cores know that this one will not start.
+    fn give_up(&self, core: usize) {
+        if core == 0 {
+            self.hand_over(None);
+        }
+        self.0.shared.give_up();
+    }
+
     async fn open_directories(
         &self,
         platform: &GlommioPlatform,
@@ -153,7 +161,8 @@ impl Application for S3Application {
     type Service = CoreStore;
 
     async fn open(&self, core: CoreContext) -> Result<(CoreStore, Opened), StartError> {
-        let (engine, directories) = self.open_engine(core.core).await?;
+        let (engine, directories) =
+            self.open_engine(core.core).await.inspect_err(|_| self.give_up(core.core))?;
         let recovered = engine.recovered();
         if recovered.torn_tails > 0 {
             let torn = recovered.torn_tails;
