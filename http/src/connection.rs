@@ -120,7 +120,10 @@ impl<S: Stream, V: Service<S>> Connection<'_, S, V> {
                 tried = tried.saturating_sub(self.wire.input.consume(2));
             }
             if self.parse_head(tried)? {
-                return Ok(true);
+                // A request that crossed the end of an idle connection is served if it is all here.
+                // Otherwise it is left without an answer, and the client sends it again elsewhere:
+                // that its body ends early would be our doing.
+                return Ok(!control.cut_idle() || self.body_has_arrived());
             }
             tried = self.wire.input.unread().len();
             match self.wire.fill().await {
@@ -156,6 +159,11 @@ impl<S: Stream, V: Service<S>> Connection<'_, S, V> {
         let length = parse::head(unread, head_bytes_max, &mut self.head)?;
         self.wire.input.consume(length.unwrap_or(0));
         Ok(length.is_some())
+    }
+
+    fn body_has_arrived(&self) -> bool {
+        let arrived = self.wire.input.unread().len() as u64;
+        !self.head.is_chunked() && self.head.content_length().unwrap_or(0) <= arrived
     }
 
     /// Has the service answer the request; says what it left of the body.

@@ -64,6 +64,8 @@ pub struct Control {
     write: Cell<Window>,
     /// The sweeper found the present phase's deadline passed.
     timed_out: Cell<bool>,
+    /// The receiving side was shut down while nothing was under way.
+    cut_idle: Cell<bool>,
     draining: Cell<bool>,
 }
 
@@ -80,6 +82,7 @@ impl Control {
             body: Cell::new(Window::new(limits.body_window_ms, rate)),
             write: Cell::new(Window::new(limits.write_window_ms, rate)),
             timed_out: Cell::new(false),
+            cut_idle: Cell::new(false),
             draining: Cell::new(false),
         };
         control.enter(Phase::Idle);
@@ -94,6 +97,7 @@ impl Control {
             return None;
         }
         self.timed_out.set(true);
+        self.cut_idle.set(self.cut_idle.get() || self.phase.get() == Phase::Idle);
         match self.phase.get() {
             Phase::Idle | Phase::Head | Phase::Body => Some(Shutdown::Read),
             Phase::Work => None,
@@ -122,6 +126,12 @@ impl Control {
     /// Whether the sweeper ended the present phase.
     pub(crate) fn timed_out(&self) -> bool {
         self.timed_out.get()
+    }
+
+    /// Whether the receiving side was shut down before the present request began to arrive: what was
+    /// not received yet may never be.
+    pub(crate) fn cut_idle(&self) -> bool {
+        self.cut_idle.get()
     }
 
     /// Starts to wait for something else. `Body` and `Write` go on with their windows where they
