@@ -10,6 +10,7 @@ mod catalog;
 pub mod checksum;
 mod clock;
 mod core;
+mod data_sync;
 pub mod engine;
 pub mod error;
 mod files;

@@ -10,6 +10,7 @@
 
 use crate::append::{Log, Outcome, Staged};
 use crate::core::CoreContext;
+use crate::data_sync::DataSyncs;
 use crate::error::{ConditionFailure, Error, Result};
 use crate::format::manifest::{Extent, Manifest, ManifestPart};
 use crate::format::record::{Encoded, Location, Record, RecordKind, Sections};
@@ -41,6 +42,9 @@ pub(crate) struct Shard<P: Platform> {
     pub(crate) log_event: Event,
     /// Notified when as many records have gathered as are expected.
     pub(crate) gather_event: Event,
+    pub(crate) data_syncs: RefCell<DataSyncs>,
+    /// Notified when a sync of data has ended, or the shard is latched.
+    pub(crate) sync_event: Event,
     /// Highest epoch used.
     epoch: Cell<u64>,
     latched: RefCell<Option<String>>,
@@ -114,6 +118,8 @@ impl<P: Platform> Shard<P> {
             log: RefCell::new(log),
             log_event: Event::default(),
             gather_event: Event::default(),
+            data_syncs: RefCell::default(),
+            sync_event: Event::default(),
             epoch: Cell::new(epoch),
             latched: RefCell::new(None),
             space_gate: Gate::default(),
@@ -145,6 +151,7 @@ impl<P: Platform> Shard<P> {
         );
         *self.latched.borrow_mut() = Some(cause);
         self.log_event.notify();
+        self.sync_event.notify();
     }
 
     pub(crate) fn read_only_error(&self) -> Error {
@@ -211,7 +218,11 @@ impl<P: Platform> Shard<P> {
             data: Vec::new(),
         };
         let (record, extents) = body.put_into(record);
-        let result = self.write(record, &index_key, commit.condition.as_ref(), Need::Data).await;
+        let segments = extents.iter().map(|extent| extent.segment).collect();
+        let result = match self.sync_data(segments).await {
+            Ok(()) => self.write(record, &index_key, commit.condition.as_ref(), Need::Data).await,
+            Err(error) => Err(error),
+        };
         if result.is_err() && !self.is_latched() {
             self.release(&extents);
         }

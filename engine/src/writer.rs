@@ -1,8 +1,8 @@
 //! Receives a body straight into the engine's buffers and makes it an object or a part.
 //!
 //! A small object is gathered in memory and travels to its owner with the commit. A large one goes
-//! chunk by chunk, with direct I/O from this core, into space that the owner granted; its files are
-//! synced before the commit.
+//! chunk by chunk, with direct I/O from this core, into space that the owner granted; the owner syncs
+//! its files before it logs the commit ([`crate::data_sync`]).
 //!
 //! Invariants: memory is taken from the budget before the first byte; at most
 //! [`CHUNK_WRITES_IN_FLIGHT`] chunks are being written; a writer that is dropped gives its space back
@@ -21,11 +21,10 @@ use crate::metrics::count;
 use crate::platform::{File, Platform};
 use crate::request::{Reply, Request, mismatched};
 use crate::shard::{Body, Committed, Put, Target};
-use crate::store::Mutation;
 use crate::types::{BucketId, Commit};
 use crate::wait::Event;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Room behind the announced end of a body, so that a longer one is noticed.
@@ -323,27 +322,16 @@ impl<P: Platform> Chunks<P> {
         Ok(())
     }
 
-    /// Writes the rest, waits for all writes and makes them durable. Returns the part's tag, its
+    /// Writes the rest and waits for all writes; the owner makes them durable. Returns the part's tag, its
     /// extents, and the space, whose unused part is given back when it is dropped.
     async fn finish(mut self) -> Result<(u64, Vec<Extent>, Rc<Space<P>>)> {
         self.write_current().await?;
         let space = self.space.clone();
         space.event.wait_until(|| (space.in_flight.get() == 0).then_some(())).await;
         space.check()?;
-        let engine = &space.engine;
-        if engine.context().mutation() != Some(Mutation::SkipDataSync) {
-            let segments: BTreeSet<u32> = self.used.iter().map(|extent| extent.segment).collect();
-            for segment in segments {
-                let file = engine.context().files.get(space.shard, segment).await?;
-                count(&engine.context().counters.flushes_total, 1);
-                if let Err(error) = file.sync().await {
-                    return Err(space.fail(&format!("syncing segment {segment} failed: {error}")));
-                }
-            }
-        }
         let unused: Vec<Extent> = self.granted.into();
         if !unused.is_empty() {
-            engine.tell(space.shard, Request::Release(unused));
+            space.engine.tell(space.shard, Request::Release(unused));
         }
         // What is used and what was just given back is no longer the space's to release.
         space.owned.borrow_mut().clear();

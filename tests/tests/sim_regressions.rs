@@ -150,6 +150,32 @@ fn a_group_whose_write_failed_is_not_built_upon() {
     }
 }
 
+/// Fault campaign, seed 50196: two large bodies lay in one segment. The sync of one failed while the
+/// other's was under way, which then found nothing to do and succeeded; its manifest was logged over
+/// bytes that the next power failure took.
+#[test]
+fn a_failed_sync_takes_no_other_body_with_it() {
+    for nth in 0..8 {
+        for seed in 0..12 {
+            let format = FormatOptions { shard_count: 1, ..FORMAT };
+            let machine = Machine::new(seed, format);
+            let done = machine.sim.run_until(async {
+                let running = machine.start(2).await.unwrap();
+                bucket(running.engine(0)).await;
+                let nth = machine.sim.counters().syncs + nth;
+                machine.sim.inject(Fault::SyncError { nth });
+                let puts = (0..2).map(|core| put_all(running.engine(core)));
+                join_all(puts).await;
+            });
+            done.unwrap();
+            machine.sim.crash();
+            machine.sim.forget_faults();
+            let what = format!("sync {nth}, seed {seed}");
+            what_is_served_outlives_the_next_power_failure(&machine, &what);
+        }
+    }
+}
+
 /// Fault campaign, seed 9: formatting stopped between two directories, and every later start said
 /// that a drive may be missing.
 #[test]
