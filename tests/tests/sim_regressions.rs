@@ -5,7 +5,7 @@ use engine::platform::Platform;
 use engine::platform::sim::{Fault, SimPlatform};
 use engine::store::FormatOptions;
 use engine::{BucketId, Commit, CompletePart, Engine, Error};
-use ringfort_tests::sim::{Machine, join_all, within};
+use ringfort_tests::sim::{Machine, Running, join_all, within};
 use ringfort_tests::sim_damage::segments;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -150,22 +150,33 @@ fn a_group_whose_write_failed_is_not_built_upon() {
     }
 }
 
+/// Large objects only, half of them from each of two cores.
+async fn put_large(running: &Running) {
+    let bucket = bucket(running.engine(0)).await;
+    let puts = keys()
+        .into_iter()
+        .enumerate()
+        .map(async |(index, key)| put(running.engine(index), bucket, &key, LARGE).await);
+    join_all(puts).await;
+}
+
 /// Fault campaign, seed 50196: two large bodies lay in one segment. The sync of one failed while the
 /// other's was under way, which then found nothing to do and succeeded; its manifest was logged over
 /// bytes that the next power failure took.
 #[test]
 fn a_failed_sync_takes_no_other_body_with_it() {
     for nth in 0..8 {
-        for seed in 0..12 {
-            let format = FormatOptions { shard_count: 1, ..FORMAT };
+        for seed in 0..60 {
+            let format = FormatOptions { shard_count: 1, segment_bytes: 8 << 20, ..FORMAT };
             let machine = Machine::new(seed, format);
             let done = machine.sim.run_until(async {
                 let running = machine.start(2).await.unwrap();
-                bucket(running.engine(0)).await;
+                // Makes the segment in which the others will lie.
+                let bucket = bucket(running.engine(0)).await;
+                put(running.engine(0), bucket, "first", LARGE).await.unwrap();
                 let nth = machine.sim.counters().syncs + nth;
                 machine.sim.inject(Fault::SyncError { nth });
-                let puts = (0..2).map(|core| put_all(running.engine(core)));
-                join_all(puts).await;
+                put_large(&running).await;
             });
             done.unwrap();
             machine.sim.crash();
