@@ -28,7 +28,6 @@ mod pins;
 pub mod platform;
 mod read;
 mod recover;
-mod replay_window;
 mod request;
 mod segments;
 mod shard;
