@@ -190,8 +190,7 @@ impl<P: Platform> Shard<P> {
     /// Sees to it that a group of `bytes` can be written at the head.
     async fn prepare(self: &Rc<Self>, bytes: usize) -> Result<()> {
         self.make_room(bytes as u64).await?;
-        self.wait_for_fill(bytes as u64).await;
-        if self.is_latched() { Err(self.read_only_error()) } else { Ok(()) }
+        self.wait_for_fill(bytes as u64).await
     }
 
     /// Refuses a batch for which there is no space, and whatever was judged against it: a smaller
@@ -459,7 +458,7 @@ impl<P: Platform> Shard<P> {
         self.flights_landed().await?;
         let next = self.take_segment(Need::Reserve).await?;
         let previous = self.log.borrow().segment;
-        self.wait_for_fill(BLOCK_BYTES as u64).await;
+        self.wait_for_fill(BLOCK_BYTES as u64).await?;
         self.submit(Vec::new(), GroupLayout::of(&[]), Some(next));
         self.flights_landed().await?;
         let epoch = self.next_epoch();
@@ -514,15 +513,18 @@ impl<P: Platform> Shard<P> {
         Ok(file)
     }
 
-    /// Waits while zeroes are being written where the next group of `bytes` goes.
-    async fn wait_for_fill(&self, bytes: u64) {
+    /// Waits while zeroes are being written where the next group of `bytes` goes. An error: the shard
+    /// was latched meanwhile, and nothing more may be written.
+    async fn wait_for_fill(&self, bytes: u64) -> Result<()> {
         self.log_event
             .wait_until(|| {
+                if self.is_latched() {
+                    return Some(Err(self.read_only_error()));
+                }
                 let log = self.log.borrow();
-                let clear = !log.filling || log.head + bytes <= log.filled_to;
-                (clear || self.is_latched()).then_some(())
+                (!log.filling || log.head + bytes <= log.filled_to).then_some(Ok(()))
             })
-            .await;
+            .await
     }
 
     /// Keeps zeroes written ahead of the head in a segment that was never written in full: an append
