@@ -8,7 +8,7 @@
 //!
 //! Whether a child is a branch or a leaf is not known here: the tree knows it by the depth.
 
-use super::order;
+use super::{common_prefix_bytes, order};
 use std::ops::Range;
 
 /// A branch with more children is split.
@@ -19,10 +19,22 @@ pub(super) const SEPARATORS_BYTES_MAX: usize = 16 << 10;
 
 const VERSION_BYTES: usize = 8;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Separator {
     pub(super) bytes: Vec<u8>,
     pub(super) version: u64,
+}
+
+impl Separator {
+    /// The shortest one between two neighbours, whose keys are `prefix` and `left` or `right`;
+    /// `version` is that of the right one.
+    pub(super) fn between(prefix: &[u8], left: &[u8], right: &[u8], version: u64) -> Self {
+        if left == right {
+            return Self { bytes: [prefix, right].concat(), version };
+        }
+        let distinct = &right[..common_prefix_bytes(left, right) + 1];
+        Self { bytes: [prefix, distinct].concat(), version: u64::MAX }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -36,9 +48,13 @@ pub(super) struct Branch {
 
 impl Branch {
     pub(super) fn new(left: u32, separator: &Separator, right: u32) -> Self {
-        let mut branch = Self { children: vec![left], ..Self::default() };
+        let mut branch = Self::of_one(left);
         branch.insert(0, separator, right);
         branch
+    }
+
+    pub(super) fn of_one(child: u32) -> Self {
+        Self { children: vec![child], ..Self::default() }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -102,6 +118,12 @@ impl Branch {
 
     pub(super) fn is_too_large(&self) -> bool {
         self.children.len() > CHILDREN_MAX || self.separators.len() > SEPARATORS_BYTES_MAX
+    }
+
+    /// Has room for some more children, but was given enough by who builds it at once.
+    pub(super) fn is_filled(&self) -> bool {
+        self.children.len() >= CHILDREN_MAX * 3 / 4
+            || self.separators.len() >= SEPARATORS_BYTES_MAX * 3 / 4
     }
 
     /// Worth joining with a neighbour.

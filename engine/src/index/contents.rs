@@ -66,12 +66,7 @@ impl Contents {
     /// The shortest separator between the entries at `position - 1` and at `position`.
     pub(super) fn separator(&self, position: usize) -> Separator {
         let (left, right) = (self.rest(position - 1), self.rest(position));
-        if left == right {
-            let bytes = [&self.prefix, right].concat();
-            return Separator { bytes, version: self.rows[position].version };
-        }
-        let distinct = &right[..common_prefix_bytes(left, right) + 1];
-        Separator { bytes: [&self.prefix, distinct].concat(), version: u64::MAX }
+        Separator::between(&self.prefix, left, right, self.rows[position].version)
     }
 
     fn new(prefix: &[u8], count: usize) -> Self {

@@ -24,6 +24,8 @@
 //! allocation; there are at most `ENTRIES_MAX` entries. A prefix may be shorter than what the keys
 //! share.
 
+mod verify;
+
 use super::contents::Contents;
 use super::row::{FRAME_BYTES, Frame, ROW_BYTES_MAX, Row, version_of};
 use super::{KEY_BYTES_MAX, common_prefix_bytes};
@@ -156,6 +158,13 @@ impl Leaf {
         self.image.len()
     }
 
+    /// The bytes used, which say all of the leaf. `None` if it has no entries, as in a free place
+    /// of the arena.
+    pub(super) fn used_image(&self) -> Option<&[u8]> {
+        let has_entries = !self.image.is_empty() && self.count() > 0;
+        has_entries.then(|| &self.image[..self.used_bytes()])
+    }
+
     pub(super) fn prefix(&self) -> &[u8] {
         &self.image[HEADER_BYTES..HEADER_BYTES + self.u16(PREFIX_BYTES_AT)]
     }
@@ -173,6 +182,19 @@ impl Leaf {
 
     pub(super) fn row(&self, frame: &Frame, position: usize) -> Row {
         frame.decode(&self.image[self.shape().row_at(position)..])
+    }
+
+    /// The same leaf without room to grow. `None` if it has no entries.
+    pub(super) fn copy(&self) -> Option<Self> {
+        self.used_image().map(|image| Self { image: image.into() })
+    }
+
+    /// Puts the key at `position` together in `key`; gives its version.
+    pub(super) fn pair(&self, position: usize, key: &mut Vec<u8>) -> u64 {
+        key.clear();
+        key.extend_from_slice(self.prefix());
+        self.suffix(position).iter().for_each(|piece| key.extend_from_slice(piece));
+        version_of(&self.image[FRAME_AT..], &self.image[self.shape().row_at(position)..])
     }
 
     /// The position of the pair, or else the one where it would have to stand.
@@ -306,11 +328,7 @@ impl Leaf {
     }
 
     fn reallocate(&mut self, bytes: usize) {
-        let used = self.used_bytes().min(bytes);
-        let mut image = Vec::with_capacity(bytes);
-        image.extend_from_slice(&self.image[..used]);
-        image.resize(bytes, 0);
-        self.image = image.into_boxed_slice();
+        self.image = allocated(&self.image[..self.used_bytes()], bytes);
     }
 
     fn shape(&self) -> Shape {
@@ -389,6 +407,14 @@ fn head_of(suffix: &[u8], head_bytes: usize) -> u16 {
 /// The allocation for so many bytes.
 fn class_bytes(used: usize) -> usize {
     (used + ALLOCATION_HEADER_BYTES).next_multiple_of(CLASS_BYTES) - ALLOCATION_HEADER_BYTES
+}
+
+/// An allocation of `bytes` that begins with `image` and goes on with zeros.
+fn allocated(image: &[u8], bytes: usize) -> Box<[u8]> {
+    let mut copy = Vec::with_capacity(bytes);
+    copy.extend_from_slice(image);
+    copy.resize(bytes, 0);
+    copy.into_boxed_slice()
 }
 
 fn bytes_of(gaps: [Gap; 3]) -> usize {

@@ -2,16 +2,17 @@
 //!
 //! A B+tree in memory whose leaves are compact byte images. `tree` owns the structure, `leaf` the
 //! image, `row` the packing of entries, `contents` the rebuilding and cutting of leaves, `branch`
-//! the separators, `cursor` the walk in order.
+//! the separators, `cursor` the reading in order. For checkpoints, `walk` gives all leaves as they
+//! were at one instant, whatever changes meanwhile, and `load` makes an index of them again.
 //!
 //! Order: key bytes ascending, then version descending, so that a key's newest version comes first.
 //!
 //! Invariants: a pair of key and version is held at most once; no leaf but an only one is empty;
 //! all leaves stand at the same depth; `memory_bytes` counts every byte that is allocated.
 //!
-//! For checkpoints: a leaf's image is position-independent and describes itself, so it can be
-//! written as it is and loaded back; every change of a leaf passes through one function of `tree`
-//! (`change_leaf`), the place to keep an image before its first change.
+//! A leaf's image is position-independent and describes itself: checkpoints hold images as they are
+//! in memory. One that comes from disk is verified byte by byte before it becomes a leaf
+//! (`leaf::verify`); everything else here trusts its leaves.
 //!
 //! Not here: durability, locks (one core owns a shard), what flags and labels mean.
 
@@ -21,13 +22,17 @@ mod check;
 mod contents;
 mod cursor;
 mod leaf;
+mod load;
 mod row;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
 
 pub use cursor::Cursor;
+pub use load::Loader;
 pub use tree::Index;
+pub use walk::Walked;
 
 use std::cmp::Ordering;
 

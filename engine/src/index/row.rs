@@ -7,11 +7,12 @@
 //! Invariant: what was encoded with a frame that `holds` it decodes to the same row.
 
 use super::Entry;
+use crate::format::Malformed;
 
 /// Version, segment, offset, span, size, parts, flags, label; the ETag stands behind them, raw.
 const COLUMNS: usize = 8;
 
-/// In how many bytes the header keeps each column's base.
+/// In how many bytes the header keeps each column's base; the column's type has as many.
 const BASE_BYTES: [usize; COLUMNS] = [8, 4, 4, 4, 8, 2, 1, 1];
 
 const ETAG_BYTES: usize = 16;
@@ -91,6 +92,39 @@ impl Frame {
         frame
     }
 
+    /// A frame from disk: no width exceeds its column.
+    pub(super) fn verified(header: &[u8]) -> Result<Self, Malformed> {
+        let frame = Self::load(header);
+        let fits =
+            frame.widths.iter().zip(BASE_BYTES).all(|(width, max)| usize::from(*width) <= max);
+        if !fits || header[COLUMNS] > 1 {
+            return Err(Malformed("a frame of rows that no leaf has"));
+        }
+        Ok(frame)
+    }
+
+    /// Whether any row whatever, of as many bytes as it takes, decodes within the columns' types.
+    pub(super) fn holds_all(&self) -> bool {
+        let greatest = self.widths.map(|width| greatest_of(width.into()));
+        self.are_within_types(greatest)
+    }
+
+    /// Whether this one does.
+    pub(super) fn holds_encoded(&self, bytes: &[u8]) -> bool {
+        let mut at = 0;
+        self.are_within_types(self.widths.map(|width| {
+            let difference = load(bytes, at, width.into());
+            at += usize::from(width);
+            difference
+        }))
+    }
+
+    fn are_within_types(&self, differences: [u64; COLUMNS]) -> bool {
+        self.bases.iter().zip(differences).zip(BASE_BYTES).all(|((base, difference), bytes)| {
+            base.checked_add(difference).is_some_and(|value| value <= greatest_of(bytes))
+        })
+    }
+
     pub(super) fn store(&self, header: &mut [u8]) {
         header[..COLUMNS].copy_from_slice(&self.widths);
         header[COLUMNS] = self.has_etags.into();
@@ -168,6 +202,11 @@ pub(super) fn version_of(header: &[u8], bytes: &[u8]) -> u64 {
 /// How many bytes `value` needs; none for zero.
 fn width_of(value: u64) -> u8 {
     (u64::BITS - value.leading_zeros()).div_ceil(8) as u8
+}
+
+/// The greatest integer of so many bytes.
+fn greatest_of(bytes: usize) -> u64 {
+    if bytes == 0 { 0 } else { u64::MAX >> (64 - 8 * bytes) }
 }
 
 /// A little-endian integer of `width` bytes.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod checkpoint;
+
 use super::leaf::LEAF_BYTES_MAX;
 use super::{Cursor, Entry, Index, KEY_BYTES_MAX};
 use proptest::prelude::*;
@@ -91,45 +93,50 @@ fn check_walk(cursor: &mut Cursor<'_>, model: &Model, key: &[u8], version: u64, 
     }
 }
 
+/// Does the same to both, and compares what they answer.
+fn apply(step: &Step, index: &mut Index, model: &mut Model) {
+    match step {
+        Step::Insert(key, version, entry) => {
+            let key = &key[..key.len().min(KEY_BYTES_MAX)];
+            let replaced = model.insert((key.to_vec(), Reverse(*version)), *entry);
+            assert_eq!(index.insert(key, *version, *entry), replaced);
+            assert_eq!(index.get(key, *version), Some(*entry));
+        }
+        Step::Remove(key, version) => {
+            let removed = model.remove(&(key.clone(), Reverse(*version)));
+            assert_eq!(index.remove(key, *version), removed);
+            assert_eq!(index.get(key, *version), None);
+        }
+        Step::RemoveFrom(key, count) => {
+            let doomed: Vec<_> = model
+                .range((key.clone(), Reverse(u64::MAX))..)
+                .take(*count)
+                .map(|(pair, _)| pair.clone())
+                .collect();
+            for pair in doomed {
+                assert_eq!(index.remove(&pair.0, pair.1.0), model.remove(&pair));
+            }
+        }
+        Step::Seek(key, version, count) => {
+            let newest = model_from(model, key, u64::MAX).next();
+            let newest = newest.filter(|(found, ..)| found == key);
+            assert_eq!(index.latest(key), newest.map(|(_, version, entry)| (version, entry)));
+            let mut cursor = index.seek(key, *version);
+            check_walk(&mut cursor, model, key, *version, *count);
+            // A jump from wherever the cursor is now.
+            let target = [key, b"b".as_slice()].concat();
+            cursor.seek(&target, *version);
+            check_walk(&mut cursor, model, &target, *version, 3);
+        }
+    }
+    assert_eq!(index.len(), model.len());
+}
+
 fn run(steps: &[Step]) {
     let mut index = Index::new();
     let mut model = Model::new();
     for (at, step) in steps.iter().enumerate() {
-        match step {
-            Step::Insert(key, version, entry) => {
-                let key = &key[..key.len().min(KEY_BYTES_MAX)];
-                let replaced = model.insert((key.to_vec(), Reverse(*version)), *entry);
-                assert_eq!(index.insert(key, *version, *entry), replaced);
-                assert_eq!(index.get(key, *version), Some(*entry));
-            }
-            Step::Remove(key, version) => {
-                let removed = model.remove(&(key.clone(), Reverse(*version)));
-                assert_eq!(index.remove(key, *version), removed);
-                assert_eq!(index.get(key, *version), None);
-            }
-            Step::RemoveFrom(key, count) => {
-                let doomed: Vec<_> = model
-                    .range((key.clone(), Reverse(u64::MAX))..)
-                    .take(*count)
-                    .map(|(pair, _)| pair.clone())
-                    .collect();
-                for pair in doomed {
-                    assert_eq!(index.remove(&pair.0, pair.1.0), model.remove(&pair));
-                }
-            }
-            Step::Seek(key, version, count) => {
-                let newest = model_from(&model, key, u64::MAX).next();
-                let newest = newest.filter(|(found, ..)| found == key);
-                assert_eq!(index.latest(key), newest.map(|(_, version, entry)| (version, entry)));
-                let mut cursor = index.seek(key, *version);
-                check_walk(&mut cursor, &model, key, *version, *count);
-                // A jump from wherever the cursor is now.
-                let target = [key, b"b".as_slice()].concat();
-                cursor.seek(&target, *version);
-                check_walk(&mut cursor, &model, &target, *version, 3);
-            }
-        }
-        assert_eq!(index.len(), model.len());
+        apply(step, &mut index, &mut model);
         if at % 64 == 0 {
             index.check();
         }

@@ -12,6 +12,7 @@ use super::contents::Contents;
 use super::cursor::Cursor;
 use super::leaf::{LEAF_BYTES_MAX, Leaf};
 use super::row::Row;
+use super::walk::Walk;
 use super::{Entry, KEY_BYTES_MAX};
 
 /// The tree never gets higher: a branch splits when it has 256 children or 16 KiB of separators of
@@ -35,6 +36,8 @@ pub struct Index {
     pub(super) count: usize,
     pub(super) leaf_bytes: usize,
     pub(super) branch_bytes: usize,
+    /// The walk under way.
+    pub(super) walk: Option<Box<Walk>>,
 }
 
 /// The way from the root to a leaf.
@@ -65,6 +68,7 @@ impl Index {
             count: 0,
             leaf_bytes: 0,
             branch_bytes: 0,
+            walk: None,
         };
         index.root = index.add_leaf(Leaf::empty());
         index
@@ -86,6 +90,7 @@ impl Index {
             + self.leaves.capacity() * size_of::<Leaf>()
             + self.branches.capacity() * size_of::<Branch>()
             + (self.leaves_free.capacity() + self.branches_free.capacity()) * size_of::<u32>()
+            + self.walk.as_ref().map_or(0, |walk| walk.memory_bytes())
     }
 
     pub fn get(&self, key: &[u8], version: u64) -> Option<Entry> {
@@ -222,8 +227,11 @@ impl Index {
         self.branch(step.branch).child(step.child as usize)
     }
 
-    /// Every change of a leaf's contents passes here (see `index` on checkpoints).
+    /// Every change of a leaf's contents passes here, so that a walk sees none of it (`walk`).
     fn change_leaf<R>(&mut self, id: u32, change: impl FnOnce(&mut Leaf) -> R) -> R {
+        if self.walk.is_some() {
+            self.keep_for_walk(id);
+        }
         let leaf = &mut self.leaves[id as usize];
         self.leaf_bytes -= leaf.allocated_bytes();
         let result = change(leaf);
@@ -392,14 +400,17 @@ impl Path {
     }
 }
 
-/// A free place in an arena. Arenas grow by an eighth: doubling would show in the cost per key.
+/// A free place in an arena.
 fn place<T: Default>(arena: &mut Vec<T>, free: &mut Vec<u32>) -> u32 {
-    if let Some(id) = free.pop() {
-        return id;
-    }
+    free.pop().unwrap_or_else(|| append(arena, T::default()))
+}
+
+/// Puts a node at the end of an arena. Arenas grow by an eighth: doubling would show in the cost per
+/// key.
+pub(super) fn append<T>(arena: &mut Vec<T>, node: T) -> u32 {
     if arena.len() == arena.capacity() {
         arena.reserve_exact((arena.len() / 8).max(16));
     }
-    arena.push(T::default());
+    arena.push(node);
     u32::try_from(arena.len() - 1).expect("four billion leaves need more memory than there is")
 }
