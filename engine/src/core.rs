@@ -2,6 +2,7 @@
 
 use crate::budget::Budget;
 use crate::catalog::Published;
+use crate::drives::Drives;
 use crate::files::FileCache;
 use crate::format::Salt;
 use crate::metrics::{Counters, EngineMetrics};
@@ -10,6 +11,7 @@ use crate::shard::Shard;
 use crate::store::{EngineOptions, Layout, Mutation};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct CoreContext<P: Platform> {
@@ -19,6 +21,7 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) options: EngineOptions,
     pub(crate) files: FileCache<P>,
     pub(crate) catalog: Published,
+    pub(crate) drives: Arc<Drives>,
     pub(crate) counters: Counters,
     pub(crate) budget: Rc<Budget>,
     /// No new writes are taken.
@@ -33,6 +36,7 @@ impl<P: Platform> CoreContext<P> {
         layout: Layout,
         options: EngineOptions,
         catalog: Published,
+        drives: Arc<Drives>,
     ) -> Rc<Self> {
         let layout = Rc::new(layout);
         Rc::new(Self {
@@ -44,6 +48,7 @@ impl<P: Platform> CoreContext<P> {
             layout,
             options,
             catalog,
+            drives,
             counters: Counters::default(),
             stopping: Cell::new(false),
         })

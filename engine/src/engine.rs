@@ -5,7 +5,9 @@
 use crate::budget::Permit;
 use crate::catalog::{Catalog, Published};
 use crate::core::CoreContext;
+use crate::drives::Drives;
 use crate::error::{Error, Result};
+use crate::health::Health;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, KEY_BYTES_MAX, LIST_LIMIT_MAX, PARTS_MAX};
 use crate::listing;
 use crate::mailbox::Mailboxes;
@@ -39,6 +41,7 @@ const START_POLL: Duration = Duration::from_millis(1);
 pub struct Shared {
     mailboxes: Arc<Mailboxes>,
     catalog: Published,
+    drives: Arc<Drives>,
     /// Cores that have read all of their shards.
     understood: AtomicUsize,
     /// Cores whose shards are ready for requests.
@@ -52,6 +55,7 @@ impl Shared {
         Arc::new(Self {
             mailboxes: Mailboxes::new(cores.max(1)),
             catalog: Arc::new(ArcSwap::default()),
+            drives: Arc::default(),
             understood: AtomicUsize::new(0),
             recovered: AtomicUsize::new(0),
             stopped: AtomicUsize::new(0),
@@ -86,6 +90,16 @@ pub struct Recovered {
     pub log_bytes: u64,
     /// Torn groups at the end of a log that were never acknowledged.
     pub torn_tails: u64,
+}
+
+impl Recovered {
+    fn add(&mut self, found: &recover::Found) {
+        self.shards += 1;
+        self.groups += found.groups;
+        self.records += found.records;
+        self.log_bytes += found.log_bytes;
+        self.torn_tails += found.torn_tails;
+    }
 }
 
 #[derive(Debug)]
@@ -133,7 +147,8 @@ impl<P: Platform> Engine<P> {
         shared: Arc<Shared>,
         core: usize,
     ) -> Result<Self> {
-        let context = CoreContext::new(platform, layout, options, shared.catalog.clone());
+        let (catalog, drives) = (shared.catalog.clone(), shared.drives.clone());
+        let context = CoreContext::new(platform, layout, options, catalog, drives);
         let recovered = match Self::recover(&context, &shared, core).await {
             Ok(recovered) => recovered,
             Err(error) => {
@@ -147,29 +162,41 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Every core reads its shards before any core writes to one of its own, so that a store that
-    /// cannot be opened stays as it was found.
+    /// cannot be opened stays as it was found. A drive that fails meanwhile is left out.
     async fn recover(
         context: &Rc<CoreContext<P>>,
         shared: &Shared,
         core: usize,
     ) -> Result<Recovered> {
+        for (cause, drive) in context.layout.offline.iter().zip(0..) {
+            if let Some(cause) = cause {
+                context.drives.set_offline(drive, cause);
+            }
+        }
         let mut understood = Vec::new();
         for shard in 0..context.layout.shard_count {
-            if shared.mailboxes.owner_of(shard) == core {
-                understood.push(recover::understand_shard(context, shard).await?);
+            if shared.mailboxes.owner_of(shard) != core || context.offline_cause(shard).is_some() {
+                continue;
+            }
+            match recover::understand_shard(context, shard).await {
+                Ok(found) => understood.push((shard, found)),
+                Err(error) => context.give_up_drive(shard, error)?,
             }
         }
         shared.await_all(&context.platform, &shared.understood).await?;
+        context.require_catalog()?;
         let mut total = Recovered::default();
-        for shard in understood {
-            let found = recover::open_shard(context, shard).await?;
-            total.shards += 1;
-            total.groups += found.groups;
-            total.records += found.records;
-            total.log_bytes += found.log_bytes;
-            total.torn_tails += found.torn_tails;
+        for (shard, understood) in understood {
+            if context.offline_cause(shard).is_some() {
+                continue;
+            }
+            match recover::open_shard(context, understood).await {
+                Ok(found) => total.add(&found),
+                Err(error) => context.give_up_drive(shard, error)?,
+            }
         }
         shared.await_all(&context.platform, &shared.recovered).await?;
+        context.require_catalog()?;
         Ok(total)
     }
 
@@ -186,7 +213,16 @@ impl<P: Platform> Engine<P> {
     }
 
     pub fn metrics(&self) -> EngineMetrics {
-        self.inner.context.metrics()
+        let mut metrics = self.inner.context.metrics();
+        let health = self.health();
+        metrics.shards_offline = health.shards_offline.len() as u64;
+        metrics.drives_offline = health.drives_offline.len() as u64;
+        metrics
+    }
+
+    /// What does not work: of this core's shards, and on core 0 of the drives too.
+    pub fn health(&self) -> Health {
+        self.inner.context.health(self.inner.core == 0)
     }
 
     /// Takes no more writes, waits for those under way, and closes the files of this core. To be
@@ -211,6 +247,10 @@ impl<P: Platform> Engine<P> {
 
     pub(crate) async fn ask(&self, shard: u16, request: Request) -> Result<Reply> {
         let Inner { context, shared, .. } = &*self.inner;
+        // What undoes a change in memory must reach its shard all the same.
+        if !matches!(request, Request::ChangeBucket(BucketChange::CancelDelete { .. })) {
+            context.require_online(shard)?;
+        }
         shared.mailboxes.ask(context, shard, request).await
     }
 
@@ -325,6 +365,7 @@ impl<P: Platform> Engine<P> {
     /// What the index knows of an object; no disk is touched.
     pub async fn lookup(&self, bucket: BucketId, key: &[u8]) -> Result<Option<Current>> {
         let shard = self.shard_of(bucket, key)?;
+        self.inner.context.require_online(shard)?;
         if let Some(shard) = self.inner.context.shard(shard) {
             return Ok(shard.lookup(bucket, key));
         }
@@ -351,6 +392,7 @@ impl<P: Platform> Engine<P> {
         whole: bool,
     ) -> Result<Option<ObjectReader<P>>> {
         let shard = self.shard_of(bucket, key)?;
+        self.inner.context.require_online(shard)?;
         let located = match self.inner.context.shard(shard) {
             Some(own) => own.locate(bucket, key),
             None => match self.ask(shard, Request::Locate { bucket, key: key.to_vec() }).await? {

@@ -35,6 +35,9 @@ pub enum Error {
     /// A write or a sync failed earlier: the shard takes no writes until the store is reopened.
     #[error("shard {shard} is read-only since an I/O error: {cause}")]
     ReadOnly { shard: u16, cause: String },
+    /// The drive of a shard cannot be used now: nothing of the shard can be read or written.
+    #[error("shard {shard} is offline with its drive: {cause}")]
+    Offline { shard: u16, cause: String },
     /// Stored bytes do not match their checksum, or name another object.
     #[error("stored data is corrupt: {0}")]
     Corrupt(String),
@@ -61,4 +64,32 @@ impl Error {
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Self {
         Self::Io { context: context.into(), source }
     }
+
+    /// Whether it is the drive (or the file system on it) that failed, not the process or its host.
+    pub(crate) fn is_of_the_drive(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_of_the_drive(source))
+    }
+}
+
+/// What the kernel says of a drive that is gone, ailing, or taken out of service by its file system.
+/// Everything else (too many open files, no permission, no memory) another try or the operator mends,
+/// and no drive is given up for it.
+pub(crate) fn is_of_the_drive(error: &io::Error) -> bool {
+    const CODES: [i32; 14] = [
+        libc::EIO,
+        libc::ENXIO,
+        libc::ENODEV,
+        libc::EROFS,
+        libc::ETIMEDOUT,
+        libc::EREMOTEIO,
+        libc::ENODATA,
+        libc::EILSEQ,
+        libc::ENOLINK,
+        libc::EBADMSG,
+        libc::EUCLEAN,
+        libc::ESHUTDOWN,
+        libc::ESTALE,
+        libc::ENOTCONN,
+    ];
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }

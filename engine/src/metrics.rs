@@ -68,6 +68,10 @@ counters! {
     available_bytes,
     /// Shards that take no writes since an I/O error.
     shards_read_only,
+    /// Shards that cannot be reached because their drive is offline.
+    shards_offline,
+    /// Drives that are missing or do not answer.
+    drives_offline,
     /// Segment files open.
     open_segment_files,
     /// Readers that pin space.

@@ -51,28 +51,33 @@ impl<P: Platform> RecordBytes<P> {
 }
 
 async fn read_blocks<P: Platform>(
-    context: &CoreContext<P>,
+    context: &Rc<CoreContext<P>>,
     shard: u16,
     segment: u32,
     range: Range<u64>,
 ) -> Result<(P::ReadBuffer, usize)> {
     let start = range.start - range.start % BLOCK_BYTES as u64;
     let bytes = (range.end - start).next_multiple_of(BLOCK_BYTES as u64) as usize;
-    let file = context.files.get(shard, segment).await?;
     count(&context.counters.reads_total, 1);
     count(&context.counters.read_bytes_total, bytes as u64);
-    match file.read_at(start, bytes).await {
+    let read = async {
+        let file = context.files.get(shard, segment).await?;
+        let place = || format!("read segment {segment} of shard {shard} at {start}");
+        file.read_at(start, bytes).await.map_err(|source| Error::io(place(), source))
+    };
+    match read.await {
         Ok(buffer) => Ok((buffer, (range.start - start) as usize)),
-        Err(source) => {
+        Err(error) => {
             count(&context.counters.read_errors_total, 1);
-            Err(Error::io(format!("read segment {segment} of shard {shard} at {start}"), source))
+            context.suspect_drive(shard);
+            Err(error)
         }
     }
 }
 
 /// Reads a record, whole or only its head.
 pub(crate) async fn record<P: Platform>(
-    context: &CoreContext<P>,
+    context: &Rc<CoreContext<P>>,
     shard: u16,
     location: Location,
     whole: bool,
@@ -96,7 +101,7 @@ pub(crate) async fn record<P: Platform>(
 
 /// Counts and describes bytes that do not verify.
 fn corrupt<P: Platform>(
-    context: &CoreContext<P>,
+    context: &Rc<CoreContext<P>>,
     shard: u16,
     location: Location,
     malformed: &Malformed,
@@ -113,7 +118,7 @@ fn corrupt<P: Platform>(
 
 /// The manifest of the record at a location.
 pub(crate) async fn manifest<P: Platform>(
-    context: &CoreContext<P>,
+    context: &Rc<CoreContext<P>>,
     shard: u16,
     location: Location,
 ) -> Result<Manifest> {
@@ -122,7 +127,7 @@ pub(crate) async fn manifest<P: Platform>(
 
 /// The sections of the record at a location.
 pub(crate) async fn sections<P: Platform>(
-    context: &CoreContext<P>,
+    context: &Rc<CoreContext<P>>,
     shard: u16,
     location: Location,
 ) -> Result<Sections> {
@@ -134,7 +139,7 @@ pub(crate) async fn sections<P: Platform>(
 
 /// The sections of many records, in their order, a bounded number of reads at once.
 pub(crate) async fn many_sections<P: Platform>(
-    context: &CoreContext<P>,
+    context: &Rc<CoreContext<P>>,
     shard: u16,
     rows: &[PartRow],
 ) -> Result<Vec<Sections>> {

@@ -150,6 +150,7 @@ impl<P: Platform> Shard<P> {
             "the shard is read-only until the store is reopened"
         );
         *self.latched.borrow_mut() = Some(cause);
+        self.context.suspect_drive(self.id);
         self.log_event.notify();
         self.sync_event.notify();
     }

@@ -1,12 +1,18 @@
 //! The data directories of a store: formatting, opening, and what every core needs to know of them.
 //!
-//! Invariants: a directory that is not ours, or not all of ours, is never written to; the superblock
-//! appears only after all that it promises exists; one process at a time (a lock per directory).
+//! Invariants: a directory that is not ours, or not all of ours, is never written to, nor is that of a
+//! drive that is offline; the superblock appears only after all that it promises exists; one process at
+//! a time (a lock per directory).
 
-use crate::error::{Error, Result};
+mod found;
+
+pub use self::found::read_superblock_copies;
+
+use self::found::{Found, assemble, format_is_due, look_at_all};
+use crate::error::{Error, Result, is_of_the_drive};
 use crate::format::Salt;
 use crate::format::segment::{SegmentHeader, SegmentKind};
-use crate::format::superblock::{COPIES, Copy, Superblock};
+use crate::format::superblock::{COPIES, Superblock};
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_MAX};
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use crate::types::BucketId;
@@ -97,6 +103,8 @@ pub struct Layout {
     /// Per directory.
     pub capacity_bytes: Vec<u64>,
     pub created_ns: u64,
+    /// By drive: why it was left out at the start. Its directory is neither read nor written.
+    pub offline: Vec<Option<String>>,
 }
 
 impl Layout {
@@ -124,6 +132,17 @@ impl Layout {
         segment_path(&self.shard_dir(shard), segment)
     }
 
+    /// Why the drive of a shard was left out at the start, if it was.
+    pub fn offline_cause(&self, shard: u16) -> Option<&str> {
+        self.offline.get(self.drive_of(shard))?.as_deref()
+    }
+
+    /// The drives that were left out at the start: where they should be, and why.
+    pub fn offline_drives(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let drives = self.data_dirs.iter().zip(&self.offline);
+        drives.filter_map(|(dir, cause)| Some((dir.as_path(), cause.as_deref()?)))
+    }
+
     /// Most segments of one shard.
     pub fn segments_max(&self, shard: u16) -> usize {
         let shards_on_drive = usize::from(self.shard_count) / self.data_dirs.len();
@@ -149,7 +168,8 @@ pub struct OpenStore<P: Platform> {
     _locks: Vec<P::Lock>,
 }
 
-/// Opens a store, or formats one if all directories are empty (missing ones are made).
+/// Opens a store, or formats one if all directories are empty (missing ones are made). Drives that are
+/// missing or cannot be read are left out as long as there is one that can: see [`Layout::offline`].
 ///
 /// # Errors
 /// [`Error::Unusable`] says what is wrong with which directory; nothing was changed in it then.
@@ -161,96 +181,96 @@ pub async fn open_or_format<P: Platform>(
     if data_dirs.is_empty() {
         return Err(Error::TooLarge("at least one data directory is needed"));
     }
-    for dir in data_dirs {
-        make_dir(platform, dir).await?;
-    }
-    let mut states = Vec::new();
-    for dir in data_dirs {
-        states.push(look_at(platform, dir).await?);
-    }
-    // Looked at before the lock is taken, so that a foreign directory is not even given a lock file;
-    // and again below, because whoever held the lock may have formatted meanwhile.
+    // Looked at before a lock is taken, so that a foreign directory is not even given a lock file; and
+    // again below, because whoever held the locks may have formatted meanwhile.
+    let found = look_at_all(platform, data_dirs).await?;
+    let is_due = format_is_due(platform, data_dirs, &found).await;
     let mut locks = Vec::new();
-    for dir in data_dirs {
-        locks.push(lock(platform, dir).await?);
+    // By directory: why it was not locked.
+    let mut unlocked: Vec<Option<String>> = Vec::new();
+    for (dir, found) in data_dirs.iter().zip(&found) {
+        if is_due {
+            make_dir(platform, dir).await?;
+        } else if !matches!(found, Found::Valid(_)) {
+            unlocked.push(Some("it appeared only while the store was being opened".into()));
+            continue;
+        }
+        match platform.lock(&dir.join(LOCK)).await {
+            Ok(lock) => {
+                locks.push(lock);
+                unlocked.push(None);
+            }
+            Err(error) if !is_due && is_of_the_drive(&error) => {
+                unlocked.push(Some(format!("its lock cannot be taken: {error}")));
+            }
+            Err(error) => return Err(not_locked(dir, &error)),
+        }
     }
-    states.clear();
-    for dir in data_dirs {
-        states.push(look_at(platform, dir).await?);
-    }
-    let formatted = format_is_due(platform, data_dirs, &states).await;
+    let mut found = look_at_all(platform, data_dirs).await?;
+    let formatted = is_due && format_is_due(platform, data_dirs, &found).await;
     if formatted {
         format_store(platform, data_dirs, format()).await?;
-        states.clear();
-        for dir in data_dirs {
-            states.push(look_at(platform, dir).await?);
+        found = look_at_all(platform, data_dirs).await?;
+    }
+    for ((dir, found), unlocked) in data_dirs.iter().zip(&mut found).zip(unlocked) {
+        match (&*found, unlocked) {
+            (Found::Valid(_), Some(cause)) => *found = Found::Dead(cause),
+            (Found::Valid(_), None) => make_names_durable(platform, dir, found).await?,
+            _ => {}
         }
     }
-    let layout = assemble(data_dirs, states)?;
-    // A process that was killed while it formatted may have left names that are not durable.
-    for dir in data_dirs {
-        platform
-            .sync_dir(dir)
-            .await
-            .map_err(|source| Error::io(format!("sync {}", dir.display()), source))?;
-    }
-    for shard in 0..layout.shard_count {
-        let dir = layout.shard_dir(shard);
-        if platform.list_dir(&dir).await.is_err() {
-            return Err(unusable(&dir, "the directory of a shard is missing or unreadable"));
-        }
+    let layout = assemble(data_dirs, found)?;
+    require_shards(platform, &layout).await?;
+    for (dir, cause) in layout.offline_drives() {
+        tracing::error!(
+            dir = %dir.display(),
+            cause,
+            "a drive of the store is offline: its keys answer an error, and so does every listing"
+        );
     }
     Ok(OpenStore { layout, formatted, _locks: locks })
 }
 
-/// Whether no directory belongs to a store; or some do, and formatting was cut short between them: as
-/// many directories as are given, and no shard of theirs was ever opened.
-async fn format_is_due<P: Platform>(
+/// A process that was killed while it formatted may have left names that are not durable.
+async fn make_names_durable<P: Platform>(
     platform: &P,
-    data_dirs: &[PathBuf],
-    states: &[Option<Superblock>],
-) -> bool {
-    if states.iter().all(Option::is_some) {
-        return false;
-    }
-    for (dir, superblock) in data_dirs.iter().zip(states) {
-        let Some(superblock) = superblock else {
-            continue;
-        };
-        let complete = usize::from(superblock.drive_count) == data_dirs.len();
-        if !complete || !is_never_opened(platform, dir, superblock).await {
-            return false;
+    dir: &Path,
+    found: &mut Found,
+) -> Result<()> {
+    match platform.sync_dir(dir).await {
+        Ok(()) => Ok(()),
+        Err(error) if is_of_the_drive(&error) => {
+            *found = Found::Dead(format!("it cannot be synced: {error}"));
+            Ok(())
         }
+        Err(source) => Err(Error::io(format!("sync {}", dir.display()), source)),
     }
-    true
 }
 
-async fn is_never_opened<P: Platform>(platform: &P, dir: &Path, superblock: &Superblock) -> bool {
-    let shards = superblock.drive_index..superblock.shard_count;
-    for shard in shards.step_by(usize::from(superblock.drive_count)) {
-        if !is_unused_shard(platform, &shard_dir(dir, shard)).await {
-            return false;
+/// The directory of every shard is there, where its drive is.
+async fn require_shards<P: Platform>(platform: &P, layout: &Layout) -> Result<()> {
+    for shard in 0..layout.shard_count {
+        if layout.offline_cause(shard).is_some() {
+            continue;
+        }
+        let dir = layout.shard_dir(shard);
+        match platform.list_dir(&dir).await {
+            // Recovery finds the drive offline.
+            Err(error) if !is_of_the_drive(&error) => {
+                return Err(unusable(
+                    &dir,
+                    format!("the directory of a shard is missing or unreadable: {error}"),
+                ));
+            }
+            _ => {}
         }
     }
-    true
+    Ok(())
 }
 
 /// Reads the layout of an existing store without locking or changing anything.
 pub async fn read_layout<P: Platform>(platform: &P, data_dirs: &[PathBuf]) -> Result<Layout> {
-    let mut states = Vec::new();
-    for dir in data_dirs {
-        states.push(look_at(platform, dir).await?);
-    }
-    assemble(data_dirs, states)
-}
-
-/// The copies of a directory's superblock, as they are.
-pub async fn read_superblock_copies<P: Platform>(platform: &P, dir: &Path) -> Result<Vec<Copy>> {
-    let path = dir.join(SUPERBLOCK);
-    let context = |source| Error::io(format!("read {}", path.display()), source);
-    let file = platform.open(&path, OpenMode::READ).await.map_err(context)?;
-    let bytes = file.read_at(0, COPIES * BLOCK_BYTES).await.map_err(context)?;
-    Ok(bytes.chunks(BLOCK_BYTES).map(Superblock::decode).collect())
+    assemble(data_dirs, look_at_all(platform, data_dirs).await?)
 }
 
 fn unusable(path: &Path, reason: impl Into<String>) -> Error {
@@ -273,84 +293,26 @@ async fn make_dir<P: Platform>(platform: &P, dir: &Path) -> Result<()> {
     }
 }
 
-async fn lock<P: Platform>(platform: &P, dir: &Path) -> Result<P::Lock> {
-    platform.lock(&dir.join(LOCK)).await.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::WouldBlock {
-            unusable(dir, "another process uses it (its lock is held)")
-        } else {
-            unusable(dir, format!("its lock cannot be taken: {error}"))
-        }
-    })
-}
-
-/// `None`: empty, may be formatted.
-async fn look_at<P: Platform>(platform: &P, dir: &Path) -> Result<Option<Superblock>> {
-    let entries = platform
-        .list_dir(dir)
-        .await
-        .map_err(|error| unusable(dir, format!("it cannot be read: {error}")))?;
-    let name = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
-    let names: Vec<String> = entries.iter().filter_map(name).collect();
-    if !names.iter().any(|name| name == SUPERBLOCK) {
-        return check_formattable(platform, dir, &names).await.map(|()| None);
+fn not_locked(dir: &Path, error: &std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::WouldBlock {
+        unusable(dir, "another process uses it (its lock is held)")
+    } else {
+        unusable(dir, format!("its lock cannot be taken: {error}"))
     }
-    let copies = read_superblock_copies(platform, dir)
-        .await
-        .map_err(|error| unusable(dir, format!("its superblock cannot be read: {error}")))?;
-    let newest = copies
-        .iter()
-        .filter_map(|copy| match copy {
-            Copy::Valid(superblock) => Some(superblock),
-            _ => None,
-        })
-        .max_by_key(|superblock| superblock.sequence);
-    if let Some(superblock) = newest {
-        let bad = copies.iter().filter(|copy| !matches!(copy, Copy::Valid(_))).count();
-        if bad > 0 {
-            tracing::warn!(dir = %dir.display(), bad, "copies of the superblock are damaged");
-        }
-        return Ok(Some(superblock.clone()));
-    }
-    let other = copies.iter().find_map(|copy| match copy {
-        Copy::OtherVersion(version) => Some(*version),
-        _ => None,
-    });
-    Err(match other {
-        Some(version) => unusable(
-            dir,
-            format!(
-                "it is of format version {version}; this build reads version {} only",
-                crate::limits::FORMAT_VERSION
-            ),
-        ),
-        None => unusable(dir, "no copy of its superblock is valid"),
-    })
 }
 
 /// Whether an entry of a data directory can be ours, by its name. Whoever writes beside a store before
 /// it is opened asks this of all that is there, so that a foreign directory is not written to.
 pub fn may_be_ours(name: &str) -> bool {
-    name == SUPERBLOCK || IGNORED.contains(&name) || is_shard_name(name)
+    name == SUPERBLOCK || may_be_ignored(name) || may_be_shard(name)
 }
 
-fn is_shard_name(name: &str) -> bool {
+fn may_be_ignored(name: &str) -> bool {
+    IGNORED.contains(&name)
+}
+
+fn may_be_shard(name: &str) -> bool {
     name.strip_prefix("shard-").is_some_and(|number| number.parse::<u16>().is_ok())
-}
-
-/// Only what an interrupted format of ours leaves may stand in a directory without a superblock.
-async fn check_formattable<P: Platform>(platform: &P, dir: &Path, names: &[String]) -> Result<()> {
-    for name in names {
-        if IGNORED.contains(&name.as_str()) {
-            continue;
-        }
-        if !is_shard_name(name) || !is_unused_shard(platform, &dir.join(name)).await {
-            return Err(unusable(
-                dir,
-                format!("it holds {name:?} and no superblock: it is not a Ringfort data directory"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Whether a shard's directory is what an interrupted format leaves: empty, or with a first segment
@@ -492,47 +454,4 @@ async fn write_superblock<P: Platform>(
     platform.sync_dir(dir).await?;
     platform.rename(&temporary, &dir.join(SUPERBLOCK)).await?;
     platform.sync_dir(dir).await
-}
-
-/// Puts the directories of one store in order and checks that none is missing or foreign.
-fn assemble(data_dirs: &[PathBuf], states: Vec<Option<Superblock>>) -> Result<Layout> {
-    let mut drives: Vec<(&PathBuf, Superblock)> = Vec::new();
-    for (dir, state) in data_dirs.iter().zip(states) {
-        let superblock = state.ok_or_else(|| {
-            unusable(dir, "it is empty while others belong to a store: a drive may be missing")
-        })?;
-        drives.push((dir, superblock));
-    }
-    drives.sort_by_key(|(_, superblock)| superblock.drive_index);
-    let Some((first_dir, first)) = drives.first() else {
-        return Err(Error::TooLarge("at least one data directory is needed"));
-    };
-    if drives.len() != usize::from(first.drive_count) {
-        return Err(unusable(
-            first_dir,
-            format!("its store has {} directories, {} are given", first.drive_count, drives.len()),
-        ));
-    }
-    for ((dir, superblock), index) in drives.iter().zip(0..) {
-        if superblock.store_uuid != first.store_uuid {
-            return Err(unusable(dir, "it belongs to another store than the other directories"));
-        }
-        if superblock.drive_index != index {
-            return Err(unusable(dir, "it is given twice, or another drive's place is empty"));
-        }
-        let same = superblock.shard_count == first.shard_count
-            && superblock.segment_bytes == first.segment_bytes
-            && superblock.drive_count == first.drive_count;
-        if !same {
-            return Err(unusable(dir, "its superblock contradicts the other directories'"));
-        }
-    }
-    Ok(Layout {
-        data_dirs: drives.iter().map(|(dir, _)| (*dir).clone()).collect(),
-        store_uuid: first.store_uuid,
-        shard_count: first.shard_count,
-        segment_bytes: first.segment_bytes,
-        capacity_bytes: drives.iter().map(|(_, superblock)| superblock.capacity_bytes).collect(),
-        created_ns: first.created_ns,
-    })
 }

@@ -216,10 +216,23 @@ impl From<engine::Error> for S3Error {
             }
             Error::Condition(ConditionFailure::NoSuchKey) => Code::NoSuchKey.into(),
             Error::TooLarge(what) => Self::new(Code::EntityTooLarge, what),
+            // AWS has no such answer. 503 says that the same will work a little later, and clients
+            // hammer a full store until they give up; 507 (RFC 4918, section 11.5) says what is the
+            // matter, and asks not to be repeated before a person has done something. SDKs that
+            // retry every 5xx all the same back off as they do for 503.
             Error::OutOfSpace => Code::InsufficientStorage.into(),
             Error::Busy => Code::SlowDown.into(),
-            // The shard logged the cause when it became read-only.
-            Error::ReadOnly { .. } | Error::Stopping => Code::ServiceUnavailable.into(),
+            // The causes of these two were logged when they came up. Both may pass while a client
+            // retries: the server is restarted, the drive comes back.
+            Error::ReadOnly { .. } => Self::new(
+                Code::ServiceUnavailable,
+                "This key cannot be written since an I/O error. Reading still works.",
+            ),
+            Error::Offline { .. } => Self::new(
+                Code::ServiceUnavailable,
+                "A drive that this request needs is offline. Keys on the other drives are served.",
+            ),
+            Error::Stopping => Code::ServiceUnavailable.into(),
             error @ (Error::Corrupt(_) | Error::Io { .. } | Error::Unusable { .. }) => {
                 tracing::error!(%error, "a request failed inside the store");
                 Code::InternalError.into()
@@ -245,14 +258,26 @@ mod tests {
         check(engine::Error::OutOfSpace, Code::InsufficientStorage, 507);
         check(engine::Error::Busy, Code::SlowDown, 503);
         check(engine::Error::Stopping, Code::ServiceUnavailable, 503);
+        let cause = || "/data/x: EIO".to_string();
+        check(engine::Error::ReadOnly { shard: 1, cause: cause() }, Code::ServiceUnavailable, 503);
+        check(engine::Error::Offline { shard: 1, cause: cause() }, Code::ServiceUnavailable, 503);
+        let source = std::io::Error::from_raw_os_error(libc::EIO);
+        let context = "read /data/x".to_string();
+        check(engine::Error::Io { context, source }, Code::InternalError, 500);
         check(engine::Error::Corrupt("at /data/x".into()), Code::InternalError, 500);
     }
 
     #[test]
     fn the_inside_of_the_server_stays_inside() {
-        let error = S3Error::from(engine::Error::Corrupt("/data/segment-7".into()));
-        let body = String::from_utf8(error.body("/b/k", "1", "2")).unwrap();
-        assert!(!body.contains("segment-7"));
+        let inside = || "/data/segment-7".to_string();
+        for error in [
+            engine::Error::Corrupt(inside()),
+            engine::Error::ReadOnly { shard: 1, cause: inside() },
+            engine::Error::Offline { shard: 1, cause: inside() },
+        ] {
+            let body = S3Error::from(error).body("/b/k", "1", "2");
+            assert!(!String::from_utf8(body).unwrap().contains("segment-7"));
+        }
     }
 
     #[test]

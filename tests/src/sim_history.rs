@@ -352,7 +352,7 @@ impl Life<'_> {
         }
         let figures = running.quiet().await;
         self.world.phase.set("the last audit");
-        if figures.shards_read_only > 0 {
+        if figures.shards_read_only > 0 || figures.drives_offline > 0 {
             // What became of a write that failed is only known after the next start.
             running.close().await;
             return Ok(None);

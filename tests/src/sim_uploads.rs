@@ -229,7 +229,10 @@ impl Client<'_> {
             let wrong =
                 self.engine().complete_upload(bucket, key, id, named, Default::default()).await;
             if !matches!(&wrong, Err(Error::InvalidPart(number)) if *number == chosen[0].0) {
-                let latched = matches!(wrong, Err(Error::ReadOnly { .. } | Error::OutOfSpace));
+                let latched = matches!(
+                    wrong,
+                    Err(Error::ReadOnly { .. } | Error::Offline { .. } | Error::OutOfSpace)
+                );
                 if !latched {
                     self.world.fail(format!("a part that is not there was joined: {wrong:?}"));
                 }
@@ -250,7 +253,9 @@ impl Client<'_> {
                 self.world.acknowledge(place, value, committed.version, before);
                 Stage::Ended
             }
-            Err(Error::Condition(_) | Error::Busy | Error::OutOfSpace) => Stage::Open,
+            Err(Error::Condition(_) | Error::Busy | Error::OutOfSpace | Error::Offline { .. }) => {
+                Stage::Open
+            }
             Err(_) => Stage::Ending(Some(op)),
         };
         self.with(index, |upload| upload.stage = stage);
@@ -267,7 +272,7 @@ impl Client<'_> {
         let stage = match self.engine().abort_upload(bucket, key, id).await {
             Ok(()) => {
                 let again = self.engine().upload(bucket, key, id).await;
-                if !matches!(again, Err(Error::NoSuchUpload)) {
+                if !matches!(again, Err(Error::NoSuchUpload | Error::Offline { .. })) {
                     self.world.fail(format!("an aborted upload is still there: {again:?}"));
                 }
                 Stage::Ended
@@ -275,7 +280,7 @@ impl Client<'_> {
             Err(error) => {
                 self.world.judge_error(&error, "abort an upload");
                 match error {
-                    Error::OutOfSpace => Stage::Open,
+                    Error::OutOfSpace | Error::Offline { .. } => Stage::Open,
                     _ => Stage::Ending(None),
                 }
             }

@@ -126,6 +126,7 @@ impl World {
             Error::Condition(_) => (Verdict::Refused, true),
             Error::Busy => (Verdict::NoEffect, true),
             Error::OutOfSpace => (Verdict::NoEffect, scarce || faults),
+            Error::Offline { .. } => (Verdict::NoEffect, faults),
             Error::ReadOnly { .. } | Error::Io { .. } => (Verdict::Unknown, faults),
             Error::Corrupt(_) => (Verdict::Unknown, damage),
             _ => (Verdict::Unknown, false),

@@ -28,6 +28,7 @@ mod tests;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -98,6 +99,7 @@ impl Sim {
             executor: Executor::new(options.shuffle_tasks, random.fork()),
             disk: RefCell::new(Disk::new(options.disk_bytes, random.fork())),
             faults: RefCell::new(Faults::new(options.fault_rates, random.fork())),
+            broken: RefCell::default(),
             latency_random: RefCell::new(random.fork()),
             caller_random: RefCell::new(random.fork()),
             options,
@@ -155,6 +157,16 @@ impl Sim {
     /// Plans no fault any more; random ones go on.
     pub fn forget_faults(&self) {
         self.world.faults.borrow_mut().forget_planned();
+    }
+
+    /// From now on every I/O on this path and below it fails with EIO: a drive that is dead.
+    pub fn break_below(&self, path: impl Into<PathBuf>) {
+        self.world.broken.borrow_mut().push(path.into());
+    }
+
+    /// Nothing is broken any more.
+    pub fn mend(&self) {
+        self.world.broken.borrow_mut().clear();
     }
 
     /// Power loss just before I/O number `io` ([`Counters::ios`] counts) takes effect.
@@ -224,6 +236,8 @@ struct World {
     executor: Executor,
     disk: RefCell<Disk>,
     faults: RefCell<Faults>,
+    /// Below these paths every I/O fails.
+    broken: RefCell<Vec<PathBuf>>,
     latency_random: RefCell<Random>,
     caller_random: RefCell<Random>,
     /// Platforms, files and locks of an earlier life are dead.
@@ -263,6 +277,10 @@ impl World {
     /// Numbers an I/O that is about to take effect and says what becomes of it.
     fn begin_io(&self, kind: IoKind) -> Verdict {
         self.faults.borrow_mut().begin(kind, self.executor.now_ns())
+    }
+
+    fn is_broken(&self, path: &Path) -> bool {
+        self.broken.borrow().iter().any(|broken| path.starts_with(broken))
     }
 
     fn lose_power_soon(&self) {

@@ -44,6 +44,7 @@ impl SimPlatform {
     async fn io<T: 'static>(
         &self,
         kind: IoKind,
+        path: &Path,
         effect: impl FnOnce(&World, Outcome) -> io::Result<T> + 'static,
     ) -> io::Result<T> {
         if self.is_dead() {
@@ -51,6 +52,7 @@ impl SimPlatform {
         }
         let reply = Rc::new(Reply::default());
         let world = Rc::clone(&self.world);
+        let path = path.to_owned();
         self.world.executor.spawn(Box::pin({
             let reply = Rc::clone(&reply);
             async move {
@@ -60,7 +62,9 @@ impl SimPlatform {
                     world.lose_power_soon();
                     return;
                 }
-                let result = effect(&world, verdict.outcome);
+                let is_broken = world.is_broken(&path);
+                let outcome = if is_broken { Outcome::Error } else { verdict.outcome };
+                let result = effect(&world, outcome);
                 if verdict.crash_after {
                     world.lose_power_soon();
                     return;
@@ -72,12 +76,17 @@ impl SimPlatform {
         Receive { reply }.await
     }
 
-    /// An I/O that concerns names; random and planned errors leave these alone.
+    /// An I/O that concerns names; it fails on a broken drive only.
     async fn name_io<T: 'static>(
         &self,
+        path: &Path,
         effect: impl FnOnce(&World) -> io::Result<T> + 'static,
     ) -> io::Result<T> {
-        self.io(IoKind::Name, |world, _| effect(world)).await
+        let effect = |world: &World, outcome| match outcome {
+            Outcome::Error => Err(input_output_error()),
+            _ => effect(world),
+        };
+        self.io(IoKind::Name, path, effect).await
     }
 }
 
@@ -97,7 +106,7 @@ impl Platform for SimPlatform {
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
         assert!(mode.write || !mode.create_new, "a file is created to be written");
         let owned = path.to_owned();
-        let inode = self.name_io(move |world| {
+        let inode = self.name_io(path, move |world| {
             let mut disk = world.disk.borrow_mut();
             if mode.create_new { disk.create_file(&owned) } else { disk.names.file(&owned) }
         });
@@ -106,45 +115,47 @@ impl Platform for SimPlatform {
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let path = path.to_owned();
-        self.name_io(move |world| world.disk.borrow_mut().names.create(&path, Node::Directory))
-            .await
+        let owned = path.to_owned();
+        let create =
+            move |world: &World| world.disk.borrow_mut().names.create(&owned, Node::Directory);
+        self.name_io(path, create).await
     }
 
     async fn list_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        let path = path.to_owned();
-        self.name_io(move |world| world.disk.borrow().names.list(&path)).await
+        let owned = path.to_owned();
+        self.name_io(path, move |world| world.disk.borrow().names.list(&owned)).await
     }
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let path = path.to_owned();
+        let owned = path.to_owned();
         let before = self.world.disk.borrow().names.begin_sync();
-        self.name_io(move |world| world.disk.borrow_mut().names.complete_sync(&path, before)).await
+        let sync = move |world: &World| world.disk.borrow_mut().names.complete_sync(&owned, before);
+        self.name_io(path, sync).await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.name_io(move |world| world.disk.borrow_mut().names.rename(&from, &to)).await
+        let (old, new) = (from.to_owned(), to.to_owned());
+        self.name_io(from, move |world| world.disk.borrow_mut().names.rename(&old, &new)).await
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
-        let path = path.to_owned();
-        self.name_io(move |world| world.disk.borrow_mut().names.remove(&path)).await
+        let owned = path.to_owned();
+        self.name_io(path, move |world| world.disk.borrow_mut().names.remove(&owned)).await
     }
 
     async fn lock(&self, path: &Path) -> io::Result<SimLock> {
         let owned = path.to_owned();
         let platform = self.clone();
         // The guard is made with the effect: a caller that has gone must not leave the lock held.
-        self.name_io(move |world| {
+        self.name_io(path, move |world| {
             world.disk.borrow_mut().lock(&owned)?;
             Ok(SimLock { platform, path: owned })
         })
         .await
     }
 
-    async fn space(&self, _path: &Path) -> io::Result<FilesystemSpace> {
-        self.name_io(|world| Ok(world.disk.borrow().space())).await
+    async fn space(&self, path: &Path) -> io::Result<FilesystemSpace> {
+        self.name_io(path, |world| Ok(world.disk.borrow().space())).await
     }
 
     fn wall_clock_ns(&self) -> u64 {
@@ -194,7 +205,7 @@ impl File for SimFile {
     async fn read_at(&self, offset: u64, bytes: usize) -> io::Result<SimReadBuffer> {
         assert_aligned(offset, bytes);
         let inode = Rc::clone(&self.inode);
-        let read = self.platform.io(IoKind::Read, move |world, outcome| {
+        let read = self.platform.io(IoKind::Read, &self.path, move |world, outcome| {
             if outcome == Outcome::Error {
                 return Err(input_output_error());
             }
@@ -218,7 +229,7 @@ impl File for SimFile {
         let id = self.inode.borrow_mut().begin_write(offset, buffer.deref().into());
         let inode = Rc::clone(&self.inode);
         let durability = self.mode.durability;
-        let write = self.platform.io(IoKind::Write, move |world, outcome| {
+        let write = self.platform.io(IoKind::Write, &self.path, move |world, outcome| {
             let mut disk = world.disk.borrow_mut();
             let space = disk.require_space(&inode.borrow(), end);
             let mut inode = inode.borrow_mut();
@@ -240,7 +251,7 @@ impl File for SimFile {
     async fn sync(&self) -> io::Result<()> {
         let inode = Rc::clone(&self.inode);
         let scope = inode.borrow().begin_sync();
-        let sync = self.platform.io(IoKind::Sync, move |_, outcome| {
+        let sync = self.platform.io(IoKind::Sync, &self.path, move |_, outcome| {
             if outcome == Outcome::Error {
                 inode.borrow_mut().fail_sync(&scope);
                 return Err(input_output_error());
@@ -255,15 +266,17 @@ impl File for SimFile {
         assert_aligned_length(bytes);
         assert!(self.mode.write, "{} is open for reading only", self.path.display());
         let inode = Rc::clone(&self.inode);
-        let preallocate = self.platform.io(IoKind::Preallocate, move |world, outcome| {
+        let path = self.path.clone();
+        let preallocate = move |world: &World, outcome| {
             if outcome == Outcome::Error {
-                return Err(no_space());
+                let is_broken = world.is_broken(&path);
+                return Err(if is_broken { input_output_error() } else { no_space() });
             }
             world.disk.borrow().require_space(&inode.borrow(), bytes)?;
             inode.borrow_mut().preallocate(bytes);
             Ok(())
-        });
-        preallocate.await
+        };
+        self.platform.io(IoKind::Preallocate, &self.path, preallocate).await
     }
 
     async fn len(&self) -> io::Result<u64> {
