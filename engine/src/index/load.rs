@@ -1,8 +1,12 @@
 //! Makes an index of the leaves that a walk gave.
 //!
 //! Leaves come in any order of keys. Each is verified and becomes a leaf of the new index as it is;
-//! at the end they are put in order by their first pairs, neighbours are compared, and branches are
+//! at the end they are put in order by their first keys, neighbours are compared, and branches are
 //! built above them from the bottom up, each filled to three quarters.
+//!
+//! To touch a leaf again, long after it was pushed, costs several cache misses. So a few bytes of its
+//! first and last key are kept beside it (`Place`): keys share much (a bucket, a date), and the
+//! bytes behind that decide nearly always.
 //!
 //! Invariant: an index that comes out of here keeps all invariants of `tree`, whatever the bytes
 //! were: what does not is malformed.
@@ -21,17 +25,28 @@ use std::mem;
 #[derive(Debug, Default)]
 pub struct Loader {
     leaves: Vec<Leaf>,
+    /// Where each leaf belongs.
+    places: Vec<Place>,
+    /// What all keys pushed so far begin with.
+    shared: Vec<u8>,
     leaf_bytes: usize,
     count: usize,
+    /// Where keys are put together.
+    keys: [Vec<u8>; 2],
 }
 
-/// A leaf's place among the others: by its first key's `word`, then by the whole key.
+/// Where a leaf belongs among the others.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// The bytes behind what all first keys share, as a number in their order.
-    word: u64,
+    /// The words of its first and last key.
+    first: Word,
+    last: Word,
     leaf: u32,
 }
+
+/// What follows in a key behind the shared bytes, filled up with zeros, as a number in the order of
+/// keys. If two words differ, so do the keys, and in the same way; equal ones say nothing.
+type Word = u128;
 
 /// Branches being built from left to right.
 #[derive(Debug, Default)]
@@ -60,29 +75,19 @@ impl Loader {
         while !reader.is_empty() {
             let bytes = reader.u16()?;
             let leaf = Leaf::of_image(reader.take(bytes.into())?, &mut each)?;
-            self.count += leaf.count();
-            self.leaf_bytes += leaf.allocated_bytes();
-            append(&mut self.leaves, leaf);
+            self.add(leaf);
         }
         Ok((self.count - count_before) as u64)
     }
 
     /// The index, once all slices were pushed. Without any it is empty.
-    pub fn finish(self) -> Result<Index, Malformed> {
-        let places = self.places();
+    pub fn finish(mut self) -> Result<Index, Malformed> {
+        let places = self.sorted_places();
         let Some(first) = places.first() else { return Ok(Index::new()) };
         let mut builder = Builder::default();
-        let least = Separator { bytes: Vec::new(), version: u64::MAX };
-        builder.add(0, least, first.leaf);
-        let (mut left_key, mut right_key) = (Vec::new(), Vec::new());
+        builder.add(0, Separator { bytes: Vec::new(), version: u64::MAX }, first.leaf);
         for [left, right] in places.array_windows() {
-            let (left, right_leaf) = (self.leaf(left), self.leaf(right));
-            let left_version = left.pair(left.count() - 1, &mut left_key);
-            let right_version = right_leaf.pair(0, &mut right_key);
-            if order((&left_key, left_version), (&right_key, right_version)).is_ge() {
-                return Err(Malformed("two leaves overlap"));
-            }
-            let separator = Separator::between(&[], &left_key, &right_key, right_version);
+            let separator = self.separator(left, right)?;
             builder.add(0, separator, right.leaf);
         }
         let (root, height) = match places.len() {
@@ -103,29 +108,58 @@ impl Loader {
         })
     }
 
-    /// The order of the leaves. First keys share much (a bucket, a date): comparing words behind
-    /// that decides nearly always.
-    fn places(&self) -> Vec<Place> {
-        let Some(first) = self.leaves.first() else { return Vec::new() };
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        first.pair(0, &mut left);
-        let shared = self.leaves.iter().fold(left.len(), |shared, leaf| {
-            leaf.pair(0, &mut right);
-            common_prefix_bytes(&left[..shared], &right)
-        });
-        let place = |(id, leaf): (usize, &Leaf)| {
-            leaf.pair(0, &mut right);
-            Place { word: word_of(&right[shared..]), leaf: id as u32 }
-        };
-        let mut places: Vec<Place> = self.leaves.iter().enumerate().map(place).collect();
+    fn add(&mut self, leaf: Leaf) {
+        let [first, last] = &mut self.keys;
+        leaf.pair(0, first);
+        leaf.pair(leaf.count() - 1, last);
+        if self.leaves.is_empty() {
+            self.shared.clone_from(first);
+        }
+        let shared = common_prefix_bytes(&self.shared, first);
+        let shared = common_prefix_bytes(&self.shared[..shared], last);
+        if shared < self.shared.len() {
+            // Seldom: with every byte that is no longer shared, all words begin earlier.
+            let dropped = self.shared.split_off(shared);
+            for place in &mut self.places {
+                place.first = prepended(&dropped, place.first);
+                place.last = prepended(&dropped, place.last);
+            }
+        }
+        let (first, last) = (word_of(&first[shared..]), word_of(&last[shared..]));
+        self.count += leaf.count();
+        self.leaf_bytes += leaf.allocated_bytes();
+        let leaf = append(&mut self.leaves, leaf);
+        self.places.push(Place { first, last, leaf });
+    }
+
+    fn sorted_places(&mut self) -> Vec<Place> {
+        let mut places = mem::take(&mut self.places);
+        let [mut left, mut right] = mem::take(&mut self.keys);
         places.sort_by(|one, other| {
-            one.word.cmp(&other.word).then_with(|| {
+            one.first.cmp(&other.first).then_with(|| {
                 let one_version = self.leaf(one).pair(0, &mut left);
                 let other_version = self.leaf(other).pair(0, &mut right);
                 order((&left, one_version), (&right, other_version))
             })
         });
         places
+    }
+
+    /// What separates two neighbours. An error if they overlap.
+    fn separator(&self, left: &Place, right: &Place) -> Result<Separator, Malformed> {
+        if left.last < right.first {
+            // Where they differ first, the right one is no filling.
+            let (left, right) = (left.last.to_be_bytes(), right.first.to_be_bytes());
+            return Ok(Separator::between(&self.shared, &left, &right, u64::MAX));
+        }
+        let (left, right) = (self.leaf(left), self.leaf(right));
+        let (mut left_key, mut right_key) = (Vec::new(), Vec::new());
+        let left_version = left.pair(left.count() - 1, &mut left_key);
+        let right_version = right.pair(0, &mut right_key);
+        if order((&left_key, left_version), (&right_key, right_version)).is_ge() {
+            return Err(Malformed("two leaves overlap"));
+        }
+        Ok(Separator::between(&[], &left_key, &right_key, right_version))
     }
 
     fn leaf(&self, place: &Place) -> &Leaf {
@@ -171,10 +205,15 @@ impl Builder {
     }
 }
 
-/// The first eight bytes as a number in their order, filled up with zeros.
-fn word_of(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
+fn word_of(bytes: &[u8]) -> Word {
+    let mut word = [0; size_of::<Word>()];
     let count = bytes.len().min(word.len());
     word[..count].copy_from_slice(&bytes[..count]);
-    u64::from_be_bytes(word)
+    Word::from_be_bytes(word)
+}
+
+/// The word of the same key, beginning with `bytes` that stood before it.
+fn prepended(bytes: &[u8], word: Word) -> Word {
+    let shift = 8 * bytes.len().min(size_of::<Word>()) as u32;
+    word_of(bytes) | word.checked_shr(shift).unwrap_or(0)
 }
