@@ -18,7 +18,8 @@ use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use crate::types::BucketId;
 use std::path::{Path, PathBuf};
 
-const SUPERBLOCK: &str = "superblock";
+/// The file by which a directory is known to be a store's.
+pub const SUPERBLOCK: &str = "superblock";
 const SUPERBLOCK_NEW: &str = "superblock.new";
 const LOCK: &str = "lock";
 /// What may stand in a directory that is not formatted yet.

@@ -74,9 +74,7 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     stop.on_signals()?;
     let plan = serve::plan(&config)?;
     let sockets = Sockets::bind(&config, plan.cores)?;
-    let first_dir = config.data_dirs.first().map(std::path::PathBuf::as_path);
-    let (root, origin) =
-        root_credentials::load(first_dir.unwrap_or(std::path::Path::new(".")), &variable)?;
+    let (root, origin) = root_credentials::load(&config.data_dirs, &variable)?;
     introduce(&root, &origin);
     let format = config.log_format;
     let admin_api_key = root.admin_api_key.clone();

@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::sync::Mutex;
 
+use engine::Health;
 use hdrhistogram::Histogram;
 
 use crate::limits::{METRIC_LATENCY_US_MAX, METRIC_OPERATIONS_MAX, METRIC_STATUSES_MAX};
@@ -30,6 +31,8 @@ pub struct Counts {
     pub connections_open: u64,
     /// What other parts of the core (the engine) had to say when this was published.
     pub samples: Vec<Sample>,
+    /// What does not work of what the core owns.
+    pub health: Health,
 }
 
 #[derive(Debug, Clone)]
@@ -146,12 +149,20 @@ impl Metrics {
 
     /// Replaces what a core published before. The lock is held for a swap of pointers, here and
     /// while it is read for one copy.
-    pub fn publish(&self, core: usize, recorder: &Recorder, samples: Vec<Sample>) {
+    pub fn publish(&self, core: usize, recorder: &Recorder, samples: Vec<Sample>, health: Health) {
         let mut counts = recorder.counts.borrow().clone();
         counts.samples = samples;
+        counts.health = health;
         if let Some(slot) = self.cores.get(core) {
             *lock(slot) = counts;
         }
+    }
+
+    /// What does not work, all cores together.
+    pub fn health(&self) -> Health {
+        let mut health = Health::default();
+        self.cores.iter().for_each(|slot| health.add(lock(slot).health.clone()));
+        health
     }
 
     /// A copy of what each core published last.
@@ -181,7 +192,7 @@ mod tests {
         recorder.connection_closed();
 
         let metrics = Metrics::new(2);
-        metrics.publish(1, &recorder, Vec::new());
+        metrics.publish(1, &recorder, Vec::new(), Health::default());
         let snapshot = metrics.snapshot();
         assert!(snapshot[0].operations.is_empty());
         let [get, put] = &snapshot[1].operations[..] else { panic!("two operations") };

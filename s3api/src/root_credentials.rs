@@ -1,8 +1,10 @@
 //! The credentials that the operator starts with: from the environment, or made once and kept.
 //!
+//! The file is in every data directory, so that the loss of a drive does not lock the operator out.
+//!
 //! Invariants: a file that exists is never overwritten, whatever is in it; a new one appears whole,
-//! on stable storage and readable by its owner alone, before its secrets are used; no secret is
-//! shown by `Debug` or in an error.
+//! on stable storage and readable by its owner alone, before its secrets are used; nothing is written
+//! where a drive of the store is missing; no secret is shown by `Debug` or in an error.
 //!
 //! Not here: other credentials, and how requests are checked against them (`auth`).
 
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::CREDENTIALS_FILE_BYTES_MAX;
+use crate::serve::holds_store;
 use crate::start_error::StartError;
 use crate::sys;
 
@@ -58,10 +61,10 @@ struct Given {
     admin_api_key: Option<String>,
 }
 
-/// Takes the credentials from the environment and, for what is absent there, from the file in
-/// `data_dir`, which is made if it does not exist.
+/// Takes the credentials from the environment and, for what is absent there, from the file in the first
+/// of the data directories that has it. It is made if none does, and copied to those that lack it.
 pub fn load(
-    data_dir: &Path,
+    data_dirs: &[PathBuf],
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(RootCredentials, Origin), StartError> {
     let given = from_environment(variable)?;
@@ -75,17 +78,73 @@ pub fn load(
         };
         return Ok((credentials, Origin::Environment));
     }
-    let path = data_dir.join(FILE_NAME);
-    let (kept, origin) = match read(&path)? {
-        Some(kept) => (kept, Origin::File(path)),
+    let homes = homes(data_dirs);
+    let (kept, origin) = match read_first(&homes)? {
+        Some((kept, path)) => (kept, Origin::File(path)),
         None => {
-            refuse_foreign(data_dir)?;
-            create(&path)?
+            homes.iter().try_for_each(|dir| refuse_foreign(dir))?;
+            let first = homes.first().map_or(Path::new("."), PathBuf::as_path);
+            create(&first.join(FILE_NAME))?
         }
     };
+    copy_to_others(&homes, &kept);
     let (access_key, secret_key) = given.pair.unwrap_or((kept.access_key, kept.secret_key));
     let admin_api_key = given.admin_api_key.unwrap_or(kept.admin_api_key);
     Ok((RootCredentials { access_key, secret_key, admin_api_key }, origin))
+}
+
+/// Where the file belongs: in all directories of a new store, and in those of an existing one that are
+/// there. The others are dead drives', or empty places where drives should be mounted.
+fn homes(data_dirs: &[PathBuf]) -> Vec<PathBuf> {
+    let present: Vec<PathBuf> = data_dirs.iter().filter(|dir| holds_store(dir)).cloned().collect();
+    if present.is_empty() { data_dirs.to_vec() } else { present }
+}
+
+/// The first file that there is. One that cannot be read is passed over for another's sake, but never
+/// taken for absent.
+fn read_first(homes: &[PathBuf]) -> Result<Option<(RootCredentials, PathBuf)>, StartError> {
+    let mut failure = None;
+    for dir in homes {
+        let path = dir.join(FILE_NAME);
+        match read(&path) {
+            Ok(Some(kept)) => return Ok(Some((kept, path))),
+            Ok(None) => {}
+            Err(error @ StartError::Io { .. }) => failure = failure.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    failure.map_or(Ok(None), Err)
+}
+
+/// Gives the file to the directories that lack it. Where that fails the start goes on: the credentials
+/// are at hand.
+fn copy_to_others(homes: &[PathBuf], kept: &RootCredentials) {
+    for dir in homes {
+        let path = dir.join(FILE_NAME);
+        let result = match read(&path) {
+            Ok(None) => keep(&path, kept),
+            other => other.map(|other| {
+                if other.as_ref() != Some(kept) {
+                    tracing::warn!(
+                        path = %path.display(),
+                        "these root credentials differ from those in use; they would count if the \
+                         drives before this one were offline: replace the file"
+                    );
+                }
+            }),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, "the root credentials are not kept on every drive");
+        }
+    }
+}
+
+/// Writes new credentials, or a copy; one that appeared meanwhile stays.
+fn keep(path: &Path, credentials: &RootCredentials) -> Result<(), StartError> {
+    let text = serde_json::to_string_pretty(credentials)
+        .map_err(|e| StartError::Credentials(format!("writing them as JSON: {e}")))?;
+    write_new(path, text.as_bytes())
+        .map_err(|e| StartError::io(format!("writing {}", path.display()), e))
 }
 
 fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Given, StartError> {
@@ -193,16 +252,15 @@ fn create(path: &Path) -> Result<(RootCredentials, Origin), StartError> {
         secret_key: random_text(40)?,
         admin_api_key: random_text(40)?,
     };
-    let text = serde_json::to_string_pretty(&credentials)
-        .map_err(|e| StartError::Credentials(format!("writing them as JSON: {e}")))?;
-    let context = || format!("writing {}", path.display());
-    match write_new(path, text.as_bytes()) {
+    match keep(path, &credentials) {
         Ok(()) => Ok((credentials, Origin::Created(path.to_path_buf()))),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            let kept = read(path)?.ok_or_else(|| StartError::io(context(), e))?;
+        Err(StartError::Io { source, context })
+            if source.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            let kept = read(path)?.ok_or(StartError::Io { context, source })?;
             Ok((kept, Origin::File(path.to_path_buf())))
         }
-        Err(e) => Err(StartError::io(context(), e)),
+        Err(error) => Err(error),
     }
 }
 
@@ -250,7 +308,7 @@ mod tests {
     fn first_start_makes_a_private_file_and_later_starts_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        let (made, origin) = load(dir.path(), NONE).unwrap();
+        let (made, origin) = load(&[dir.path().into()], NONE).unwrap();
         assert_eq!(origin, Origin::Created(path.clone()));
         assert_eq!(made.access_key.len(), 20);
         assert_eq!(made.secret_key.len(), 40);
@@ -258,9 +316,23 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 
-        let (again, origin) = load(dir.path(), NONE).unwrap();
+        let (again, origin) = load(&[dir.path().into()], NONE).unwrap();
         assert_eq!(origin, Origin::File(path));
         assert_eq!(again, made);
+    }
+
+    #[test]
+    fn every_drive_keeps_them_and_a_missing_one_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs: Vec<PathBuf> = ["a", "b", "c"].map(|name| root.path().join(name)).to_vec();
+        dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        let (made, _) = load(&dirs, NONE).unwrap();
+        dirs.iter().for_each(|dir| fs::write(dir.join("superblock"), "").unwrap());
+        fs::remove_dir_all(&dirs[0]).unwrap();
+        fs::create_dir(&dirs[0]).unwrap();
+        let (kept, origin) = load(&dirs, NONE).unwrap();
+        assert_eq!((kept, origin), (made, Origin::File(dirs[1].join(FILE_NAME))));
+        assert_eq!(fs::read_dir(&dirs[0]).unwrap().count(), 0);
     }
 
     #[test]
@@ -276,21 +348,21 @@ mod tests {
             r#"{"access_key":"abc","secret_key":"12345678","admin_api_key":"12345678","x":1}"#,
         ] {
             fs::write(&path, text).unwrap();
-            let message = load(dir.path(), NONE).unwrap_err().to_string();
+            let message = load(&[dir.path().into()], NONE).unwrap_err().to_string();
             assert!(message.contains(FILE_NAME), "{text:?}: {message}");
             assert!(!message.contains("1234567"), "{text:?}: {message}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(load(dir.path(), NONE).is_err());
+        assert!(load(&[dir.path().into()], NONE).is_err());
     }
 
     #[test]
     fn a_directory_of_something_else_is_not_written_to() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cat.jpg"), "").unwrap();
-        let message = load(dir.path(), NONE).unwrap_err().to_string();
+        let message = load(&[dir.path().into()], NONE).unwrap_err().to_string();
         assert!(message.contains("cat.jpg"), "{message}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -309,16 +381,16 @@ mod tests {
     fn the_environment_goes_first_and_needs_no_file() {
         let dir = tempfile::tempdir().unwrap();
         let all = [(ACCESS_KEY, "root"), (SECRET_KEY, "secret-1"), (ADMIN_API_KEY, "bearer-1")];
-        let (credentials, origin) = load(dir.path(), &variables(&all)).unwrap();
+        let (credentials, origin) = load(&[dir.path().into()], &variables(&all)).unwrap();
         assert_eq!(origin, Origin::Environment);
         assert_eq!(credentials.secret_key, "secret-1");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 
         // What is absent from the environment is made and kept; the rest still comes from there.
-        let (credentials, origin) = load(dir.path(), &variables(&all[..2])).unwrap();
+        let (credentials, origin) = load(&[dir.path().into()], &variables(&all[..2])).unwrap();
         assert!(matches!(origin, Origin::Created(_)));
         assert_eq!(credentials.access_key, "root");
-        let (again, _) = load(dir.path(), &variables(&all[..2])).unwrap();
+        let (again, _) = load(&[dir.path().into()], &variables(&all[..2])).unwrap();
         assert_eq!(again.admin_api_key, credentials.admin_api_key);
     }
 
@@ -332,7 +404,7 @@ mod tests {
             (&[(ACCESS_KEY, "root"), (SECRET_KEY, "short")], SECRET_KEY),
             (&[(ADMIN_API_KEY, "has a blank")], ADMIN_API_KEY),
         ] {
-            let message = load(dir.path(), &variables(pairs)).unwrap_err().to_string();
+            let message = load(&[dir.path().into()], &variables(pairs)).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

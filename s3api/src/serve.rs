@@ -16,6 +16,7 @@ mod listen;
 mod shared;
 mod store;
 
+pub(crate) use host::holds_store;
 pub use host::{Plan, plan};
 pub use listen::Sockets;
 pub use shared::Stop;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use engine::Health;
 use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
 
 use crate::config::Config;
@@ -48,6 +50,9 @@ pub trait Application: Clone + Send + Sync + 'static {
 
     /// What one core's part has counted itself.
     fn samples(&self, service: &Self::Service) -> Vec<Sample>;
+
+    /// What of one core's part does not work.
+    fn health(&self, service: &Self::Service) -> Health;
 
     /// Makes one core's part durable and lets go of it. No core has requests any more.
     async fn close(&self, service: &Self::Service) -> Result<(), StartError>;

@@ -223,8 +223,13 @@ mod tests {
         one.record("GetObject", 200, 90_000, 0, 10);
         two.record("GetObject", 200, 3_000_000, 0, 10);
         two.record("GetObject", 404, 70_000_000_000, 0, 5);
-        metrics.publish(0, &one, vec![sample("reads_total", 1.0), sample("depth", 0.5)]);
-        metrics.publish(1, &two, vec![sample("reads_total", 2.0)]);
+        metrics.publish(
+            0,
+            &one,
+            vec![sample("reads_total", 1.0), sample("depth", 0.5)],
+            engine::Health::default(),
+        );
+        metrics.publish(1, &two, vec![sample("reads_total", 2.0)], engine::Health::default());
         let page = page(&metrics.snapshot(), &Process::default(), true);
         for line in [
             "# TYPE ringfort_requests_total counter",
@@ -251,7 +256,12 @@ mod tests {
     #[test]
     fn every_line_is_a_comment_or_a_name_and_a_number() {
         let metrics = Metrics::new(1);
-        metrics.publish(0, &Recorder::default(), vec![sample("depth", 3.0)]);
+        metrics.publish(
+            0,
+            &Recorder::default(),
+            vec![sample("depth", 3.0)],
+            engine::Health::default(),
+        );
         for line in page(&metrics.snapshot(), &Process::read(), false).lines() {
             let value = line.rsplit(' ').next().unwrap_or_default();
             assert!(line.starts_with("# ") || value.parse::<f64>().is_ok(), "{line}");

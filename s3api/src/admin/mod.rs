@@ -1,10 +1,12 @@
 //! The management port: health, metrics, and the place of the management API.
 //!
 //! Invariants: health and metrics are open to whoever reaches the port; everything else asks for the
-//! API key first, so that nothing about what exists is learnt without it.
+//! API key first, so that nothing about what exists is learnt without it. Health therefore tells its
+//! causes, which name paths, with the key only.
 //!
 //! Not here: S3. The port is served by core 0 alone; what it says comes from what all cores publish.
 
+mod health;
 mod metrics_text;
 mod process;
 
@@ -45,14 +47,17 @@ impl AdminService {
 
     fn answer(&self, head: &RequestHead) -> Answer {
         let path = head.target().split('?').next().unwrap_or_default();
-        let open: Option<fn(&Self) -> Answer> = match path {
-            "/health/live" => Some(|_| text(200, "live")),
-            "/health/ready" => Some(Self::ready),
-            "/metrics" => Some(Self::metrics),
+        let open: Option<fn(&Self, &RequestHead) -> Answer> = match path {
+            "/health" => Some(Self::health),
+            "/health/live" => Some(|_, _| text(200, "live")),
+            "/health/ready" => Some(|service, _| service.ready()),
+            "/metrics" => Some(|service, _| service.metrics()),
             _ => None,
         };
         match open {
-            Some(answer) if matches!(head.method(), Method::Get | Method::Head) => answer(self),
+            Some(answer) if matches!(head.method(), Method::Get | Method::Head) => {
+                answer(self, head)
+            }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
             None if !self.is_authorised(head.header("authorization")) => {
@@ -63,9 +68,24 @@ impl AdminService {
         }
     }
 
+    fn ready_status(&self) -> u16 {
+        if self.readiness.is_ready() { 200 } else { 503 }
+    }
+
+    /// A server that serves some keys is ready: to take it out of service would lose the others too.
     fn ready(&self) -> Answer {
-        let status = if self.readiness.is_ready() { 200 } else { 503 };
-        text(status, self.readiness.describe())
+        let is_degraded = self.readiness.is_ready() && !self.metrics.health().is_well();
+        let word = if is_degraded { "degraded" } else { self.readiness.describe() };
+        text(self.ready_status(), word)
+    }
+
+    fn health(&self, head: &RequestHead) -> Answer {
+        let with_causes = self.is_authorised(head.header("authorization"));
+        let page = health::page(&self.metrics.health(), self.readiness.describe(), with_causes);
+        Response::new(self.ready_status())
+            .with_header("Content-Type", "application/json")
+            .with_header("Cache-Control", "no-store")
+            .with_bytes(page.into_bytes())
     }
 
     fn metrics(&self) -> Answer {

@@ -128,7 +128,13 @@ async fn serve_until_stop<A: Application>(
     };
     let serving = Serving::start(socket, port)?;
     shared.listening.arrive(core);
-    let publish = || shared.metrics.publish(core, recorder, shared.application.samples(service));
+    let publish = || {
+        let application = &shared.application;
+        let (samples, health) = (application.samples(service), application.health(service));
+        shared.metrics.publish(core, recorder, samples, health);
+    };
+    // Health is asked for at once.
+    publish();
     let mut published = Instant::now();
     while !shared.stop.is_requested() {
         sleep(limits::TICK).await;

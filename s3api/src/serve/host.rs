@@ -1,11 +1,11 @@
 //! What the host can give, held against the configuration, before anything is started.
 //!
-//! Invariant: after [`plan`] has returned, the data directories exist, no two of them are the same,
-//! and the tuning rules have found nothing that would keep the server from running.
+//! Invariant: after [`plan`] has returned, the data directories of a new store exist, no two directories
+//! are the same, and the tuning rules have found nothing that would keep the server from running.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tuning::{Facts, Needs, Severity};
 
@@ -30,11 +30,11 @@ const MEMORY_BYTES_UNKNOWN: u64 = 2 << 30;
 /// Makes the data directories, looks at the host, logs what is to be said of it, and refuses one that
 /// cannot carry the server.
 pub fn plan(config: &Config) -> Result<Plan, StartError> {
-    make_data_dirs(&config.data_dirs)?;
+    let data_dirs = make_data_dirs(&config.data_dirs)?;
     if let Err(error) = tuning::apply::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let facts = Facts::read(&config.data_dirs);
+    let facts = Facts::read(&data_dirs);
     let plan = fill_in(config, &facts);
     check_memory(config, &plan)?;
     report(&tuning::check(&facts, &needs(config, &plan)))?;
@@ -103,17 +103,27 @@ fn report(findings: &[tuning::Finding]) -> Result<(), StartError> {
     }
 }
 
-/// Each directory is one drive's; two names of one directory would be two owners of the same files.
-fn make_data_dirs(dirs: &[PathBuf]) -> Result<(), StartError> {
+/// Makes the directories of a new store, and returns those that there are. Beside a directory that holds a
+/// store nothing is made: what is missing there is a dead drive's, or one that is not mounted.
+fn make_data_dirs(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, StartError> {
+    let is_new = !dirs.iter().any(|dir| holds_store(dir));
+    // Each directory is one drive's; two names of one directory would be two owners of the same files.
     let mut seen: Vec<((u64, u64), &PathBuf)> = Vec::new();
+    let mut present = Vec::new();
     for dir in dirs {
         let context = || format!("making the data directory {}", dir.display());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|e| StartError::io(context(), e))?;
-        let metadata = fs::metadata(dir).map_err(|e| StartError::io(context(), e))?;
+        if is_new {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .map_err(|e| StartError::io(context(), e))?;
+        }
+        let metadata = match fs::metadata(dir) {
+            Ok(metadata) => metadata,
+            Err(error) if is_new => return Err(StartError::io(context(), error)),
+            Err(_) => continue,
+        };
         let identity = (metadata.dev(), metadata.ino());
         if let Some((_, other)) = seen.iter().find(|(known, _)| *known == identity) {
             let reason =
@@ -121,8 +131,16 @@ fn make_data_dirs(dirs: &[PathBuf]) -> Result<(), StartError> {
             return Err(StartError::Config { place: "--data-dir".to_string(), reason });
         }
         seen.push((identity, dir));
+        if is_new || holds_store(dir) {
+            present.push(dir.clone());
+        }
     }
-    Ok(())
+    Ok(present)
+}
+
+/// Whether a directory belongs to a store, as far as its names tell.
+pub(crate) fn holds_store(dir: &Path) -> bool {
+    dir.join(engine::store::SUPERBLOCK).exists()
 }
 
 #[cfg(test)]
@@ -143,5 +161,15 @@ mod tests {
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(make_data_dirs(&[file]).is_err());
+    }
+
+    #[test]
+    fn beside_a_store_no_directory_is_made() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, gone) = (root.path().join("one"), root.path().join("gone"));
+        fs::create_dir(&one).unwrap();
+        fs::write(one.join("superblock"), "").unwrap();
+        assert_eq!(make_data_dirs(&[gone.clone(), one.clone()]).unwrap(), [one]);
+        assert!(!gone.exists());
     }
 }

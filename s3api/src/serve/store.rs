@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::Engine;
 use engine::platform::Platform;
 use engine::platform::glommio::GlommioPlatform;
 use engine::store::{EngineOptions, FormatOptions, Layout, OpenStore, open_or_format};
+use engine::{Engine, Health};
 use http::{RequestBody, RequestHead, Response, Service, Stream};
 
 use super::{Application, CoreContext, Opened, Plan};
@@ -122,10 +122,9 @@ impl S3Application {
         let Settings { config, plan, .. } = &self.0.settings;
         let mut available_bytes = u64::MAX;
         for dir in &config.data_dirs {
-            let space = platform.space(dir).await.map_err(|e| {
-                StartError::io(format!("reading the free space of {}", dir.display()), e)
-            })?;
-            available_bytes = available_bytes.min(space.available_bytes);
+            // A drive that cannot be asked is offline; a new store is not laid out over one.
+            let space = platform.space(dir).await.map_or(0, |space| space.available_bytes);
+            available_bytes = available_bytes.min(space);
         }
         let format = format_options(config, plan, available_bytes);
         let store = open_or_format(platform, &config.data_dirs, || format).await?;
@@ -184,6 +183,10 @@ impl Application for S3Application {
             value: value as f64,
         };
         rows.into_iter().map(sample).collect()
+    }
+
+    fn health(&self, part: &CoreStore) -> Health {
+        part.engine.health()
     }
 
     async fn close(&self, part: &CoreStore) -> Result<(), StartError> {

@@ -42,6 +42,10 @@ impl Application for Echo {
         Ok((service, Opened { shards: 4, free_bytes: 1 << 30 }))
     }
 
+    fn health(&self, _service: &EchoService) -> engine::Health {
+        engine::Health::default()
+    }
+
     fn samples(&self, _service: &EchoService) -> Vec<Sample> {
         vec![Sample { name: "echo", help: "An echo.", labels: Vec::new(), value: 7.0 }]
     }
@@ -254,6 +258,7 @@ fn the_management_port_answers() {
     for (request, status, part) in [
         (get("/health/live", ""), 200, "live"),
         (get("/health/ready", ""), 200, "ready"),
+        (get("/health", ""), 200, "\"degraded\":false"),
         (get("/metrics", ""), 200, "ringfort_ready 1"),
         (put("/metrics", ""), 405, "problem"),
         (get("/api/v1/stats", ""), 401, "Bearer"),
