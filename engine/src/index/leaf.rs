@@ -7,7 +7,7 @@
 //!       6  u16  position of the last insert
 //!       8  u8   run: how many inserts before it stood each directly behind the one before
 //!       9  u8   bytes of a head: two, or none if a suffix is shorter
-//!      10  u8   bytes of a row
+//!      10  u8   bytes of a row, as the frame says
 //!      11  41   frame of the rows (`row`)
 //!      52       prefix: what all keys begin with
 //!               cell per entry: u16 where its tail ends, counted from the first tail; head
@@ -60,6 +60,9 @@ const HEAD_BYTES: usize = 2;
 /// However small its rows, no leaf has more entries: bounds the work of rebuilding one, whose keys
 /// can be much longer than their suffixes.
 const ENTRIES_MAX: usize = 256;
+
+// Images are written to checkpoints as they are.
+const _: () = assert!(HEADER_BYTES == 52);
 
 // Whatever is cut apart, a piece of one entry fits, and so do two: a cut always makes progress.
 const _: () = assert!(

@@ -4,6 +4,13 @@
 //! versions. So a leaf keeps for every column the least value (`base`) and the bytes that the
 //! differences need (`width`, from none to eight). Rows of 52 bytes come down to about 30.
 //!
+//! A frame, as it stands in a leaf's header:
+//! ```text
+//! byte  0  8   bytes in a row of: version, segment, offset, span, size, parts, flags, label
+//!       8  u8  1 if each row has an ETag (16 bytes) behind its columns, else 0
+//!       9  32  bases of the columns, in that order: 8, 4, 4, 4, 8, 2, 1 and 1 bytes
+//! ```
+//!
 //! Invariant: what was encoded with a frame that `holds` it decodes to the same row.
 
 use super::Entry;

@@ -340,3 +340,50 @@ fn keys_that_are_too_long_are_refused() {
     }
     assert_eq!(load(&image).unwrap_err(), Malformed("a leaf's header"));
 }
+
+/// What is on disk somewhere must load for ever: whoever changes an image changes the format.
+#[test]
+fn an_image_is_what_the_format_says() {
+    let mut index = Index::new();
+    let entry = Entry {
+        segment: 7,
+        offset_units: 0x1000,
+        span_bytes: 4096,
+        size: 3000,
+        etag: [0xee; 16],
+        parts: 0,
+        flags: 1,
+        label: 2,
+    };
+    index.insert(b"photos/aurora", 0x1122_3344_5566_7788, entry);
+    let second = Entry { offset_units: 0x1200, size: 3001, ..entry };
+    index.insert(b"photos/avalanche", 0x1122_3344_5566_7799, second);
+    index.begin_walk();
+    let mut image = Vec::new();
+    let walked = index.walk(&mut image, usize::MAX);
+    assert_eq!((walked.leaves, walked.entries, walked.done), (1, 2, true));
+    let base = |value: u64, bytes: usize| value.to_le_bytes()[..bytes].to_vec();
+    let expected = [
+        // 117 bytes, 2 entries, a prefix of 8; the second one went on with a run.
+        &[117, 0, 2, 0, 117, 0, 8, 0, 1, 0, 1, 2, 20][..],
+        // Widths: versions and sizes differ by less than 256, offsets by more.
+        &[1, 0, 2, 0, 1, 0, 0, 0, 1],
+        &base(0x1122_3344_5566_7788, 8),
+        &base(7, 4),
+        // A base that saves nothing is left out.
+        &base(0, 4),
+        &base(4096, 4),
+        &base(3000, 8),
+        &[0, 0, 1, 2],
+        b"photos/a",
+        &[3, 0, b'u', b'r', 9, 0, b'v', b'a'],
+        &[0x00, 0x00, 0x10, 0],
+        &[0xee; 16],
+        &[0x11, 0x00, 0x12, 1],
+        &[0xee; 16],
+        b"ora",
+        b"lanche",
+    ]
+    .concat();
+    assert_eq!(image, expected);
+}
