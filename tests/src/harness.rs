@@ -13,6 +13,7 @@ pub mod chance;
 pub mod client;
 pub mod scripts;
 pub mod snapshot;
+pub mod volume;
 
 pub use binaries::{loadgen, ringfort};
 
@@ -60,6 +61,7 @@ pub fn setting(name: &str, default: u64) -> u64 {
 #[derive(Debug)]
 pub struct Site {
     directory: tempfile::TempDir,
+    data_dirs: Vec<PathBuf>,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
     expected_log: Vec<String>,
@@ -78,6 +80,7 @@ impl Site {
         let credentials = credentials.into_iter().chain([("RINGFORT_ADMIN_API_KEY", "test-key")]);
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let site = Self {
+            data_dirs: vec![directory.path().join("data")],
             directory,
             flags: Vec::new(),
             environment: Vec::new(),
@@ -117,8 +120,14 @@ impl Site {
         self
     }
 
+    /// Its data is on several drives, or elsewhere.
+    pub fn data_dirs(mut self, data_dirs: Vec<PathBuf>) -> Self {
+        self.data_dirs = data_dirs;
+        self
+    }
+
     pub fn data_dir(&self) -> PathBuf {
-        self.path("data")
+        self.data_dirs[0].clone()
     }
 
     /// A place for the test's own files, beside the data.
@@ -133,7 +142,10 @@ impl Site {
         let mut command = Command::new(ringfort());
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.args(["--io-memory", "1MiB", "--ring-depth", "128", "--placement", "unbound"]);
-        command.args(["--log-format", "json"]).arg("--data-dir").arg(self.data_dir());
+        command.args(["--log-format", "json"]);
+        for dir in &self.data_dirs {
+            command.arg("--data-dir").arg(dir);
+        }
         command.args(&self.flags);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RINGFORT_")) {
             command.env_remove(name);

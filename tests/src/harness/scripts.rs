@@ -73,7 +73,7 @@ fn python(site: &Site) -> Command {
     command
 }
 
-fn interpreter() -> &'static Path {
+pub fn interpreter() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
         let own = repository().join("target/python/bin/python3");

@@ -11,4 +11,6 @@ mod bad_clients;
 mod bad_heads;
 mod clients;
 mod data_dir;
+mod drives;
+mod full_disk;
 mod kill;
