@@ -324,21 +324,76 @@ fn leaves_that_overlap_are_refused() {
     assert_eq!(load(&[image([b"c", b"d"]), image([b"a", b"b"])].concat()).unwrap().len(), 4);
 }
 
-#[test]
-fn keys_that_are_too_long_are_refused() {
+/// Changes a sound image; `bytes` is by how much it grows, which its counts of bytes then say.
+fn check_refused(image: &[u8], bytes: u16, change: impl Fn(&mut Vec<u8>), reason: &'static str) {
+    assert!(load(image).is_ok());
+    let mut image = image.to_vec();
+    change(&mut image);
+    [0, 4].iter().for_each(|at| grow(&mut image, *at, bytes));
+    assert_eq!(load(&image).unwrap_err(), Malformed(reason));
+}
+
+fn grow(image: &mut [u8], at: usize, by: u16) {
+    let value = u16::from_le_bytes([image[at], image[at + 1]]) + by;
+    image[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+fn image_of(pairs: &[(&[u8], Entry)]) -> Vec<u8> {
     let mut index = Index::new();
-    index.insert(&[b'k'; KEY_BYTES_MAX], 1, Entry::default());
+    for (key, entry) in pairs {
+        index.insert(key, 0x1122_3344_5566_7788, *entry);
+    }
     index.begin_walk();
     let mut image = Vec::new();
-    index.walk(&mut image, usize::MAX);
-    assert!(load(&image).is_ok());
-    // One byte more of the prefix, which is all of the only key.
-    image.insert(2 + 52, b'k');
-    for at in [0, 2 + 2, 2 + 4] {
-        let longer = u16::from_le_bytes([image[at], image[at + 1]]) + 1;
-        image[at..at + 2].copy_from_slice(&longer.to_le_bytes());
-    }
-    assert_eq!(load(&image).unwrap_err(), Malformed("a leaf's header"));
+    assert_eq!(index.walk(&mut image, usize::MAX).leaves, 1);
+    image
+}
+
+/// Places are those of `leaf`, and two more for the count of bytes.
+#[test]
+fn every_rule_of_an_image_is_checked() {
+    let entry = Entry { size: 3000, ..Entry::default() };
+    let image = &image_of(&[(b"k-aurora", entry), (b"k-avalanche", Entry { size: 3001, ..entry })]);
+    let (size_base, first_cell, second_cell) = (2 + 40, 2 + 52 + 3, 2 + 52 + 3 + 4);
+    check_refused(image, 0, |image| image[2 + 9] = 1, "a leaf's header");
+    check_refused(image, 0, |image| image[2 + 10] += 1, "a leaf's header");
+    // A run's position that no leaf has.
+    check_refused(image, 0, |image| image[2 + 7] = 1, "a leaf's header");
+    check_refused(image, 0, |image| image[2 + 11 + 1] = 5, "a frame of rows that no leaf has");
+    check_refused(image, 0, |image| image[2 + 19] = 2, "a frame of rows that no leaf has");
+    // The second row's size is one more than the base.
+    let greatest_base = |image: &mut Vec<u8>| image[size_base..size_base + 8].fill(0xff);
+    check_refused(image, 0, greatest_base, "a row exceeds its types");
+    check_refused(image, 0, |image| image[first_cell] = 200, "where a key ends");
+    check_refused(image, 0, |image| image[second_cell] = 1, "where a key ends");
+    check_refused(
+        image,
+        0,
+        |image| image[second_cell + 2] = b'A',
+        "a leaf's keys are not in order",
+    );
+    check_refused(image, 1, |image| image.push(b'x'), "bytes behind a leaf's last key");
+    let empty = [&[52, 0, 0, 0, 52, 0][..], &[0; 48]].concat();
+    assert_eq!(load(&empty).unwrap_err(), Malformed("a leaf's header"));
+}
+
+#[test]
+fn keys_that_are_too_long_are_refused() {
+    let long = [[b'k'; KEY_BYTES_MAX], [b'l'; KEY_BYTES_MAX]];
+    let entry = Entry::default();
+    // All of the only key is its prefix.
+    let longer_prefix = |image: &mut Vec<u8>| {
+        image.insert(2 + 52, b'k');
+        grow(image, 2 + 4, 1);
+    };
+    check_refused(&image_of(&[(&long[0], entry)]), 1, longer_prefix, "a leaf's header");
+    // Two with nothing in common have heads and tails.
+    let longer_tail = |image: &mut Vec<u8>| {
+        image.push(b'l');
+        grow(image, 2 + 52 + 4, 1);
+    };
+    let image = image_of(&[(&long[0], entry), (&long[1], entry)]);
+    check_refused(&image, 1, longer_tail, "a key is too long");
 }
 
 /// What is on disk somewhere must load for ever: whoever changes an image changes the format.
