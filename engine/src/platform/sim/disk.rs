@@ -10,19 +10,41 @@ use std::rc::Rc;
 use super::inode::Inode;
 use super::namespace::{Namespace, Node};
 use super::random::Random;
-use crate::platform::FilesystemSpace;
+use crate::platform::{BLOCK_BYTES, FilesystemSpace};
+
+/// A write that the device acknowledged and did not do where it should have.
+#[derive(Debug, Clone)]
+pub struct StrayWrite {
+    /// Where it should have gone.
+    pub path: PathBuf,
+    pub offset: u64,
+    pub bytes: Vec<u8>,
+    /// Where it went; `None`: nowhere.
+    pub landing: Option<Landing>,
+}
+
+/// Where a misdirected write went.
+#[derive(Debug, Clone)]
+pub struct Landing {
+    pub path: PathBuf,
+    pub offset: u64,
+    /// The whole file before.
+    pub was: Vec<u8>,
+}
 
 #[derive(Debug)]
 pub(super) struct Disk {
     pub(super) names: Namespace,
     pub(super) random: Random,
+    pub(super) strays: Vec<StrayWrite>,
     capacity_bytes: u64,
     locks: BTreeSet<PathBuf>,
 }
 
 impl Disk {
     pub(super) fn new(capacity_bytes: u64, random: Random) -> Self {
-        Self { names: Namespace::new(), random, capacity_bytes, locks: BTreeSet::new() }
+        let (names, strays, locks) = (Namespace::new(), Vec::new(), BTreeSet::new());
+        Self { names, random, strays, capacity_bytes, locks }
     }
 
     pub(super) fn create_file(&mut self, path: &Path) -> io::Result<Rc<RefCell<Inode>>> {
@@ -62,6 +84,36 @@ impl Disk {
             total_bytes: self.capacity_bytes,
             available_bytes: self.capacity_bytes.saturating_sub(used),
         }
+    }
+
+    /// A write to a file goes nowhere, or to some place of any file that has room for it.
+    pub(super) fn lead_astray(
+        &mut self,
+        inode: &Rc<RefCell<Inode>>,
+        offset: u64,
+        bytes: &[u8],
+        lands: bool,
+    ) {
+        let path_of = |inode: &Rc<RefCell<Inode>>| {
+            let found = self.names.files().find(|(_, other)| Rc::ptr_eq(other, inode));
+            found.map(|(path, _)| path.to_owned()).unwrap_or_default()
+        };
+        let path = path_of(inode);
+        let mut landing = None;
+        let blocks = (bytes.len() / BLOCK_BYTES) as u64;
+        let room = |inode: &RefCell<Inode>| inode.borrow().length() / BLOCK_BYTES as u64;
+        let files: Vec<_> = self.names.files().filter(|(_, file)| room(file) >= blocks).collect();
+        let chosen = self.random.below(files.len().max(1) as u64) as usize;
+        if let Some((place, file)) = files.get(chosen).copied().filter(|_| lands) {
+            let at = self.random.below(room(file) - blocks + 1) * BLOCK_BYTES as u64;
+            if place != path || at != offset {
+                let whole = file.borrow().length() as usize;
+                let was = file.borrow().read(0, whole, &mut || false).unwrap_or_default();
+                file.borrow_mut().stray(at, bytes);
+                landing = Some(Landing { path: place.to_owned(), offset: at, was });
+            }
+        }
+        self.strays.push(StrayWrite { path, offset, bytes: bytes.to_vec(), landing });
     }
 
     pub(super) fn lose_power(&mut self) {

@@ -19,7 +19,7 @@ pub enum Fault {
     NoSpace { nth: u64 },
     /// The write succeeds and does nothing.
     LostWrite { nth: u64 },
-    /// The write succeeds and lands elsewhere in its file.
+    /// The write succeeds and lands elsewhere, in its own file or in another.
     MisdirectedWrite { nth: u64 },
     /// Power fails before the I/O takes effect.
     CrashBefore { io: u64 },

@@ -21,9 +21,15 @@ use crate::platform::{BLOCK_BYTES, Durability};
 /// What a disk writes in one piece.
 pub(super) const SECTOR_BYTES: usize = 512;
 
-const SECTORS_PER_BLOCK: u64 = (BLOCK_BYTES / SECTOR_BYTES) as u64;
+const SECTORS_IN_BLOCK: usize = BLOCK_BYTES / SECTOR_BYTES;
+const SECTORS_PER_BLOCK: u64 = SECTORS_IN_BLOCK as u64;
 
 pub(super) type WriteId = u64;
+
+/// The content of one block, shared by all that hold it; `None` is zeroes.
+type Block = Option<Rc<[u8; BLOCK_BYTES]>>;
+
+const ZEROES: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
 
 #[derive(Debug, Default)]
 pub(super) struct Inode {
@@ -44,8 +50,9 @@ pub(super) struct SyncScope {
 
 #[derive(Debug)]
 struct Write {
+    /// The first of a block.
     first_sector: u64,
-    bytes: Rc<[u8]>,
+    blocks: Vec<Block>,
     /// Sectors that no later durable write has replaced.
     live: Vec<bool>,
     state: WriteState,
@@ -75,24 +82,30 @@ impl Inode {
             return None;
         }
         let mut result = vec![0; bytes];
+        let first = sector_number(offset);
         for (index, sector) in result.chunks_mut(SECTOR_BYTES).enumerate() {
-            let number = sector_number(offset) + index as u64;
-            self.current.read_sector(number, sector);
-            let in_flight = self.writes.values().filter(|write| write.is_in_flight());
-            if let Some(new) = in_flight.filter_map(|write| write.sector(number)).next()
-                && newer()
-            {
-                sector.copy_from_slice(new);
+            sector.copy_from_slice(self.current.sector(first + index as u64));
+        }
+        for write in self.writes.values().filter(|write| write.is_in_flight()) {
+            let end = write.end().min(first + (bytes / SECTOR_BYTES) as u64);
+            for number in write.first_sector.max(first)..end {
+                if let Some(new) = write.sector(number)
+                    && newer()
+                {
+                    let at = (number - first) as usize * SECTOR_BYTES;
+                    result[at..at + SECTOR_BYTES].copy_from_slice(new);
+                }
             }
         }
         Some(result)
     }
 
     /// Submits a write. Panics when it overlaps one in flight.
-    pub(super) fn begin_write(&mut self, offset: u64, bytes: Rc<[u8]>) -> WriteId {
+    pub(super) fn begin_write(&mut self, offset: u64, bytes: &[u8]) -> WriteId {
         let first_sector = sector_number(offset);
         let live = vec![true; bytes.len() / SECTOR_BYTES];
-        let write = Write { first_sector, bytes, live, state: WriteState::InFlight };
+        let blocks = bytes.chunks(BLOCK_BYTES).map(block_of).collect();
+        let write = Write { first_sector, blocks, live, state: WriteState::InFlight };
         let overlap = self.writes.values().find(|other| {
             other.is_in_flight() && other.first_sector < write.end() && first_sector < other.end()
         });
@@ -106,9 +119,7 @@ impl Inode {
     pub(super) fn complete_write(&mut self, id: WriteId, durability: Durability) {
         let Some(write) = self.writes.get_mut(&id) else { return };
         write.state = WriteState::Completed;
-        for (number, sector) in write.live_sectors() {
-            self.current.write_sector(number, sector);
-        }
+        self.current.apply(write);
         self.current.grow(write.end() * SECTOR_BYTES as u64);
         if durability == Durability::EachWrite {
             self.commit(id);
@@ -132,13 +143,11 @@ impl Inode {
         self.writes.remove(&id);
     }
 
-    /// The write goes to another block of the file, if it has one.
-    pub(super) fn misdirect_write(&mut self, id: WriteId, random: &mut Random) {
-        let blocks = (self.current.length / BLOCK_BYTES as u64).max(1);
-        let Some(write) = self.writes.get_mut(&id) else { return };
-        let block = write.first_sector / SECTORS_PER_BLOCK;
-        let elsewhere = (block + 1 + random.below((blocks - 1).max(1))) % blocks;
-        write.first_sector = elsewhere * SECTORS_PER_BLOCK;
+    /// Bytes that were meant for another place land here, at a block's boundary.
+    pub(super) fn stray(&mut self, offset: u64, bytes: &[u8]) {
+        for (at, new) in (offset..).zip(bytes) {
+            self.damage(at, &mut |byte| *byte = *new);
+        }
     }
 
     pub(super) fn preallocate(&mut self, length: u64) {
@@ -209,23 +218,27 @@ impl Inode {
         let within = (offset % SECTOR_BYTES as u64) as usize;
         for image in [&mut self.current, &mut self.durable] {
             let mut sector = [0; SECTOR_BYTES];
-            image.read_sector(number, &mut sector);
+            sector.copy_from_slice(image.sector(number));
             change(&mut sector[within]);
             image.write_sector(number, &sector);
         }
         // What has reached the device is damaged there; what is in flight will overwrite the damage.
         for write in self.writes.values_mut().filter(|write| !write.is_in_flight()) {
             if let Some(index) = write.index(number) {
-                change(&mut Rc::make_mut(&mut write.bytes)[index * SECTOR_BYTES + within]);
+                let (block, sector) = (index / SECTORS_IN_BLOCK, index % SECTORS_IN_BLOCK);
+                let block = write.blocks[block].get_or_insert_with(|| Rc::new([0; BLOCK_BYTES]));
+                change(&mut Rc::make_mut(block)[sector * SECTOR_BYTES + within]);
             }
         }
     }
 
     fn commit(&mut self, id: WriteId) {
         let Some(write) = self.writes.remove(&id) else { return };
-        for (number, sector) in write.live_sectors() {
-            self.durable.write_sector(number, sector);
-            for earlier in self.writes.range_mut(..id).map(|(_, earlier)| earlier) {
+        self.durable.apply(&write);
+        for earlier in self.writes.range_mut(..id).map(|(_, earlier)| earlier) {
+            let common =
+                write.first_sector.max(earlier.first_sector)..write.end().min(earlier.end());
+            for number in common.filter(|number| write.is_live(*number)) {
                 earlier.kill_sector(number);
             }
         }
@@ -249,14 +262,19 @@ impl Write {
     }
 
     fn sector(&self, number: u64) -> Option<&[u8]> {
-        let start = self.index(number)? * SECTOR_BYTES;
-        Some(&self.bytes[start..start + SECTOR_BYTES])
+        self.index(number).map(|index| {
+            sector_of(&self.blocks[index / SECTORS_IN_BLOCK], index % SECTORS_IN_BLOCK)
+        })
+    }
+
+    fn is_live(&self, number: u64) -> bool {
+        self.index(number).is_some_and(|index| self.live[index])
     }
 
     fn live_sectors(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        let sectors = self.bytes.chunks(SECTOR_BYTES).zip(&self.live).enumerate();
-        let live = sectors.filter(|(_, (_, live))| **live);
-        live.map(|(index, (sector, _))| (self.first_sector + index as u64, sector))
+        (self.first_sector..self.end())
+            .filter(|number| self.is_live(*number))
+            .filter_map(|number| Some((number, self.sector(number)?)))
     }
 
     fn kill_sector(&mut self, number: u64) {
@@ -266,10 +284,11 @@ impl Write {
     }
 }
 
-/// A sparse file. Blocks are shared between the current and the durable image until one changes.
+/// A sparse file. Blocks are shared between the images and the writes until one changes.
 #[derive(Debug, Default, Clone)]
 struct Image {
-    blocks: BTreeMap<u64, Rc<[u8; BLOCK_BYTES]>>,
+    /// What lies behind the last one is zeroes.
+    blocks: Vec<Block>,
     length: u64,
 }
 
@@ -278,29 +297,59 @@ impl Image {
         self.length = self.length.max(length);
     }
 
-    fn read_sector(&self, number: u64, sector: &mut [u8]) {
-        match self.blocks.get(&(number / SECTORS_PER_BLOCK)) {
-            Some(block) => sector.copy_from_slice(&block[place_in_block(number)]),
-            None => sector.fill(0),
-        }
+    fn sector(&self, number: u64) -> &[u8] {
+        let block = self.blocks.get((number / SECTORS_PER_BLOCK) as usize);
+        block.map_or(&ZEROES, |block| sector_of(block, (number % SECTORS_PER_BLOCK) as usize))
     }
 
     fn write_sector(&mut self, number: u64, sector: &[u8]) {
-        let block = number / SECTORS_PER_BLOCK;
+        let block = self.block_mut(number / SECTORS_PER_BLOCK);
         // Files are filled with zeros before use; holding those would cost memory for nothing.
-        if !self.blocks.contains_key(&block) && sector.iter().all(|byte| *byte == 0) {
+        if block.is_none() && sector == ZEROES {
             return;
         }
-        let block = self.blocks.entry(block).or_insert_with(|| Rc::new([0; BLOCK_BYTES]));
-        Rc::make_mut(block)[place_in_block(number)].copy_from_slice(sector);
+        let block = block.get_or_insert_with(|| Rc::new([0; BLOCK_BYTES]));
+        let start = (number % SECTORS_PER_BLOCK) as usize * SECTOR_BYTES;
+        Rc::make_mut(block)[start..start + SECTOR_BYTES].copy_from_slice(sector);
+    }
+
+    /// Takes over what is live of a write, whole blocks without a copy.
+    fn apply(&mut self, write: &Write) {
+        let first = write.first_sector / SECTORS_PER_BLOCK;
+        let blocks = write.blocks.iter().zip(write.live.chunks(SECTORS_IN_BLOCK));
+        for (number, (block, live)) in (first..).zip(blocks) {
+            if live.iter().all(|live| *live) {
+                *self.block_mut(number) = block.clone();
+                continue;
+            }
+            for index in (0..SECTORS_IN_BLOCK).filter(|index| live[*index]) {
+                let sector = number * SECTORS_PER_BLOCK + index as u64;
+                self.write_sector(sector, sector_of(block, index));
+            }
+        }
+    }
+
+    fn block_mut(&mut self, number: u64) -> &mut Block {
+        let index = number as usize;
+        if self.blocks.len() <= index {
+            self.blocks.resize(index + 1, None);
+        }
+        &mut self.blocks[index]
+    }
+}
+
+fn block_of(bytes: &[u8]) -> Block {
+    let block: &[u8; BLOCK_BYTES] = bytes.try_into().expect("I/O is of whole blocks");
+    (*block != [0; BLOCK_BYTES]).then(|| Rc::new(*block))
+}
+
+fn sector_of(block: &Block, index: usize) -> &[u8] {
+    match block {
+        Some(block) => &block[index * SECTOR_BYTES..(index + 1) * SECTOR_BYTES],
+        None => &ZEROES,
     }
 }
 
 fn sector_number(offset: u64) -> u64 {
     offset / SECTOR_BYTES as u64
-}
-
-fn place_in_block(number: u64) -> std::ops::Range<usize> {
-    let start = (number % SECTORS_PER_BLOCK) as usize * SECTOR_BYTES;
-    start..start + SECTOR_BYTES
 }

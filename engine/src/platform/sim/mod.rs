@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use self::disk::DiskView;
+pub use self::disk::{DiskView, Landing, StrayWrite};
 pub use self::faults::{Counters, Fault, FaultRates};
 pub use self::platform::{SimFile, SimLock, SimPlatform, SimReadBuffer, SimWriteBuffer};
 
@@ -152,6 +152,11 @@ impl Sim {
     /// Plans a fault.
     pub fn inject(&self, fault: Fault) {
         self.world.faults.borrow_mut().plan(fault);
+    }
+
+    /// The writes that were lost or misdirected since this was last asked.
+    pub fn take_strays(&self) -> Vec<StrayWrite> {
+        std::mem::take(&mut self.world.disk.borrow_mut().strays)
     }
 
     /// Plans no fault any more; random ones go on.

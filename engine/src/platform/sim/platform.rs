@@ -226,23 +226,21 @@ impl File for SimFile {
             return std::future::pending().await;
         }
         let end = offset + buffer.len() as u64;
-        let id = self.inode.borrow_mut().begin_write(offset, buffer.deref().into());
+        let id = self.inode.borrow_mut().begin_write(offset, &buffer);
         let inode = Rc::clone(&self.inode);
         let durability = self.mode.durability;
         let write = self.platform.io(IoKind::Write, &self.path, move |world, outcome| {
             let mut disk = world.disk.borrow_mut();
             let space = disk.require_space(&inode.borrow(), end);
-            let mut inode = inode.borrow_mut();
             if outcome == Outcome::Error || space.is_err() {
-                inode.fail_write(id, &mut disk.random);
+                inode.borrow_mut().fail_write(id, &mut disk.random);
                 return Err(space.err().unwrap_or_else(input_output_error));
             }
-            match outcome {
-                Outcome::Lost => inode.lose_write(id),
-                Outcome::Misdirected => inode.misdirect_write(id, &mut disk.random),
-                Outcome::Normal | Outcome::Error => {}
+            if let Outcome::Lost | Outcome::Misdirected = outcome {
+                inode.borrow_mut().lose_write(id);
+                disk.lead_astray(&inode, offset, &buffer, outcome == Outcome::Misdirected);
             }
-            inode.complete_write(id, durability);
+            inode.borrow_mut().complete_write(id, durability);
             Ok(buffer)
         });
         write.await
