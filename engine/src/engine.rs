@@ -467,7 +467,9 @@ impl<P: Platform> Engine<P> {
         upload: UploadId,
     ) -> Result<UploadInfo> {
         let (shard, located, pin) = self.locate_upload(bucket, key, upload).await?;
-        let sections = read::sections(&self.inner.context, shard, located.location).await?;
+        let Located { location, current, .. } = located;
+        let sections =
+            read::sections(&self.inner.context, shard, location, Some(current.version)).await?;
         drop(pin);
         Ok(UploadInfo { key: key.to_vec(), id: upload, attributes: sections.attributes })
     }

@@ -20,7 +20,7 @@ use crate::metrics::count;
 use crate::multipart::PartRow;
 use crate::platform::{BLOCK_BYTES, File, Platform};
 use crate::shard::Located;
-use crate::types::{BucketId, ObjectInfo, PartInfo};
+use crate::types::{BucketId, ObjectInfo, PartInfo, Version};
 use crate::wait::{Event, join_all};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -122,18 +122,23 @@ pub(crate) async fn manifest<P: Platform>(
     shard: u16,
     location: Location,
 ) -> Result<Manifest> {
-    Ok(sections(context, shard, location).await?.manifest.unwrap_or_default())
+    Ok(sections(context, shard, location, None).await?.manifest.unwrap_or_default())
 }
 
-/// The sections of the record at a location.
+/// The sections of the record at a location, which must be of that version if it is known: no two
+/// records of a shard have the same, so that no other one passes for it.
 pub(crate) async fn sections<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
     location: Location,
+    version: Option<Version>,
 ) -> Result<Sections> {
     let record = record(context, shard, location, false).await?;
     Head::decode(context.salt, record.bytes())
-        .and_then(|head| head.sections())
+        .and_then(|head| match version.is_none_or(|version| version.0 == head.version) {
+            true => head.sections(),
+            false => Err(Malformed("the record is another one")),
+        })
         .map_err(|malformed| corrupt(context, shard, location, &malformed))
 }
 
@@ -145,7 +150,9 @@ pub(crate) async fn many_sections<P: Platform>(
 ) -> Result<Vec<Sections>> {
     let mut all = Vec::with_capacity(rows.len());
     for batch in rows.chunks(PART_READS_IN_FLIGHT) {
-        let reads = batch.iter().map(|row| sections(context, shard, row.location));
+        let reads = batch
+            .iter()
+            .map(|row| sections(context, shard, row.location, Some(row.current.version)));
         for sections in join_all(reads).await {
             all.push(sections?);
         }

@@ -19,8 +19,8 @@ pub type ValueId = u64;
 /// Names an operation of one key.
 pub type OpId = u64;
 
-/// How many lines of a key's past a violation shows.
-const TRACE_LINES: usize = 24;
+/// How much of a key's past a violation shows.
+const TRACE_EVENTS: usize = 24;
 
 /// What a conditional operation asks of the present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,18 @@ pub struct Register {
     states: BTreeSet<State>,
     unanswered: BTreeMap<OpId, Op>,
     next: OpId,
-    trace: VecDeque<String>,
+    trace: VecDeque<Event>,
+}
+
+/// What happened to a register, as a report tells it.
+#[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "read by way of its Debug form")]
+enum Event {
+    Begins(OpId, Op),
+    Ends(OpId, Outcome),
+    HadNoEffect(OpId),
+    KnownByOtherSigns { id: OpId, effect: bool },
+    Stop,
 }
 
 impl Default for Register {
@@ -91,38 +102,38 @@ impl Register {
     pub fn begin(&mut self, op: Op) -> OpId {
         let id = self.next;
         self.next += 1;
-        self.note(format!("{id} begins: {op:?}"));
+        self.note(Event::Begins(id, op));
         self.unanswered.insert(id, op);
         id
     }
 
     /// An operation was answered.
     pub fn end(&mut self, id: OpId, outcome: Outcome) -> Result<(), String> {
-        self.note(format!("{id} ends: {outcome:?}"));
+        self.note(Event::Ends(id, outcome));
         let reached = self.states_after(Some(id));
-        self.keep(id, reached, |found| found == Some(&outcome), &format!("{outcome:?}"))
+        self.keep(id, reached, |found| found == Some(&outcome), &outcome)
     }
 
     /// An operation failed in a way that says that it had no effect.
     pub fn end_without_effect(&mut self, id: OpId) -> Result<(), String> {
-        self.note(format!("{id} had no effect"));
+        self.note(Event::HadNoEffect(id));
         let states = self.states.clone();
-        self.keep(id, states, |found| found.is_none(), "no effect")
+        self.keep(id, states, |found| found.is_none(), &"no effect")
     }
 
     /// Whether a write that has no answer (and never will) is known to have taken effect.
     pub fn settle_one(&mut self, id: OpId, effect: bool) -> Result<(), String> {
-        self.note(format!("{id} is known by other signs: effect {effect}"));
+        self.note(Event::KnownByOtherSigns { id, effect });
         let reached = self.states_after(None);
         let wanted =
             |found: Option<&Outcome>| matches!(found, Some(Outcome::Done { .. })) == effect;
-        self.keep(id, reached, wanted, "what other signs say")
+        self.keep(id, reached, wanted, &"what other signs say")
     }
 
     /// Every operation without an answer took effect by now or never will: the machine stopped, or
     /// all work has ended. Which of them did is not forgotten before [`Self::forget`].
     pub fn stop(&mut self) {
-        self.note("stop".into());
+        self.note(Event::Stop);
         self.unanswered.retain(|_, op| *op != Op::Read);
         let written = |id: &OpId| self.unanswered.contains_key(id);
         let mut stopped = BTreeSet::new();
@@ -194,21 +205,23 @@ impl Register {
         id: OpId,
         states: BTreeSet<State>,
         wanted: impl Fn(Option<&Outcome>) -> bool,
-        what: &str,
+        what: &dyn std::fmt::Debug,
     ) -> Result<(), String> {
-        let possible: BTreeSet<_> = states.iter().map(|(_, done)| done.get(&id).copied()).collect();
         let mut kept = BTreeSet::new();
+        let mut refuted = BTreeSet::new();
         for (value, mut done) in states {
             if wanted(done.get(&id)) {
                 done.remove(&id);
                 kept.insert((value, done));
+            } else {
+                refuted.insert(done.get(&id).copied());
             }
         }
         self.unanswered.remove(&id);
         if kept.is_empty() {
-            let trace: Vec<_> = self.trace.iter().map(String::as_str).collect();
+            let trace: Vec<_> = self.trace.iter().map(|event| format!("{event:?}")).collect();
             return Err(format!(
-                "operation {id} ended with {what}, possible was {possible:?}; the past:\n  {}",
+                "operation {id} ended with {what:?}, possible was {refuted:?}; the past:\n  {}",
                 trace.join("\n  ")
             ));
         }
@@ -216,11 +229,11 @@ impl Register {
         Ok(())
     }
 
-    fn note(&mut self, line: String) {
-        if self.trace.len() == TRACE_LINES {
+    fn note(&mut self, event: Event) {
+        if self.trace.len() == TRACE_EVENTS {
             self.trace.pop_front();
         }
-        self.trace.push_back(line);
+        self.trace.push_back(event);
     }
 }
 

@@ -7,8 +7,8 @@ use crate::model::ValueId;
 use crate::sim_buckets;
 use crate::sim_client::Client;
 use crate::sim_uploads::Stage;
-use crate::sim_world::{BUCKETS, KEYS, name_of};
-use engine::{ListItem, UploadInfo, UploadItem, UploadsQuery};
+use crate::sim_world::BUCKETS;
+use engine::{UploadInfo, UploadItem, UploadsQuery};
 use std::collections::BTreeMap;
 
 impl Client<'_> {
@@ -17,10 +17,10 @@ impl Client<'_> {
         for bucket in 0..BUCKETS.len() {
             let mut present = BTreeMap::new();
             let mut sure = true;
-            for (key, name) in KEYS.iter().enumerate() {
+            for (key, name) in self.world.keys().iter().enumerate() {
                 match self.read((bucket, key), 0).await {
                     Some(Some(id)) => {
-                        present.insert(name.as_bytes().to_vec(), id);
+                        present.insert(name.clone(), id);
                     }
                     Some(None) => {}
                     None => sure = false,
@@ -33,32 +33,6 @@ impl Client<'_> {
         }
         self.audit_buckets();
         self.world.forget();
-    }
-
-    async fn audit_listing(&self, bucket: usize, present: &BTreeMap<Vec<u8>, ValueId>) {
-        for delimiter in [b"".as_slice(), b"/"] {
-            for limit in [1, 3, 1000] {
-                let Some(items) = self.list_all(bucket, delimiter, limit).await else {
-                    return;
-                };
-                let mut listed = Vec::new();
-                for item in &items {
-                    listed.push(match item {
-                        ListItem::Key { key, current } => {
-                            (key.clone(), self.world.recognise(current, "a listing"))
-                        }
-                        ListItem::CommonPrefix(prefix) => (prefix.clone(), None),
-                    });
-                }
-                let expected = rolled_up(present, delimiter);
-                if listed != expected {
-                    let name = BUCKETS[bucket];
-                    self.world.fail(format!(
-                        "the listing of {name} says {listed:?}, reads say {expected:?}"
-                    ));
-                }
-            }
-        }
     }
 
     async fn audit_uploads(&self, bucket: usize) {
@@ -135,7 +109,7 @@ impl Client<'_> {
             self.world.fail(format!("an upload that nobody began: {info:?}"));
             return true;
         };
-        let right = KEYS[upload.place.1].as_bytes() == info.key
+        let right = self.world.key(upload.place) == info.key
             && upload.place.0 == bucket
             && upload.id.is_none_or(|id| id == info.id)
             && attributes == self.world.attributes(mark);
@@ -144,7 +118,7 @@ impl Client<'_> {
         }
         if let Stage::Ending(Some(op)) = upload.stage {
             let settled = self.world.register(upload.place, |r| r.settle_one(op, false));
-            self.world.check(settled, &format!("{} has not ended", name_of(upload.place)));
+            self.world.check(settled, &format!("{} has not ended", self.world.name(upload.place)));
         }
         upload.id = Some(info.id);
         upload.stage = Stage::Open;
@@ -167,16 +141,15 @@ impl Client<'_> {
         }
     }
 
-    /// Empties the fixed buckets.
-    pub async fn clear(&self) {
+    /// Empties the fixed buckets; whether nothing is left in them.
+    pub async fn clear(&self) -> bool {
+        let mut errors = Vec::new();
         for bucket in 0..BUCKETS.len() {
             let Some(id) = self.bucket((bucket, 0)) else {
-                return;
+                return false;
             };
-            for key in KEYS {
-                if let Err(error) = self.engine().delete(id, key.as_bytes(), None).await {
-                    self.world.judge_error(&error, "clear");
-                }
+            for key in self.world.keys() {
+                errors.extend(self.engine().delete(id, key, None).await.err());
             }
             let open: Vec<_> = {
                 let uploads = self.world.uploads.borrow();
@@ -187,30 +160,13 @@ impl Client<'_> {
                 let Some(upload) = upload else {
                     continue;
                 };
-                let key = KEYS[place.1].as_bytes();
-                if let Err(error) = self.engine().abort_upload(id, key, upload).await {
-                    self.world.judge_error(&error, "clear");
-                }
+                let key = self.world.key(place);
+                errors.extend(self.engine().abort_upload(id, key, upload).await.err());
             }
         }
-    }
-}
-
-/// The rows that a listing should have.
-fn rolled_up(
-    present: &BTreeMap<Vec<u8>, ValueId>,
-    delimiter: &[u8],
-) -> Vec<(Vec<u8>, Option<ValueId>)> {
-    let mut rows: Vec<(Vec<u8>, Option<ValueId>)> = Vec::new();
-    for (key, id) in present {
-        let slash = key.iter().position(|byte| delimiter.first() == Some(byte));
-        let row = match slash {
-            Some(at) => (key[..=at].to_vec(), None),
-            None => (key.clone(), Some(*id)),
-        };
-        if rows.last() != Some(&row) {
-            rows.push(row);
+        for error in &errors {
+            self.world.judge_error(error, "clear");
         }
+        errors.is_empty()
     }
-    rows
 }

@@ -1,17 +1,14 @@
 //! One client of a simulated history: it does random things with objects and tells the model of each
 //! answer.
 
-use crate::model::{Guard, Op, Outcome, ValueId};
-use crate::sim::{Running, within};
-use crate::sim_world::{BUCKETS, KEYS, Place, World, name_of};
+use crate::model::{Guard, Op, ValueId};
+use crate::sim::{Running, join_all, within};
+use crate::sim_world::{BUCKETS, Place, World};
 use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
-use engine::{BucketId, Committed, Engine, Error, ListItem, ListQuery, ObjectReader, ObjectWriter};
+use engine::{BucketId, Committed, Engine, Error, ObjectReader, ObjectWriter};
+use std::ops::Range;
 use std::time::Duration;
-
-/// Sizes around which the engine changes its ways, with a third as many large ones.
-const SIZES: [u64; 12] =
-    [0, 1, 100, 4095, 4096, 5000, 20_000, 131_072, 131_073, 200_000, 983_040, 2_500_000];
 
 /// Unanswered operations of a key beyond which a client does not give up on another one: each makes
 /// the model think harder.
@@ -19,6 +16,20 @@ const GIVEN_UP_MAX: usize = 2;
 
 /// Unanswered operations of a key beyond which no client begins another one there.
 const UNANSWERED_MAX: usize = 4;
+
+/// Readers that a client holds open.
+const HELD_MAX: usize = 3;
+
+/// Writes that a client has under way when it fills a store.
+const PUTS_AT_ONCE: usize = 8;
+
+/// An object that was opened to be read later.
+#[derive(Debug)]
+struct Held {
+    reader: ObjectReader<SimPlatform>,
+    place: Place,
+    id: ValueId,
+}
 
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
@@ -38,10 +49,14 @@ impl Client<'_> {
 
     /// Does so many random things, one after another.
     pub async fn run(self, count: u64) {
+        let mut held = Vec::new();
         for _ in 0..count {
             if self.world.one_in(4) {
                 let pause = Duration::from_micros(self.world.below(3000));
                 self.platform().sleep(pause).await;
+            }
+            if self.world.one_in(12) {
+                self.hold_or_use(&mut held).await;
             }
             let place = self.world.any_place();
             let unanswered = self.world.register(place, |register| register.unanswered());
@@ -58,6 +73,37 @@ impl Client<'_> {
                 self.act(place).await;
             }
         }
+        for reader in held {
+            self.finish(reader).await;
+        }
+    }
+
+    /// Puts a new value into each of some keys, many at once.
+    pub async fn fill(self, keys: Range<usize>) {
+        for bucket in 0..BUCKETS.len() {
+            let keys: Vec<usize> = keys.clone().collect();
+            for some in keys.chunks(PUTS_AT_ONCE) {
+                join_all(some.iter().map(|key| self.put((bucket, *key)))).await;
+            }
+        }
+    }
+
+    /// Opens an object to read it much later, whatever happens to its key meanwhile; or reads one
+    /// that was opened so.
+    async fn hold_or_use(&self, held: &mut Vec<Held>) {
+        if held.len() < HELD_MAX && self.world.one_in(2) {
+            let place = self.world.any_place();
+            if let Some(Some((reader, id))) = self.open(place, false).await {
+                held.push(Held { reader, place, id });
+            }
+        } else if !held.is_empty() {
+            let index = self.world.below(held.len() as u64) as usize;
+            self.finish(held.swap_remove(index)).await;
+        }
+    }
+
+    async fn finish(&self, mut held: Held) {
+        self.verify(&mut held.reader, held.place, held.id, self.world.one_in(3)).await;
     }
 
     async fn act(&self, place: Place) {
@@ -81,12 +127,6 @@ impl Client<'_> {
         id
     }
 
-    pub fn any_size(&self) -> u64 {
-        let most = if self.world.one_in(3) { 12 } else { 8 };
-        let size = SIZES[self.world.below(most) as usize];
-        if self.world.one_in(3) { self.world.below(size + 1) } else { size }
-    }
-
     /// A condition that may or may not hold.
     pub fn any_guard(&self, place: Place) -> Guard {
         let possible: Vec<ValueId> =
@@ -105,7 +145,7 @@ impl Client<'_> {
         let Some(bucket) = self.bucket(place) else {
             return;
         };
-        let id = self.world.offer(self.any_size());
+        let id = self.world.offer(self.world.any_size());
         let guard = self.any_guard(place);
         let before = self.world.version(place);
         let op = self.world.begin(place, Op::Write { guard, value: Some(id) });
@@ -125,7 +165,7 @@ impl Client<'_> {
     ) -> Result<Committed, Error> {
         let body = self.world.body(id);
         let announced = (!self.world.one_in(4)).then_some(body.len() as u64);
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         let mut writer = self.engine().writer(bucket, key, announced).await?;
         self.feed(&mut writer, &body).await?;
         writer.finish(self.world.commit(id, guard)).await
@@ -157,9 +197,9 @@ impl Client<'_> {
         let Some(bucket) = self.bucket(place) else {
             return;
         };
-        let id = self.world.offer(self.any_size() + 1);
+        let id = self.world.offer(self.world.any_size() + 1);
         let body = self.world.body(id);
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         let sent = self.world.below(body.len() as u64) as usize;
         let opened = self.engine().writer(bucket, key, Some(body.len() as u64)).await;
         let result = match opened {
@@ -167,7 +207,7 @@ impl Client<'_> {
             Err(error) => Err(error),
         };
         if let Err(error) = result {
-            self.world.judge_error(&error, &name_of(place));
+            self.world.judge_error(&error, &self.world.name(place));
         }
     }
 
@@ -177,7 +217,7 @@ impl Client<'_> {
         };
         let guard = if self.world.one_in(4) { self.any_guard(place) } else { Guard::Always };
         let op = self.world.begin(place, Op::Write { guard, value: None });
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         let result = self.engine().delete(bucket, key, self.world.condition(guard)).await;
         self.world.end_write(place, op, result.as_ref().map(|deleted| deleted.existed));
     }
@@ -189,32 +229,43 @@ impl Client<'_> {
 
     /// `how`: 0 all of it, 1 a range, 2 the record. Returns what was there, if that was answered.
     pub async fn read(&self, place: Place, how: u64) -> Option<Option<ValueId>> {
-        let bucket = self.bucket(place)?;
-        let op = self.world.begin(place, Op::Read);
-        let key = KEYS[place.1].as_bytes();
-        let opened = match how {
-            2 => self.engine().head(bucket, key).await,
-            _ => self.engine().open(bucket, key).await,
-        };
-        let (mut reader, id) = match opened {
-            Ok(None) => {
-                self.world.end_read(place, op, Ok(None));
-                return Some(None);
-            }
-            Ok(Some(reader)) => {
-                let id = self.world.recognise_info(reader.info(), &name_of(place))?;
-                self.world.end_read(place, op, Ok(Some(id)));
-                (reader, id)
-            }
-            Err(error) => {
-                self.world.end_read(place, op, Err(&error));
-                return None;
-            }
+        let Some((mut reader, id)) = self.open(place, how == 2).await? else {
+            return Some(None);
         };
         if how < 2 {
             self.verify(&mut reader, place, id, how == 1).await;
         }
         Some(Some(id))
+    }
+
+    /// Opens an object, tells the model what it is, and returns it, if that was answered.
+    async fn open(
+        &self,
+        place: Place,
+        record_only: bool,
+    ) -> Option<Option<(ObjectReader<SimPlatform>, ValueId)>> {
+        let bucket = self.bucket(place)?;
+        let op = self.world.begin(place, Op::Read);
+        let key = self.world.key(place);
+        let opened = match record_only {
+            true => self.engine().head(bucket, key).await,
+            false => self.engine().open(bucket, key).await,
+        };
+        match opened {
+            Ok(None) => {
+                self.world.end_read(place, op, Ok(None));
+                Some(None)
+            }
+            Ok(Some(reader)) => {
+                let id = self.world.recognise_info(reader.info(), &self.world.name(place))?;
+                self.world.end_read(place, op, Ok(Some(id)));
+                Some(Some((reader, id)))
+            }
+            Err(error) => {
+                self.world.end_read(place, op, Err(&error));
+                None
+            }
+        }
     }
 
     /// Compares what a reader gives with the value's bytes.
@@ -239,7 +290,7 @@ impl Client<'_> {
                     let bytes = chunk.as_ref();
                     let end = range.start + bytes.len();
                     if end > range.end || body[range.start..end] != *bytes {
-                        let name = name_of(place);
+                        let name = self.world.name(place);
                         self.world.fail(format!("{name}: value {id}: wrong bytes before {end}"));
                         return;
                     }
@@ -248,11 +299,12 @@ impl Client<'_> {
                 Ok(None) if range.is_empty() => return,
                 Ok(None) => {
                     let left = range.len();
-                    self.world.fail(format!("{}: value {id}: {left} too few", name_of(place)));
+                    self.world
+                        .fail(format!("{}: value {id}: {left} too few", self.world.name(place)));
                     return;
                 }
                 Err(error) => {
-                    self.world.judge_error(&error, &name_of(place));
+                    self.world.judge_error(&error, &self.world.name(place));
                     return;
                 }
             }
@@ -264,63 +316,10 @@ impl Client<'_> {
             return;
         };
         let op = self.world.begin(place, Op::Read);
-        let found = self.engine().lookup(bucket, KEYS[place.1].as_bytes()).await;
+        let found = self.engine().lookup(bucket, self.world.key(place)).await;
         let seen = found.map(|current| {
-            current.and_then(|current| self.world.recognise(&current, &name_of(place)))
+            current.and_then(|current| self.world.recognise(&current, &self.world.name(place)))
         });
         self.world.end_read(place, op, seen.as_ref().map(|seen| *seen));
-    }
-
-    /// Lists a bucket page by page; every key must have been as it is listed at some moment.
-    async fn list(&self, bucket: usize) {
-        let ops: Vec<_> =
-            (0..KEYS.len()).map(|key| self.world.begin((bucket, key), Op::Read)).collect();
-        let limit = 1 + self.world.below(KEYS.len() as u64 + 1) as usize;
-        let listed = self.list_all(bucket, b"", limit).await;
-        for (key, op) in ops.into_iter().enumerate() {
-            let place = (bucket, key);
-            let Some(items) = &listed else {
-                self.world.register(place, |register| register.drop_read(op));
-                continue;
-            };
-            let current = items.iter().find_map(|item| match item {
-                ListItem::Key { key: name, current } if name == KEYS[key].as_bytes() => {
-                    Some(current)
-                }
-                _ => None,
-            });
-            let seen = current.and_then(|c| self.world.recognise(c, &name_of(place)));
-            self.world.end(place, op, Outcome::Saw(seen));
-        }
-    }
-
-    /// All rows of a bucket, read in pages of `limit`; complains of rows out of order.
-    pub async fn list_all(
-        &self,
-        bucket: usize,
-        delimiter: &[u8],
-        limit: usize,
-    ) -> Option<Vec<ListItem>> {
-        let id = self.bucket((bucket, 0))?;
-        let mut query = ListQuery { delimiter: delimiter.to_vec(), limit, ..ListQuery::default() };
-        let mut items: Vec<ListItem> = Vec::new();
-        loop {
-            let page = match self.engine().list(id, &query).await {
-                Ok(page) => page,
-                Err(error) => {
-                    self.world.judge_error(&error, "list");
-                    return None;
-                }
-            };
-            items.extend(page.items);
-            let Some(last) = items.last().filter(|_| page.truncated) else {
-                break;
-            };
-            query.after = last.name().to_vec();
-        }
-        if items.windows(2).any(|pair| pair[0].name() >= pair[1].name()) {
-            self.world.fail(format!("a listing is out of order: {items:?}"));
-        }
-        Some(items)
     }
 }

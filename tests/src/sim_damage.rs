@@ -8,6 +8,7 @@ use engine::format::Salt;
 use engine::format::group::GroupHeader;
 use engine::format::segment::{Header, SegmentHeader, SegmentKind};
 use engine::format::superblock::{COPIES, Copy, Superblock};
+use engine::limits::GROUPS_IN_FLIGHT_MAX;
 use engine::platform::BLOCK_BYTES;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -140,22 +141,52 @@ pub fn segments(machine: &Machine, kind: SegmentKind) -> Vec<PathBuf> {
     disk.files().into_iter().filter(is_of_kind).collect()
 }
 
-fn groups(machine: &Machine) -> Vec<Group> {
+/// The salt of the store on a machine, by any copy of its superblock.
+pub fn store_salt(machine: &Machine) -> Option<Salt> {
+    let path = machine.dirs[0].join("superblock");
     let disk = machine.sim.disk();
-    let superblock = disk.read(machine.dirs[0].join("superblock"), 0, BLOCK_BYTES);
-    let Copy::Valid(superblock) = Superblock::decode(&superblock) else {
+    let exists =
+        disk.files().contains(&path) && disk.length(&path) >= (COPIES * BLOCK_BYTES) as u64;
+    let copies = if exists { disk.read(&path, 0, COPIES * BLOCK_BYTES) } else { Vec::new() };
+    copies.chunks(BLOCK_BYTES).find_map(|copy| match Superblock::decode(copy) {
+        Copy::Valid(superblock) => Some(Salt::of_store(&superblock.store_uuid)),
+        _ => None,
+    })
+}
+
+/// Every group header in the bytes of a file, in the chain or not, and where it stands.
+pub fn scan_groups(salt: Salt, bytes: &[u8]) -> Vec<(u64, GroupHeader)> {
+    let blocks = (0..).step_by(BLOCK_BYTES).zip(bytes.chunks(BLOCK_BYTES));
+    blocks.filter_map(|(at, block)| Some((at, GroupHeader::decode(salt, block).ok()?.0))).collect()
+}
+
+/// Up to which LSN anything on the medium says, for each shard, that groups were durable: in so many
+/// words, or by having been written when only as many may be in flight.
+pub fn told_lsns(machine: &Machine, salt: Salt) -> BTreeMap<u16, u64> {
+    let disk = machine.sim.disk();
+    let mut told: BTreeMap<u16, u64> = BTreeMap::new();
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    // What an earlier use of a segment left behind tells of earlier groups, which is true as well.
+    for path in disk.files().into_iter().filter(is_segment) {
+        let bytes = disk.read(&path, 0, disk.length(&path) as usize);
+        for (_, group) in scan_groups(salt, &bytes) {
+            let lsn = group.durable_lsn.max(group.lsn.saturating_sub(GROUPS_IN_FLIGHT_MAX as u64));
+            let known = told.entry(group.shard).or_default();
+            *known = lsn.max(*known);
+        }
+    }
+    told
+}
+
+fn groups(machine: &Machine) -> Vec<Group> {
+    let Some(salt) = store_salt(machine) else {
         return Vec::new();
     };
-    let salt = Salt::of_store(&superblock.store_uuid);
     let mut groups = Vec::new();
     for path in segments(machine, SegmentKind::Log) {
         groups.extend(groups_of(machine, salt, &path));
     }
-    let mut told: BTreeMap<u16, u64> = BTreeMap::new();
-    for Group { header, .. } in &groups {
-        let shard = told.entry(header.shard).or_default();
-        *shard = header.durable_lsn.max(*shard);
-    }
+    let told = told_lsns(machine, salt);
     for group in &mut groups {
         group.told = told.get(&group.header.shard).is_some_and(|told| group.header.lsn <= *told);
     }

@@ -4,22 +4,15 @@
 //! The seed chooses everything. A history either runs to its end or gives the list of what was
 //! wrong, with the seed.
 
-use crate::sim::{Machine, Running, join_all, within};
-use crate::sim_client::Client;
-use crate::sim_damage::{Damage, Target, segments};
-use crate::sim_world::{BUCKETS, Tolerance, World};
+use crate::sim::Machine;
+use crate::sim_damage::{Damage, Target};
+use crate::sim_life::{Ending, Life};
+use crate::sim_shape::{Form, Shape};
+use crate::sim_stray::is_provable;
+use crate::sim_world::{Tolerance, World};
 use engine::Error;
-use engine::format::segment::SegmentKind;
-use engine::limits::UNIT_BYTES;
-use engine::platform::Platform;
 use engine::platform::sim::{Crashed, Fault};
-use engine::store::{FormatOptions, Mutation};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// No life takes so long; one that does hangs.
-const LIFE_MAX: Duration = Duration::from_secs(600);
+use engine::store::Mutation;
 
 /// Starts that may fail in a row because of planned faults.
 const FAILED_STARTS_MAX: usize = 12;
@@ -29,6 +22,8 @@ const FAILED_STARTS_MAX: usize = 12;
 pub struct Kind {
     /// I/O errors are planned.
     pub faults: bool,
+    /// All histories have this form.
+    pub form: Option<Form>,
     /// A rule of the engine is broken.
     pub mutation: Option<Mutation>,
 }
@@ -54,22 +49,6 @@ impl Summary {
     }
 }
 
-/// How a life ends.
-#[derive(Debug, Clone, Copy)]
-enum Ending {
-    /// After one look at everything; nothing is written.
-    Look,
-    /// All clients finish, then the store is closed in order.
-    Close,
-    /// All clients finish, then the power fails at once.
-    PowerWhenDone,
-    PowerAfter(Duration),
-    KillAfter(Duration),
-    /// Power fails around the I/O that is so many ahead.
-    PowerBeforeIo(u64),
-    PowerAfterIo(u64),
-}
-
 struct History {
     machine: Machine,
     world: World,
@@ -92,6 +71,18 @@ pub fn run(seed: u64, kind: Kind) -> Result<Summary, Vec<String>> {
     if violations.is_empty() { Ok(history.summary) } else { Err(violations) }
 }
 
+/// Lets one write of a store be lost or go astray, and judges what the store says in that life and
+/// in the next ones.
+///
+/// # Errors
+/// Everything that broke a rule.
+pub fn run_strayed(seed: u64) -> Result<Struck, Vec<String>> {
+    let mut history = History::new(seed, Kind::default());
+    let struck = history.run_strayed();
+    let violations = history.world.violations();
+    if violations.is_empty() { Ok(struck) } else { Err(violations) }
+}
+
 /// What became of a store whose medium was damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Struck {
@@ -101,6 +92,8 @@ pub enum Struck {
     Served,
     /// There was nothing of that kind to damage.
     Missed,
+    /// Nothing that is left tells of what was lost: see [`crate::sim_stray`].
+    Unprovable,
 }
 
 /// Fills a store, damages its medium at rest or while it runs, and judges what it says then.
@@ -144,32 +137,16 @@ impl Drop for OnPanic {
 
 impl History {
     fn new(seed: u64, kind: Kind) -> Self {
-        let world = World::new(seed, Tolerance::default());
-        let scarce = world.one_in(8);
-        world.tolerance.set(Tolerance { scarce, faults: kind.faults, damage: false });
-        let shard_count = 1 + world.below(4) as u16;
-        let drives = if shard_count.is_multiple_of(2) && world.one_in(3) { 2 } else { 1 };
-        let per_shard = if scarce { 5 + world.below(10) } else { 160 };
-        let shards_per_drive = u64::from(shard_count) / drives;
-        let format = FormatOptions {
-            shard_count,
-            segment_bytes: 1 << 20,
-            capacity_bytes: (per_shard * shards_per_drive) << 20,
-        };
-        let mut machine = Machine::new(seed, format);
-        machine.dirs = (0..drives).map(|drive| PathBuf::from(format!("/data-{drive}"))).collect();
+        let shape = Shape::choose(seed, kind.form);
+        let mut machine = shape.machine(seed);
         machine.options.mutation = kind.mutation;
-        machine.options.open_files_max = 1 + world.below(8) as usize;
-        machine.options.fill_ahead_bytes = [0, 64 << 10, 1 << 20][world.below(3) as usize];
-        if world.one_in(3) {
-            machine.options.body_budget_bytes = 4 << 20;
-        }
+        let world = World::new(seed, shape);
+        world.tolerance.set(Tolerance { faults: kind.faults, ..world.tolerance.get() });
         Self { machine, world, kind, summary: Summary::default(), available: None }
     }
 
     fn run(&mut self) {
-        let lives = 2 + self.world.below(5);
-        for _ in 0..lives {
+        for _ in 0..self.world.shape.lives {
             self.one_life(false);
             if !self.world.violations().is_empty() {
                 return;
@@ -208,13 +185,52 @@ impl History {
         Struck::Refused
     }
 
+    fn run_strayed(&mut self) -> Struck {
+        let _ = self.life(Ending::Close, None);
+        self.world.stop();
+        self.machine.sim.crash();
+        let tolerance = self.world.tolerance.get();
+        self.world.tolerance.set(Tolerance { damage: true, ..tolerance });
+        let most = [10, 40, 150][self.world.below(3) as usize];
+        let nth = self.machine.sim.counters().writes + self.world.below(most);
+        let lost = self.world.one_in(2);
+        let fault = if lost { Fault::LostWrite { nth } } else { Fault::MisdirectedWrite { nth } };
+        self.machine.sim.inject(fault);
+        for life in 0..2 + self.world.below(2) {
+            let ending = if life == 0 { Ending::any(&self.world) } else { Ending::Look };
+            let outcome = self.life(ending, None);
+            self.world.stop();
+            let calm = matches!(outcome, Ok(Ok(_))) && self.world.one_in(3);
+            if calm {
+                self.machine.sim.kill()
+            } else {
+                self.machine.sim.crash()
+            };
+            let strays = self.machine.sim.take_strays();
+            if life == 0 && strays.is_empty() {
+                return Struck::Missed;
+            }
+            if strays.iter().any(|stray| !is_provable(&self.machine, stray)) {
+                return Struck::Unprovable;
+            }
+            if let Ok(Err(error)) = outcome {
+                if !matches!(error, Error::Unusable { .. } | Error::Corrupt(_)) {
+                    self.world.fail(format!("the start was refused for no good reason: {error}"));
+                }
+                return Struck::Refused;
+            }
+        }
+        Struck::Served
+    }
+
     fn life(
         &self,
         ending: Ending,
         damage: Option<&Damage>,
     ) -> Result<Result<Option<u64>, Error>, Crashed> {
         let (machine, world) = (&self.machine, &self.world);
-        let life = Life { machine, world, ending, last: false, damage };
+        let first = ending == Ending::Close;
+        let life = Life { machine, world, ending, first, last: false, damage };
         machine.sim.run_until(life.live(None))
     }
 
@@ -231,16 +247,18 @@ impl History {
                 self.plan_faults();
             }
             self.summary.lives += 1;
-            let ending = if last { Ending::Close } else { self.any_ending() };
+            let ending = if last { Ending::Close } else { Ending::any(&self.world) };
+            let first = self.summary.lives == 1;
             let (machine, world) = (&self.machine, &self.world);
-            let life = Life { machine, world, ending, last, damage: None };
+            let life = Life { machine, world, ending, first, last, damage: None };
             let outcome = self.machine.sim.run_until(life.live(self.available));
             self.world.stop();
             self.machine.sim.forget_faults();
             match outcome {
                 Ok(Ok(available)) => {
                     // After a refusal to make a segment no other is made until the next start.
-                    self.available = available.filter(|_| !self.kind.faults);
+                    let refused = self.kind.faults || self.world.shape.overcommitted;
+                    self.available = available.filter(|_| !refused);
                     // A close that was not asked for is no reason to lose anything either.
                     if available.is_none() || self.world.one_in(2) {
                         self.machine.sim.crash();
@@ -270,18 +288,6 @@ impl History {
         }
     }
 
-    fn any_ending(&self) -> Ending {
-        let time = Duration::from_micros(self.world.below(60_000));
-        match self.world.below(10) {
-            0..2 => Ending::Close,
-            2 => Ending::PowerWhenDone,
-            3..5 => Ending::PowerAfter(time),
-            5..7 => Ending::KillAfter(time),
-            7 => Ending::PowerBeforeIo(self.world.below(600)),
-            _ => Ending::PowerAfterIo(self.world.below(600)),
-        }
-    }
-
     fn plan_faults(&self) {
         let counters = self.machine.sim.counters();
         let sim = &self.machine.sim;
@@ -294,168 +300,5 @@ impl History {
                     .inject(Fault::NoSpace { nth: counters.preallocations + self.world.below(8) }),
             }
         }
-    }
-}
-
-/// One life of the machine.
-struct Life<'a> {
-    machine: &'a Machine,
-    world: &'a World,
-    ending: Ending,
-    last: bool,
-    /// Strikes once the store has started.
-    damage: Option<&'a Damage>,
-}
-
-impl Life<'_> {
-    /// Returns what is left for new data if the store was closed in order.
-    async fn live(self, available: Option<u64>) -> Result<Option<u64>, Error> {
-        let platform = self.machine.sim.platform();
-        let life = within(&platform, LIFE_MAX, self.live_on(available)).await;
-        life.unwrap_or_else(|| {
-            let phase = self.world.phase.get();
-            self.world.fail(format!("something hangs: {phase} ({:?})", self.ending));
-            Ok(None)
-        })
-    }
-
-    async fn live_on(&self, available: Option<u64>) -> Result<Option<u64>, Error> {
-        let cores = 1 + self.world.below(3) as usize;
-        self.world.phase.set("the start");
-        let running = self.machine.start(cores).await?;
-        self.world.phase.set("the audit of the start");
-        if !self.make_buckets(&running).await {
-            return Ok(None);
-        }
-        if let Some(damage) = self.damage {
-            damage.strike(self.machine);
-        }
-        let auditor = Client { world: self.world, running: &running, number: 0 };
-        auditor.audit().await;
-        if matches!(self.ending, Ending::Look) {
-            return Ok(None);
-        }
-        self.compare_space(&running, available).await;
-        if !self.world.violations().is_empty() {
-            return Ok(None);
-        }
-        self.world.phase.set("the clients");
-        let clients = 1 + self.world.below(5) as usize;
-        let count = 4 + self.world.below(if self.last { 8 } else { 40 });
-        let work = join_all(
-            (0..clients)
-                .map(|number| Client { world: self.world, running: &running, number }.run(count)),
-        );
-        self.end_in_time(running.platform(), work).await;
-        if matches!(self.ending, Ending::PowerWhenDone) {
-            return Ok(None);
-        }
-        let figures = running.quiet().await;
-        self.world.phase.set("the last audit");
-        if figures.shards_read_only > 0 || figures.drives_offline > 0 {
-            // What became of a write that failed is only known after the next start.
-            running.close().await;
-            return Ok(None);
-        }
-        self.world.stop();
-        auditor.audit().await;
-        if figures.pins_held > 0 || figures.body_bytes > 0 {
-            self.world.fail(format!("readers or writers left something behind: {figures:?}"));
-        }
-        if self.last {
-            auditor.clear().await;
-            let left = running.quiet().await.available_bytes;
-            self.check_empty(left);
-        }
-        let left = running.quiet().await;
-        self.world.phase.set("the close");
-        running.close().await;
-        Ok((left.shards_read_only == 0).then_some(left.available_bytes))
-    }
-
-    /// Runs the clients until they are done or the life ends.
-    async fn end_in_time(
-        &self,
-        platform: &engine::platform::sim::SimPlatform,
-        work: impl Future<Output = Vec<()>>,
-    ) {
-        let sim = &self.machine.sim;
-        let time = match self.ending {
-            Ending::Look | Ending::Close | Ending::PowerWhenDone => {
-                work.await;
-                return;
-            }
-            Ending::PowerBeforeIo(ahead) => {
-                sim.crash_before_io(sim.counters().ios + ahead);
-                work.await;
-                return;
-            }
-            Ending::PowerAfterIo(ahead) => {
-                sim.crash_after_io(sim.counters().ios + ahead);
-                work.await;
-                return;
-            }
-            Ending::PowerAfter(time) | Ending::KillAfter(time) => time,
-        };
-        if within(platform, time, work).await.is_some() {
-            return;
-        }
-        match self.ending {
-            Ending::KillAfter(_) => sim.kill(),
-            _ => sim.crash(),
-        }
-        // The machine stops when this waits.
-        platform.sleep(Duration::from_secs(1)).await;
-    }
-
-    /// The buckets in which clients work are there from the first start that lets them be made.
-    async fn make_buckets(&self, running: &Running) -> bool {
-        for name in BUCKETS {
-            let engine = running.engine(0);
-            if engine.catalog().bucket(name).is_some() {
-                continue;
-            }
-            if let Err(error) = engine.create_bucket(name, BTreeMap::new()).await {
-                self.world.judge_error(&error, name);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// A restart finds as much space as there was before it: more means that space had leaked.
-    async fn compare_space(&self, running: &Running, before: Option<u64>) {
-        let Some(before) = before else {
-            return;
-        };
-        let now = running.quiet().await.available_bytes;
-        // Recovery ends with a group of its own, for which a log may have to go on elsewhere.
-        let rolled = u64::from(self.machine.format.shard_count) * self.machine.format.segment_bytes;
-        // A slab that was opened and not used yet is free after a restart, its first unit too.
-        let slack = self.segments(SegmentKind::Slab) * UNIT_BYTES as u64;
-        if now > before + slack || now + rolled < before {
-            self.world.fail(format!("available before the restart {before}, after it {now}"));
-        }
-    }
-
-    /// With no object left, all space but the logs' is available.
-    fn check_empty(&self, available: u64) {
-        let format = &self.machine.format;
-        let (logs, slabs) = (self.segments(SegmentKind::Log), self.segments(SegmentKind::Slab));
-        let (logs, slack) = (logs * format.segment_bytes, slabs * UNIT_BYTES as u64);
-        let shards = u64::from(format.shard_count);
-        let reserve = shards * format.segment_bytes;
-        let all = format.capacity_bytes * self.machine.dirs.len() as u64;
-        if available + logs + reserve + slack < all {
-            self.world.fail(format!(
-                "of {all} bytes only {available} are available in an empty store whose logs take \
-                 {logs}"
-            ));
-        }
-    }
-
-    /// How many segments have been used so, by their headers.
-    fn segments(&self, kind: SegmentKind) -> u64 {
-        segments(self.machine, kind).len() as u64
     }
 }

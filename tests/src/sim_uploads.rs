@@ -7,7 +7,7 @@
 use crate::model::{Guard, Op, OpId, ValueId};
 use crate::sim::join_all;
 use crate::sim_client::Client;
-use crate::sim_world::{KEYS, Place, World, name_of};
+use crate::sim_world::{Place, World};
 use engine::{CompletePart, Error, UploadId, UploadedPart, Version};
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ impl Upload {
 
     /// Compares what the engine lists with what is known, and learns from it.
     pub fn judge_parts(&mut self, world: &World, listed: &[UploadedPart]) {
-        let what = format!("upload {:?} of {}", self.id, name_of(self.place));
+        let what = format!("upload {:?} of {}", self.id, world.name(self.place));
         for part in listed {
             let Some(id) = world.recognise(&part.current, &what) else {
                 continue;
@@ -134,7 +134,7 @@ impl Client<'_> {
             uploads.push(Upload { place, id: None, mark, stage, parts, busy: true });
             uploads.len() - 1
         };
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         let begun = self.engine().create_upload(bucket, key, self.world.attributes(mark)).await;
         match begun {
             Ok(id) => self.with(index, |upload| {
@@ -160,10 +160,10 @@ impl Client<'_> {
         let (Some(bucket), Some(upload)) = (self.bucket(place), upload) else {
             return;
         };
-        let id = self.world.offer(self.any_size());
+        let id = self.world.offer(self.world.any_size());
         self.with(index, |u| u.parts.entry(number).or_default().unknown.push(id));
         let body = self.world.body(id);
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         let result = async {
             let announced = (!self.world.one_in(4)).then_some(body.len() as u64);
             let opened = self.engine().part_writer(bucket, key, upload, number, announced);
@@ -186,7 +186,7 @@ impl Client<'_> {
         let (Some(bucket), Some(id)) = (self.bucket(place), id) else {
             return;
         };
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         match self.engine().list_parts(bucket, key, id, 0, 1000).await {
             Ok(page) => {
                 let unsure = self.with(index, |upload| {
@@ -223,7 +223,7 @@ impl Client<'_> {
             .iter()
             .map(|(number, version, _)| CompletePart { number: *number, version: *version })
             .collect();
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         if self.world.one_in(6) {
             named[0].version.0 -= 1;
             let wrong =
@@ -268,7 +268,7 @@ impl Client<'_> {
             return;
         };
         self.with(index, |upload| upload.stage = Stage::Ending(None));
-        let key = KEYS[place.1].as_bytes();
+        let key = self.world.key(place);
         let stage = match self.engine().abort_upload(bucket, key, id).await {
             Ok(()) => {
                 let again = self.engine().upload(bucket, key, id).await;

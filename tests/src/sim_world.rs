@@ -6,6 +6,7 @@
 
 use crate::model::{Guard, Op, OpId, Outcome, Register, ValueId};
 use crate::sim::{Random, mix};
+use crate::sim_shape::Shape;
 use crate::sim_uploads::Upload;
 use engine::{Commit, Condition, ConditionFailure, Current, Error, Etag, ObjectInfo, Version};
 use std::cell::{Cell, RefCell};
@@ -14,8 +15,8 @@ use std::collections::BTreeMap;
 /// Buckets that live as long as the history.
 pub const BUCKETS: [&str; 2] = ["alpha", "beta"];
 
-/// The keys of each of them.
-pub const KEYS: [&str; 7] = ["a", "dir/b", "dir/c", "dir/deep/d", "e", "f/g", "zz"];
+/// So many keys of a bucket are used most.
+const HOT_KEYS: usize = 7;
 
 /// A bucket and a key, by number.
 pub type Place = (usize, usize);
@@ -52,6 +53,11 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct World {
     random: RefCell<Random>,
+    pub shape: Shape,
+    /// The keys of each bucket.
+    keys: Vec<Vec<u8>>,
+    /// What bodies are made of.
+    pattern: Vec<u8>,
     pub tolerance: Cell<Tolerance>,
     values: RefCell<BTreeMap<ValueId, Value>>,
     next_value: Cell<ValueId>,
@@ -74,9 +80,13 @@ struct Object {
 }
 
 impl World {
-    pub fn new(seed: u64, tolerance: Tolerance) -> Self {
+    pub fn new(seed: u64, shape: Shape) -> Self {
+        let tolerance = Tolerance { scarce: shape.scarce, ..Tolerance::default() };
         Self {
             random: RefCell::new(Random::new(seed)),
+            keys: shape.key_names(),
+            pattern: (0..512u64).flat_map(|word| mix(word).to_le_bytes()).collect(),
+            shape,
             tolerance: Cell::new(tolerance),
             values: RefCell::default(),
             next_value: Cell::new(1),
@@ -99,8 +109,30 @@ impl World {
         self.random.borrow_mut().one_in(count)
     }
 
+    /// A key to do something with: half of the time one of a few, so that clients meet.
     pub fn any_place(&self) -> Place {
-        (self.below(BUCKETS.len() as u64) as usize, self.below(KEYS.len() as u64) as usize)
+        let keys = if self.one_in(2) { HOT_KEYS.min(self.keys.len()) } else { self.keys.len() };
+        (self.below(BUCKETS.len() as u64) as usize, self.below(keys as u64) as usize)
+    }
+
+    pub fn any_size(&self) -> u64 {
+        self.shape.any_size(&mut self.random.borrow_mut())
+    }
+
+    // --- Keys ----------------------------------------------------------------------------------
+
+    pub fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
+    pub fn key(&self, place: Place) -> &[u8] {
+        &self.keys[place.1]
+    }
+
+    /// How a report calls a key.
+    pub fn name(&self, place: Place) -> String {
+        let key = String::from_utf8_lossy(self.key(place));
+        format!("{}/{}", BUCKETS[place.0], key.get(..40).unwrap_or(&key))
     }
 
     // --- Verdicts ------------------------------------------------------------------------------
@@ -164,9 +196,15 @@ impl World {
         if !value.parts.is_empty() {
             return value.parts.iter().flat_map(|(_, part)| self.body(*part)).collect();
         }
-        let words = (0..value.size.div_ceil(8)).map(|at| mix(at.wrapping_add(id << 32)));
-        let mut bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-        bytes.truncate(value.size as usize);
+        let mut bytes = vec![0; value.size as usize];
+        for (number, block) in (id << 32..).zip(bytes.chunks_mut(self.pattern.len())) {
+            let word = mix(number);
+            for (to, from) in block.chunks_mut(8).zip(self.pattern.chunks(8)) {
+                let known: [u8; 8] = from.try_into().unwrap_or_default();
+                let new = (u64::from_le_bytes(known) ^ word).to_le_bytes();
+                to.copy_from_slice(&new[..to.len()]);
+            }
+        }
         bytes
     }
 
@@ -267,20 +305,20 @@ impl World {
     pub fn end(&self, place: Place, op: OpId, outcome: Outcome) {
         self.answered.set(self.answered.get() + 1);
         let result = self.register(place, |register| register.end(op, outcome));
-        self.check(result, &name_of(place));
+        self.check(result, &self.name(place));
     }
 
     /// Ends a write by what the engine answered.
     pub fn end_write(&self, place: Place, op: OpId, result: Result<bool, &Error>) {
         let outcome = match result {
             Ok(existed) => return self.end(place, op, Outcome::Done { existed }),
-            Err(error) => self.judge_error(error, &name_of(place)),
+            Err(error) => self.judge_error(error, &self.name(place)),
         };
         match outcome {
             Verdict::Refused => self.end(place, op, Outcome::Refused),
             Verdict::NoEffect => {
                 let result = self.register(place, |register| register.end_without_effect(op));
-                self.check(result, &name_of(place));
+                self.check(result, &self.name(place));
             }
             Verdict::Unknown => {}
         }
@@ -291,7 +329,7 @@ impl World {
         match seen {
             Ok(seen) => self.end(place, op, Outcome::Saw(seen)),
             Err(error) => {
-                self.judge_error(error, &name_of(place));
+                self.judge_error(error, &self.name(place));
                 self.register(place, |register| register.drop_read(op));
             }
         }
@@ -311,7 +349,7 @@ impl World {
         before: Option<Version>,
     ) {
         if before.is_some_and(|before| before >= version) {
-            self.fail(format!("{}: {version:?} was given after {before:?}", name_of(place)));
+            self.fail(format!("{}: {version:?} was given after {before:?}", self.name(place)));
         }
         self.learn_version(id, version);
         let mut objects = self.objects.borrow_mut();
@@ -331,8 +369,4 @@ impl World {
         self.objects.borrow_mut().values_mut().for_each(|object| object.register.forget());
         self.buckets.borrow_mut().values_mut().for_each(Register::forget);
     }
-}
-
-pub fn name_of((bucket, key): Place) -> String {
-    format!("{}/{}", BUCKETS[bucket], KEYS[key])
 }

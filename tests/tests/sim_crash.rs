@@ -3,6 +3,7 @@
 
 use ringfort_tests::sim::seeds;
 use ringfort_tests::sim_history::{Kind, campaign, run};
+use ringfort_tests::sim_shape::Form;
 
 #[test]
 fn no_crash_loses_or_invents_anything() {
@@ -15,6 +16,14 @@ fn no_io_error_loses_or_invents_anything() {
     let kind = Kind { faults: true, ..Kind::default() };
     let summary = campaign("no_io_error_loses_or_invents_anything", seeds(100), kind);
     assert!(summary.answered > 0, "{summary:?}");
+}
+
+/// Thousands of operations each.
+#[test]
+fn no_long_history_loses_or_invents_anything() {
+    let kind = Kind { form: Some(Form::Long), ..Kind::default() };
+    let summary = campaign("no_long_history_loses_or_invents_anything", seeds(4), kind);
+    assert!(summary.answered > 4000, "{summary:?}");
 }
 
 /// Without this a seed would be worth nothing.

@@ -1,9 +1,10 @@
 //! Damage to the medium: a flipped bit or a zeroed block must never give wrong bytes and never make
 //! acknowledged data vanish in silence. The start is refused, or the object says that it is damaged.
+//! The same for writes that the device acknowledged and lost or put elsewhere.
 
 use ringfort_tests::sim::seeds;
 use ringfort_tests::sim_damage::{TARGETS, Target};
-use ringfort_tests::sim_history::{Struck, run_damaged};
+use ringfort_tests::sim_history::{Struck, run_damaged, run_strayed};
 use std::collections::BTreeMap;
 
 #[test]
@@ -27,4 +28,26 @@ fn damage_is_refused_or_told_and_never_served() {
     };
     let (refused, served) = (count(Struck::Refused), count(Struck::Served));
     assert!(seeds.end - seeds.start < 100 || (refused > 20 && served > 20), "{counts:?}");
+}
+
+#[test]
+fn writes_that_went_astray_are_noticed() {
+    let mut counts: BTreeMap<Struck, u64> = BTreeMap::new();
+    let seeds = seeds(200);
+    for seed in seeds.clone() {
+        match run_strayed(seed) {
+            Ok(struck) => *counts.entry(struck).or_default() += 1,
+            Err(violations) => panic!(
+                "seed {seed}:\n{}\nto rerun: RINGFORT_SIM_FIRST_SEED={seed} \
+                 RINGFORT_SIM_SEEDS=1 cargo test -p ringfort-tests writes_that_went_astray",
+                violations.join("\n")
+            ),
+        }
+    }
+    // What cannot be proven must stay the exception.
+    let count = |struck: Struck| counts.get(&struck).copied().unwrap_or(0);
+    let few = seeds.end - seeds.start < 100;
+    let (refused, served) = (count(Struck::Refused), count(Struck::Served));
+    assert!(few || (refused > 10 && served > 20), "{counts:?}");
+    assert!(few || count(Struck::Unprovable) * 4 < refused + served, "{counts:?}");
 }

@@ -6,7 +6,7 @@ use engine::platform::sim::{Fault, SimPlatform};
 use engine::store::FormatOptions;
 use engine::{BucketId, Commit, CompletePart, Engine, Error};
 use ringfort_tests::sim::{Machine, Running, join_all, within};
-use ringfort_tests::sim_damage::segments;
+use ringfort_tests::sim_damage::{scan_groups, segments, store_salt};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -386,4 +386,37 @@ fn a_damaged_seal_does_not_hide_the_segments_behind_it() {
     disk.flip_bit(first, seal + 40, 3);
     let refused = machine.sim.run_until(async { machine.start(1).await.map(drop) }).unwrap();
     assert!(matches!(refused, Err(Error::Unusable { .. })), "{refused:?}");
+}
+
+/// Stray campaign, seed 92: a misdirected write put a whole group over another one. The place of a
+/// part's record then held the valid record of another part, and was believed: its attributes were
+/// listed, its bytes would have been joined.
+#[test]
+fn the_record_of_another_part_is_not_believed() {
+    let machine = Machine::new(1, FormatOptions { shard_count: 1, ..FORMAT });
+    let listed = machine.sim.run_until(async {
+        let running = machine.start(1).await.unwrap();
+        let engine = running.engine(0);
+        let bucket = bucket(engine).await;
+        let upload = engine.create_upload(bucket, b"key", Vec::new()).await.unwrap();
+        for number in [1, 2] {
+            let mut writer =
+                engine.part_writer(bucket, b"key", upload, number, Some(1)).await.unwrap();
+            writer.advance(1).await.unwrap();
+            let commit = Commit { attributes: vec![number as u8], ..Commit::default() };
+            writer.finish(commit).await.unwrap();
+        }
+        let path = "/data/shard-0000/00000000.seg";
+        let disk = machine.sim.disk();
+        let log = disk.read(path, 0, 1 << 20);
+        let groups = scan_groups(store_salt(&machine).unwrap(), &log);
+        let of_parts: Vec<_> = groups.iter().filter(|(_, group)| group.record_count == 1).collect();
+        let [.., (first, _), (second, group)] = of_parts.as_slice() else {
+            panic!("no groups of parts");
+        };
+        let second = *second as usize;
+        disk.overwrite(path, *first, &log[second..second + group.group_bytes as usize]);
+        engine.list_parts(bucket, b"key", upload, 0, 10).await
+    });
+    assert!(matches!(listed, Ok(Err(Error::Corrupt(_)))), "{listed:?}");
 }
