@@ -47,11 +47,14 @@ impl<P: Platform> FileCache<P> {
             return Ok(slot.file.clone());
         }
         let path = self.layout.segment_path(shard, segment);
-        let file = self
-            .platform
-            .open(&path, OpenMode::WRITE)
-            .await
-            .map_err(|source| Error::io(format!("open {}", path.display()), source))?;
+        let file = match self.platform.open(&path, OpenMode::WRITE).await {
+            // A filesystem that found itself damaged: what is there can still be read.
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                self.platform.open(&path, OpenMode::READ).await
+            }
+            other => other,
+        };
+        let file = file.map_err(|source| Error::io(format!("open {}", path.display()), source))?;
         let file = Rc::new(file);
         let mut open = self.open.borrow_mut();
         if open.len() >= self.open_max {

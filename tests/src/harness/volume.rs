@@ -54,6 +54,19 @@ impl Volume {
         run(Command::new(scripts::interpreter()).args(["-c", SHUT_DOWN]).arg(&self.path)).unwrap();
     }
 
+    /// It turns read-only by itself, as ext4 does when it finds itself damaged: writes fail, reads go on.
+    pub fn turn_read_only(&self) {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let path = self.path.display().to_string();
+        let device = mounts
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .find_map(|(device, rest)| rest.starts_with(&format!("{path} ")).then_some(device))
+            .expect("the volume is mounted");
+        let device = device.trim_start_matches("/dev/");
+        fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
+    }
+
     /// Reads of what lies behind the first `bytes` fail from now on.
     pub fn cut_off(&self, bytes: u64) {
         File::options().write(true).open(&self.image).unwrap().set_len(bytes).unwrap();
@@ -68,7 +81,10 @@ impl Volume {
     }
 
     fn try_mount(&self) -> Result<(), String> {
-        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.path))
+        run(Command::new("mount")
+            .args(["-o", "loop,errors=remount-ro"])
+            .arg(&self.image)
+            .arg(&self.path))
     }
 }
 

@@ -166,6 +166,44 @@ fn is_right(server: &Server<'_>, number: usize) -> bool {
     }
 }
 
+/// What ext4 does by default on most systems when it finds itself damaged.
+#[test]
+fn a_filesystem_that_turns_read_only_latches_writes_and_serves_reads() {
+    let mut site = site().expect_log("its lock cannot be taken");
+    let Some(volume) = Volume::new(&site, "drive", VOLUME_BYTES) else { return };
+    site = site.data_dirs(vec![volume.path().to_owned()]);
+    let server = site.start();
+    fill(&server);
+    volume.turn_read_only();
+    let mut client = server.client();
+    for number in 0..OBJECTS {
+        client.put(&name(number), "new").expect_error(503, "ServiceUnavailable");
+        assert!(is_right(&server, number), "{number}");
+        client.delete(&name(number)).expect_error(503, "ServiceUnavailable");
+    }
+    let page = client.get("/bucket?list-type=2").expect(200).text();
+    assert_eq!(page.matches("<Key>").count(), OBJECTS);
+    let mut admin = Client::new(server.admin_listen);
+    wait_until("health to say it", || {
+        let health: serde_json::Value =
+            serde_json::from_slice(&admin.get("/health").expect(200).body).unwrap();
+        health["shards_read_only"].as_array().unwrap().len() == 4
+            && health["drives_offline"].as_array().unwrap().is_empty()
+    });
+    assert_eq!(admin.get("/health/ready").expect(200).text(), "degraded");
+    server.stop();
+
+    let (code, said) = site.start_refused();
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("Read-only file system"), "{said}");
+    volume.unmount();
+    volume.mount();
+    let server = site.start();
+    assert!((0..OBJECTS).all(|number| is_right(&server, number)));
+    server.client().put(&name(0), "new").expect(200);
+    server.stop();
+}
+
 /// A part of the drive cannot be read any more: what lies there fails, each object by itself.
 #[test]
 fn an_unreadable_place_concerns_its_objects_only() {
