@@ -14,14 +14,17 @@
 //! Budget per group: one write (durable by `O_DSYNC`), one copy of the inline data, one buffer.
 
 use crate::error::{Error, Result};
-use crate::format::group::{GROUP_HEADER_BYTES, GroupHeader, group_bytes};
-use crate::format::record::{Encoded, Location, place};
-use crate::format::segment::{SegmentHeader, SegmentKind};
-use crate::limits::{FILL_STEP_BYTES, GROUP_BYTES_TARGET, GROUPS_IN_FLIGHT_MAX, WITNESS_DELAY};
+use crate::format::checkpoint::LogPosition;
+use crate::format::record::{Encoded, Location};
+use crate::format::segment::{SegmentHeader, SegmentKind, Stream};
+use crate::limits::{
+    FILL_STEP_BYTES, GROUP_BYTES_TARGET, GROUPS_IN_FLIGHT_MAX, PROGRESS_BYTES, WITNESS_DELAY,
+};
+use crate::log_group::{GroupFacts, GroupLayout, encode};
 use crate::metrics::count;
 use crate::pace::Pace;
 use crate::platform::{BLOCK_BYTES, File, Platform};
-use crate::segments::{Need, Use};
+use crate::segments::{LogUse, Need, Use};
 use crate::shard::Shard;
 use crate::store::Mutation;
 use crate::wait::Ticket;
@@ -46,6 +49,7 @@ pub(crate) struct Staged {
     /// The key under which the record is pending, if it is.
     pub(crate) index_key: Option<Vec<u8>>,
     pub(crate) ticket: Ticket<Outcome>,
+    pub(crate) need: Need,
 }
 
 /// A group being written.
@@ -54,25 +58,29 @@ struct Flight {
     lsn: u64,
     submitted_ns: u64,
     done: bool,
+    /// The end of the log behind it; none behind a seal, where no log goes on.
+    behind: Option<LogPosition>,
     staged: Vec<(Staged, Location)>,
 }
 
 /// The end of the log and what is on its way there.
 #[derive(Debug)]
 pub(crate) struct Log<P: Platform> {
-    pub(crate) segment: u32,
     file: Rc<P::File>,
-    pub(crate) epoch: u64,
-    pub(crate) next_lsn: u64,
-    /// Header checksum of the last group submitted.
-    chain: u64,
-    /// Where the next group begins in the segment.
-    pub(crate) head: u64,
+    /// Where the next group begins.
+    pub(crate) at: LogPosition,
+    /// Behind the last group that is durable and published.
+    pub(crate) settled: LogPosition,
     /// The segment was written, if only with zeroes, up to here.
     filled_to: u64,
     filling: bool,
     gathered: VecDeque<Staged>,
-    gathered_bytes: usize,
+    pub(crate) gathered_bytes: usize,
+    /// Since the start, what a start read of the log included.
+    pub(crate) appended_bytes: u64,
+    pub(crate) appended_records: u64,
+    /// Where `appended_bytes` stood when background work was last told.
+    noted_bytes: u64,
     flights: VecDeque<Flight>,
     pub(crate) durable_lsn: u64,
     /// Newest LSN whose group holds records.
@@ -97,29 +105,28 @@ enum Batch {
 /// Where recovery found the end of the log, or formatting its beginning.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogEnd {
-    pub(crate) segment: u32,
-    pub(crate) head: u64,
+    pub(crate) at: LogPosition,
     pub(crate) filled: bool,
-    pub(crate) epoch: u64,
-    pub(crate) next_lsn: u64,
-    pub(crate) chain: u64,
+    /// What was read of the log to get there.
+    pub(crate) read_bytes: u64,
+    pub(crate) read_records: u64,
 }
 
 impl<P: Platform> Log<P> {
     pub(crate) fn new(end: LogEnd, file: Rc<P::File>, segment_bytes: u64) -> Self {
         Self {
-            segment: end.segment,
             file,
-            epoch: end.epoch,
-            next_lsn: end.next_lsn,
-            chain: end.chain,
-            head: end.head,
-            filled_to: if end.filled { segment_bytes } else { end.head },
+            at: end.at,
+            settled: end.at,
+            filled_to: if end.filled { segment_bytes } else { end.at.offset },
             filling: false,
             gathered: VecDeque::new(),
             gathered_bytes: 0,
+            appended_bytes: end.read_bytes,
+            appended_records: end.read_records,
+            noted_bytes: 0,
             flights: VecDeque::new(),
-            durable_lsn: end.next_lsn - 1,
+            durable_lsn: end.at.next_lsn - 1,
             last_record_lsn: 0,
             told_lsn: 0,
             pumping: false,
@@ -166,8 +173,9 @@ impl<P: Platform> Shard<P> {
                     continue;
                 }
             };
-            let layout = GroupLayout::of(&batch);
-            match self.prepare(layout.bytes).await {
+            let layout = GroupLayout::of(batch.iter().map(|staged| &staged.encoded));
+            let need = if needs_data(&batch) { Need::Data } else { Need::Reserve };
+            match self.prepare(layout.bytes, need).await {
                 Ok(()) => self.submit(batch, layout, None),
                 Err(Error::OutOfSpace) => self.refuse_for_space(batch),
                 Err(error) => {
@@ -188,28 +196,30 @@ impl<P: Platform> Shard<P> {
     }
 
     /// Sees to it that a group of `bytes` can be written at the head.
-    async fn prepare(self: &Rc<Self>, bytes: usize) -> Result<()> {
-        self.make_room(bytes as u64).await?;
+    async fn prepare(self: &Rc<Self>, bytes: usize, need: Need) -> Result<()> {
+        self.make_room(bytes as u64, need).await?;
         self.wait_for_fill(bytes as u64).await
     }
 
-    /// Refuses a batch for which there is no space, and whatever was judged against it: a smaller
-    /// write of the same key may still fit, and must not rest on one that never was.
-    fn refuse_for_space(&self, mut batch: Vec<Staged>) {
+    /// Refuses a batch for which there is no space: its new data, if it holds any, and then the rest is
+    /// tried again. Refused too is whatever was judged against what is refused: a smaller write of the
+    /// same key may still fit, and must not rest on one that never was.
+    fn refuse_for_space(&self, batch: Vec<Staged>) {
+        let has_data = needs_data(&batch);
+        let (mut refused, kept): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|staged| !has_data || staged.need == Need::Data);
         let mut log = self.log.borrow_mut();
-        log.groups_refused += 1;
-        let keys: HashSet<_> = batch.iter().filter_map(|staged| staged.index_key.clone()).collect();
-        let gathered = std::mem::take(&mut log.gathered);
-        for staged in gathered {
-            if staged.index_key.as_ref().is_some_and(|key| keys.contains(key)) {
-                log.gathered_bytes -= staged.encoded.span_bytes();
-                batch.push(staged);
-            } else {
-                log.gathered.push_back(staged);
-            }
-        }
+        log.groups_refused += u64::from(!has_data);
+        let keys: HashSet<_> =
+            refused.iter().filter_map(|staged| staged.index_key.clone()).collect();
+        let waiting = kept.into_iter().chain(std::mem::take(&mut log.gathered));
+        let (same_key, others): (Vec<_>, Vec<_>) = waiting
+            .partition(|staged| staged.index_key.as_ref().is_some_and(|key| keys.contains(key)));
+        refused.extend(same_key);
+        log.gathered_bytes = others.iter().map(|staged| staged.encoded.span_bytes()).sum();
+        log.gathered = others.into();
         drop(log);
-        self.refuse(batch, Outcome::OutOfSpace);
+        self.refuse(refused, Outcome::OutOfSpace);
         self.log_event.notify();
     }
 
@@ -267,46 +277,31 @@ impl<P: Platform> Shard<P> {
     }
 
     /// Writes one group, for which room was prepared: `batch`, or a seal that names the next segment.
-    fn submit(self: &Rc<Self>, batch: Vec<Staged>, layout: GroupLayout, seal: Option<u32>) {
-        let GroupLayout { offsets, content_bytes, bytes } = layout;
-        let mut buffer = self.platform.allocate(bytes);
+    fn submit(self: &Rc<Self>, mut batch: Vec<Staged>, layout: GroupLayout, seal: Option<u32>) {
         let mut log = self.log.borrow_mut();
-        let (lsn, offset, segment) = (log.next_lsn, log.head, log.segment);
-        let mut staged = Vec::with_capacity(batch.len());
-        let mut end = GROUP_HEADER_BYTES;
-        for (item, at) in batch.into_iter().zip(offsets) {
-            buffer[end..at].fill(0);
-            end = at + item.encoded.span_bytes();
-            item.encoded.write(self.context.salt, log.epoch, &mut buffer[at..end]);
-            let location = Location {
-                segment,
-                offset_units: ((offset + at as u64) / 8) as u32,
-                span_bytes: item.encoded.span_bytes() as u32,
-            };
-            staged.push((item, location));
+        let LogPosition { next_lsn: lsn, offset, .. } = log.at;
+        let locations: Vec<_> =
+            layout.locations(&log.at, batch.iter().map(|staged| &staged.encoded)).collect();
+        for (item, location) in batch.iter_mut().zip(&locations) {
+            self.state.borrow_mut().name_killed(item, *location);
         }
-        let mut header = GroupHeader {
-            group_bytes: bytes as u32,
-            content_bytes: content_bytes as u32,
-            record_count: staged.len() as u32,
-            segment,
-            epoch: log.epoch,
-            lsn,
-            durable_lsn: log.durable_lsn,
-            chain_before: log.chain,
-            content_checksum: 0,
+        let facts = GroupFacts {
             shard: self.id,
+            stream: Stream::Foreground,
+            durable_lsn: log.durable_lsn,
             next_segment: seal,
-            written_ns: self.platform.wall_clock_ns(),
         };
-        log.chain = header.seal_group(self.context.salt, &mut buffer);
-        log.next_lsn += 1;
-        log.head += bytes as u64;
-        log.filled_to = log.filled_to.max(log.head);
-        log.told_lsn = header.durable_lsn;
+        let records = batch.iter().map(|staged| &staged.encoded);
+        let salt = self.context.salt;
+        let buffer = encode(&self.platform, salt, &mut log.at, facts, &layout, records);
+        let mut staged: Vec<_> = batch.into_iter().zip(locations).collect();
+        log.filled_to = log.filled_to.max(log.at.offset);
+        log.told_lsn = facts.durable_lsn;
         if !staged.is_empty() {
             log.last_record_lsn = lsn;
         }
+        log.appended_bytes += layout.bytes as u64;
+        log.appended_records += staged.len() as u64;
         let file = log.file.clone();
         if self.context.mutation() == Some(Mutation::AcknowledgeEarly) {
             for (item, location) in staged.drain(..) {
@@ -316,10 +311,11 @@ impl<P: Platform> Shard<P> {
         let counters = &self.context.counters;
         count(&counters.log_groups_total, 1);
         count(&counters.log_records_total, staged.len() as u64);
-        count(&counters.log_bytes_total, bytes as u64);
+        count(&counters.log_bytes_total, layout.bytes as u64);
         count(&counters.flushes_total, 1);
         let submitted_ns = self.platform.monotonic_ns();
-        log.flights.push_back(Flight { lsn, submitted_ns, done: false, staged });
+        let behind = seal.is_none().then_some(log.at);
+        log.flights.push_back(Flight { lsn, submitted_ns, done: false, behind, staged });
         drop(log);
         let shard = self.clone();
         self.platform.spawn(async move {
@@ -355,6 +351,7 @@ impl<P: Platform> Shard<P> {
         while log.flights.front().is_some_and(|flight| flight.done) {
             if let Some(flight) = log.flights.pop_front() {
                 log.durable_lsn = flight.lsn;
+                log.settled = flight.behind.unwrap_or(log.settled);
                 submitted_ns = flight.submitted_ns;
                 durable.extend(flight.staged);
             }
@@ -371,6 +368,18 @@ impl<P: Platform> Shard<P> {
         self.log_event.notify();
         self.kick();
         self.schedule_witness();
+        self.note_progress();
+    }
+
+    /// Tells background work now and then that the log has grown.
+    fn note_progress(&self) {
+        let mut log = self.log.borrow_mut();
+        let step = PROGRESS_BYTES.min(self.context.layout.segment_bytes / 16);
+        if log.appended_bytes - log.noted_bytes >= step {
+            log.noted_bytes = log.appended_bytes;
+            drop(log);
+            self.maintenance.event.notify();
+        }
     }
 
     /// Publishes one durable record and tells who waits for it.
@@ -422,7 +431,7 @@ impl<P: Platform> Shard<P> {
         self.log.borrow_mut().witness_due = true;
         let (lsn, refused) = {
             let log = self.log.borrow();
-            (log.next_lsn, log.groups_refused)
+            (log.at.next_lsn, log.groups_refused)
         };
         self.kick();
         self.log_event
@@ -450,63 +459,79 @@ impl<P: Platform> Shard<P> {
     }
 
     /// Goes on in another segment if a group of `bytes` and a seal do not fit behind the head.
-    async fn make_room(self: &Rc<Self>, bytes: u64) -> Result<()> {
+    async fn make_room(self: &Rc<Self>, bytes: u64, need: Need) -> Result<()> {
         let segment_bytes = self.context.layout.segment_bytes;
-        if self.log.borrow().head + bytes + BLOCK_BYTES as u64 <= segment_bytes {
+        if self.log.borrow().at.offset + bytes + BLOCK_BYTES as u64 <= segment_bytes {
             return Ok(());
         }
         self.flights_landed().await?;
-        let next = self.take_segment(Need::Reserve).await?;
-        let previous = self.log.borrow().segment;
+        let next = self.take_segment(need).await?;
+        let previous = self.log.borrow().at.segment;
         self.wait_for_fill(BLOCK_BYTES as u64).await?;
-        self.submit(Vec::new(), GroupLayout::of(&[]), Some(next));
+        self.submit(Vec::new(), GroupLayout::empty(), Some(next));
         self.flights_landed().await?;
-        let epoch = self.next_epoch();
-        let (first_lsn, chain_before) = {
-            let log = self.log.borrow();
-            (log.next_lsn, log.chain)
-        };
+        let (epoch, at) = (self.next_epoch(), self.log.borrow().at);
         let filled = self.state.borrow().segments.get(next).is_some_and(|s| s.filled);
-        let file =
-            self.open_segment(next, SegmentKind::Log, epoch, first_lsn, chain_before).await?;
+        let file = self.open_log(next, Stream::Foreground, epoch, at).await?;
         let mut state = self.state.borrow_mut();
-        state.segments.set_use(next, Use::Log);
+        state.segments.seal(previous, at.next_lsn);
         state.segments.set_filled(previous);
         drop(state);
         let mut log = self.log.borrow_mut();
-        log.segment = next;
         log.file = Rc::new(file);
-        log.epoch = epoch;
-        log.head = BLOCK_BYTES as u64;
-        log.filled_to = if filled { segment_bytes } else { log.head };
+        log.at = LogPosition { segment: next, offset: BLOCK_BYTES as u64, epoch, ..at };
+        log.settled = log.at;
+        log.filled_to = if filled { segment_bytes } else { log.at.offset };
+        drop(log);
+        self.maintenance.event.notify();
         Ok(())
     }
 
-    /// Opens a segment for a new use: writes its header, durably.
-    pub(crate) async fn open_segment(
+    /// Opens a segment in which a log goes on behind `at`.
+    pub(crate) async fn open_log(
         &self,
         segment: u32,
-        kind: SegmentKind,
+        stream: Stream,
         epoch: u64,
-        first_lsn: u64,
-        chain_before: u64,
+        at: LogPosition,
     ) -> Result<P::File> {
-        let layout = &self.context.layout;
-        let path = layout.segment_path(self.id, segment);
-        let context = |source| Error::io(format!("open {} for use", path.display()), source);
-        let file = self.platform.open(&path, self.context.log_mode()).await.map_err(context)?;
-        let mut block = self.platform.allocate(BLOCK_BYTES);
         let header = SegmentHeader {
-            kind,
+            kind: SegmentKind::Log,
+            stream,
+            first_lsn: at.next_lsn,
+            chain_before: at.chain,
+            ..self.blank_header(segment, epoch)
+        };
+        let file = self.open_segment(&header).await?;
+        let mut state = self.state.borrow_mut();
+        state.segments.set_use(segment, Use::Log(LogUse::new(stream)));
+        state.segments.set_opened(segment, epoch, header.opened_ns);
+        Ok(file)
+    }
+
+    /// The header of a segment of this shard that holds nothing.
+    pub(crate) fn blank_header(&self, segment: u32, epoch: u64) -> SegmentHeader {
+        let layout = &self.context.layout;
+        SegmentHeader {
+            kind: SegmentKind::Free,
+            stream: Stream::Foreground,
             store_uuid: layout.store_uuid,
             shard: self.id,
             segment,
             epoch,
             segment_bytes: layout.segment_bytes,
-            first_lsn,
-            chain_before,
-            opened_ns: self.platform.wall_clock_ns(),
-        };
+            first_lsn: 0,
+            chain_before: 0,
+            opened_ns: self.clock.next(&self.platform).0,
+        }
+    }
+
+    /// Opens a segment for a new use: writes its header, durably.
+    pub(crate) async fn open_segment(&self, header: &SegmentHeader) -> Result<P::File> {
+        let path = self.context.layout.segment_path(self.id, header.segment);
+        let context = |source| Error::io(format!("open {} for use", path.display()), source);
+        let file = self.platform.open(&path, self.context.log_mode()).await.map_err(context)?;
+        let mut block = self.platform.allocate(BLOCK_BYTES);
         header.encode(&mut block);
         file.write_at(block, 0).await.map_err(context)?;
         count(&self.context.counters.flushes_total, 1);
@@ -522,7 +547,7 @@ impl<P: Platform> Shard<P> {
                     return Some(Err(self.read_only_error()));
                 }
                 let log = self.log.borrow();
-                (!log.filling || log.head + bytes <= log.filled_to).then_some(Ok(()))
+                (!log.filling || log.at.offset + bytes <= log.filled_to).then_some(Ok(()))
             })
             .await
     }
@@ -532,7 +557,7 @@ impl<P: Platform> Shard<P> {
     fn fill_ahead(self: &Rc<Self>) {
         let ahead = self.context.options.fill_ahead_bytes;
         let mut log = self.log.borrow_mut();
-        let low = (log.head + ahead / 2).min(self.context.layout.segment_bytes);
+        let low = (log.at.offset + ahead / 2).min(self.context.layout.segment_bytes);
         if ahead == 0 || log.filled_to >= low || std::mem::replace(&mut log.filling, true) {
             return;
         }
@@ -549,7 +574,7 @@ impl<P: Platform> Shard<P> {
                 self.latch(format!("filling a log segment failed: {error}"));
             }
             let mut log = self.log.borrow_mut();
-            if log.segment == segment {
+            if log.at.segment == segment {
                 log.filled_to = log.filled_to.max(offset + bytes);
             }
             drop(log);
@@ -561,39 +586,16 @@ impl<P: Platform> Shard<P> {
     /// The next range to fill; `None` ends the filling.
     fn next_fill(&self, ahead: u64) -> Option<(u32, u64, u64, Rc<P::File>)> {
         let mut log = self.log.borrow_mut();
-        let end = (log.head + ahead).min(self.context.layout.segment_bytes);
+        let end = (log.at.offset + ahead).min(self.context.layout.segment_bytes);
         if log.filled_to >= end || self.is_latched() {
             log.filling = false;
             return None;
         }
         let bytes = (end - log.filled_to).min(FILL_STEP_BYTES as u64);
-        Some((log.segment, log.filled_to, bytes, log.file.clone()))
+        Some((log.at.segment, log.filled_to, bytes, log.file.clone()))
     }
 }
 
-/// Where the records of a group go.
-#[derive(Debug)]
-struct GroupLayout {
-    /// From the start of the group.
-    offsets: Vec<usize>,
-    content_bytes: usize,
-    /// Of the whole group.
-    bytes: usize,
-}
-
-impl GroupLayout {
-    fn of(batch: &[Staged]) -> Self {
-        let mut end = GROUP_HEADER_BYTES;
-        let offsets = batch
-            .iter()
-            .map(|staged| {
-                let span = staged.encoded.span_bytes();
-                let at = place(end, span);
-                end = at + span;
-                at
-            })
-            .collect();
-        let content_bytes = end - GROUP_HEADER_BYTES;
-        Self { offsets, content_bytes, bytes: group_bytes(content_bytes) }
-    }
+fn needs_data(batch: &[Staged]) -> bool {
+    batch.iter().any(|staged| staged.need == Need::Data)
 }

@@ -66,9 +66,11 @@ impl<P: Platform> Shard<P> {
     }
 
     async fn write_bucket(self: &Rc<Self>, record: Record) -> Result<()> {
+        let index_key = index_key::bucket(BucketId(record.bucket));
+        self.await_space(Need::Reserve).await;
+        self.await_relocation(&[&index_key]).await;
         self.check_writable(&record, Need::Reserve)?;
-        let name = record.key.clone();
-        let (_, ticket) = self.stage(record, &name)?;
+        let (_, ticket) = self.stage(record, &index_key, Need::Reserve)?;
         self.outcome(ticket.wait().await)
     }
 
@@ -112,6 +114,7 @@ impl<P: Platform> Shard<P> {
     /// Waits until nothing is on its way to disk, tells the next start that it is all there, and
     /// closes the log.
     pub(crate) async fn close(self: &Rc<Self>) {
+        self.maintenance_ended().await;
         let idle = || (self.log.borrow().is_idle() || self.is_latched()).then_some(());
         self.log_event.wait_until(idle).await;
         if !self.is_latched() && self.log.borrow().durable_lsn > 0 {

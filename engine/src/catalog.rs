@@ -7,8 +7,10 @@
 //! bucket being deleted takes no new keys from before the shards are asked whether it is empty.
 
 use crate::error::{Error, Result};
+use crate::format::Malformed;
+use crate::format::codec::{Reader, Write};
 use crate::format::record::{Head, Record, RecordKind, Sections};
-use crate::types::{Bucket, BucketId, Etag, Version};
+use crate::types::{Bucket, BucketId, Version};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -66,17 +68,11 @@ impl Catalog {
     /// The record that makes a bucket what it is here.
     pub(crate) fn bucket_record(bucket: &Bucket, version: Version) -> Record {
         Record {
-            kind: RecordKind::Bucket,
-            bucket: bucket.id.0,
-            key: bucket.name.clone().into_bytes(),
             version: version.0,
             // The creation time survives a change of settings.
             size: bucket.created.0,
-            etag: Etag::default(),
-            label: 0,
-            upload: 0,
             sections: Sections { settings: Some(bucket.settings.clone()), ..Sections::default() },
-            data: Vec::new(),
+            ..Record::new(RecordKind::Bucket, bucket.id.0, bucket.name.clone().into_bytes())
         }
     }
 
@@ -115,11 +111,43 @@ impl Catalog {
         }
     }
 
+    /// As a checkpoint stores it, in pieces: the highest id ever given, then the buckets.
+    pub(crate) fn encode(&self) -> Vec<Vec<u8>> {
+        let mut items = vec![self.last_id.to_le_bytes().to_vec()];
+        for bucket in self.by_name.values() {
+            let mut item = Vec::new();
+            item.put_u32(bucket.id.0);
+            item.put_u64(bucket.created.0);
+            item.put_string(bucket.name.as_bytes());
+            item.put_u32(bucket.settings.len() as u32);
+            for (tag, value) in &bucket.settings {
+                item.put_u16(*tag);
+                item.put_string(value);
+            }
+            items.push(item);
+        }
+        items
+    }
+
+    /// Takes pieces of [`Self::encode`], in their order.
+    pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> std::result::Result<(), Malformed> {
+        if self.last_id == 0 {
+            self.last_id = reader.u32()?;
+        }
+        while !reader.is_empty() {
+            let id = BucketId(reader.u32()?);
+            let created = reader.u64()?;
+            let name = reader.string()?;
+            let count = reader.u32()?;
+            let setting = |_| Ok((reader.u16()?, reader.string()?.to_vec()));
+            let settings = (0..count).map(setting).collect::<std::result::Result<_, _>>()?;
+            self.apply(RecordKind::Bucket, id, name, created, &settings);
+        }
+        Ok(())
+    }
+
     /// [`Self::apply`] for a record read back from the log.
-    pub(crate) fn apply_head(
-        &mut self,
-        head: &Head<'_>,
-    ) -> std::result::Result<(), crate::format::Malformed> {
+    pub(crate) fn apply_head(&mut self, head: &Head<'_>) -> std::result::Result<(), Malformed> {
         let settings = head.sections()?.settings.unwrap_or_default();
         self.apply(head.kind, BucketId(head.bucket), head.key, head.size, &settings);
         Ok(())

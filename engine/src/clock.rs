@@ -17,6 +17,11 @@ impl HybridClock {
         Version(version)
     }
 
+    /// The newest version given or learned of.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.get()
+    }
+
     /// Learns of a version given earlier.
     pub(crate) fn observe(&self, version: u64) {
         self.last.set(self.last.get().max(version));

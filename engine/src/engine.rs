@@ -85,6 +85,10 @@ impl Shared {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Recovered {
     pub shards: usize,
+    /// Keys that checkpoints held.
+    pub checkpoint_entries: u64,
+    /// Checkpoints that could not be used.
+    pub checkpoints_damaged: u64,
     pub groups: u64,
     pub records: u64,
     pub log_bytes: u64,
@@ -95,6 +99,8 @@ pub struct Recovered {
 impl Recovered {
     fn add(&mut self, found: &recover::Found) {
         self.shards += 1;
+        self.checkpoint_entries += found.entries;
+        self.checkpoints_damaged += found.checkpoints_damaged;
         self.groups += found.groups;
         self.records += found.records;
         self.log_bytes += found.log_bytes;

@@ -4,8 +4,10 @@
 //! object   'o' bucket (u32, big-endian) key            version of the object
 //! upload   'u' bucket (u32, big-endian) key            the upload's id
 //! part     'p' upload (u64, big-endian) number (u16, big-endian)   version of the part
+//! bucket   'b' bucket (u32, big-endian)       version of the bucket's newest record
 //! ```
 
+use crate::format::record::RecordKind;
 use crate::types::{BucketId, UploadId};
 
 pub(crate) const PREFIX_BYTES: usize = 5;
@@ -16,6 +18,28 @@ pub(crate) fn object(bucket: BucketId, key: &[u8]) -> Vec<u8> {
 
 pub(crate) fn upload(bucket: BucketId, key: &[u8]) -> Vec<u8> {
     named(b'u', bucket, key)
+}
+
+pub(crate) fn bucket(bucket: BucketId) -> Vec<u8> {
+    named(b'b', bucket, b"")
+}
+
+/// The key under which a record of a kind that the index holds stands there. `None`: it only ends
+/// others.
+pub(crate) fn of_record(
+    kind: RecordKind,
+    bucket_id: BucketId,
+    key: &[u8],
+    upload: UploadId,
+    part_number: u16,
+) -> Option<Vec<u8>> {
+    match kind {
+        RecordKind::Object | RecordKind::Tombstone => Some(object(bucket_id, key)),
+        RecordKind::UploadBegin => Some(self::upload(bucket_id, key)),
+        RecordKind::Part => Some(part(upload, part_number)),
+        RecordKind::Bucket | RecordKind::BucketDelete => Some(bucket(bucket_id)),
+        RecordKind::UploadAbort => None,
+    }
 }
 
 fn named(kind: u8, bucket: BucketId, key: &[u8]) -> Vec<u8> {

@@ -206,7 +206,11 @@ impl<P: Platform> Inspector<P> {
                 let concerns = matches!(record.kind, RecordKind::Object | RecordKind::Tombstone);
                 if concerns && record.bucket == bucket && record.key == key {
                     report.records += 1;
-                    report.last = Some(*record);
+                    let is_newest =
+                        report.last.as_ref().is_none_or(|last| last.version <= record.version);
+                    if is_newest {
+                        report.last = Some(*record);
+                    }
                 }
                 Flow::Continue(())
             })

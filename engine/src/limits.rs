@@ -4,7 +4,7 @@ use crate::platform::BLOCK_BYTES;
 use std::time::Duration;
 
 /// The format that this build writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Longest object key, in bytes (S3's limit is 1,024).
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -24,8 +24,30 @@ pub const GROUP_BYTES_MAX: usize =
     RECORD_HEAD_BYTES_MAX + INLINE_BYTES_MAX + 2 * GROUP_BYTES_TARGET + 2 * BLOCK_BYTES;
 /// Groups being written at once per shard when each is full.
 pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
-/// Segments that a shard keeps for deletions: new data is refused before they are touched.
-pub const RESERVED_SEGMENTS: usize = 1;
+/// Segments that a shard keeps free of new data: for deletions and compaction.
+pub const RESERVED_SEGMENTS: usize = 3;
+/// Of those, what deletions leave to compaction, which needs one to gain others.
+pub const COMPACTION_SEGMENTS: usize = 1;
+/// Fewest segments of a shard: the reserve, both logs, and some to work with.
+pub const SEGMENTS_MIN: usize = 8;
+/// A write waits so long for space that background work is about to gain.
+pub const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Background work that found no space tries again after so long.
+pub const MAINTENANCE_RETRY: Duration = Duration::from_secs(1);
+/// Background work looks for what is due after so many bytes of log, or a sixteenth of a segment.
+pub const PROGRESS_BYTES: u64 = 1 << 20;
+/// A checkpoint is written after so many bytes or records of log by default, or as many as the index
+/// has bytes, or a fourth of its entries, if that is more.
+pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+pub const CHECKPOINT_RECORDS: u64 = 500_000;
+/// ... and after so many displaced records whose manifests a start would have to read.
+pub const DISPLACED_BETWEEN_CHECKPOINTS: u64 = 20_000;
+/// Share of the log's space that may be alive, in percent: beyond it compaction costs too much.
+pub const LOG_UTILISATION_MAX_PERCENT: u8 = 80;
+/// Compaction writes groups of about so many bytes, or an eighth of a segment.
+pub const RELOCATION_GROUP_BYTES: usize = 512 << 10;
+/// Manifests read at once at a start.
+pub const MANIFEST_READS_IN_FLIGHT: usize = 64;
 /// A shard that has been idle so long tells in a witness group what is durable.
 pub const WITNESS_DELAY: Duration = Duration::from_millis(20);
 
@@ -64,6 +86,8 @@ pub const LIST_LIMIT_MAX: usize = 1000;
 /// Records read at once to complete an upload.
 pub const PART_READS_IN_FLIGHT: usize = 32;
 
+/// Frames of a checkpoint read at once.
+pub const CHECKPOINT_READS_IN_FLIGHT: usize = 4;
 /// Bytes of one window of the log that recovery reads.
 pub const REPLAY_WINDOW_BYTES: usize = 2 << 20;
 

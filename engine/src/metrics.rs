@@ -54,6 +54,22 @@ counters! {
     read_errors_total,
     /// Structures or data blocks whose checksum did not match.
     checksum_failures_total,
+    /// Checkpoints written.
+    checkpoints_total,
+    /// Checkpoints that could not be written.
+    checkpoint_failures_total,
+    /// Bytes written to checkpoints.
+    checkpoint_bytes_total,
+    /// Log segments that compaction emptied.
+    segments_compacted_total,
+    /// Log segments given back for new use.
+    segments_recycled_total,
+    /// Records that compaction moved.
+    relocated_records_total,
+    /// Bytes that compaction wrote to the log.
+    relocated_bytes_total,
+    /// Log segments that compaction could not read whole; they stay as they are.
+    segments_damaged_total,
     /// Requests that crossed to another core.
     mailbox_requests_total,
     /// Requests refused because the memory budget was used up.

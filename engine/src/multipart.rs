@@ -16,7 +16,7 @@ use crate::request::Reply;
 use crate::segments::Need;
 use crate::shard::{Committed, Located, Shard};
 use crate::state::{current_of, location_of};
-use crate::types::{BucketId, Commit, CompletePart, Current, Etag, UploadId, Version};
+use crate::types::{BucketId, Commit, CompletePart, Current, UploadId, Version};
 use crate::wait::Ticket;
 use std::rc::Rc;
 
@@ -38,21 +38,6 @@ pub(crate) struct PartRow {
     pub(crate) location: Location,
 }
 
-fn upload_record(kind: RecordKind, bucket: BucketId, key: Vec<u8>, upload: u64) -> Record {
-    Record {
-        kind,
-        bucket: bucket.0,
-        key,
-        version: 0,
-        size: 0,
-        etag: Etag::default(),
-        label: 0,
-        upload,
-        sections: Sections::default(),
-        data: Vec::new(),
-    }
-}
-
 impl<P: Platform> Shard<P> {
     pub(crate) async fn begin_upload(
         self: &Rc<Self>,
@@ -61,7 +46,7 @@ impl<P: Platform> Shard<P> {
         attributes: Vec<u8>,
     ) -> Result<UploadId> {
         let index_key = index_key::upload(bucket, &key);
-        let mut record = upload_record(RecordKind::UploadBegin, bucket, key, 0);
+        let mut record = Record::new(RecordKind::UploadBegin, bucket.0, key);
         record.sections.attributes = attributes;
         let (version, _) = self.write(record, &index_key, None, Need::Data).await?;
         Ok(UploadId(version.0))
@@ -127,13 +112,19 @@ impl<P: Platform> Shard<P> {
         }
         let manifest = self.join_parts(upload, &parts).await?;
         let index_key = index_key::object(bucket, &key);
-        let mut record = upload_record(RecordKind::Object, bucket, key, upload.0);
-        record.size = manifest.parts.iter().map(|part| part.size).sum();
-        record.etag = commit.etag;
-        record.label = commit.label;
-        record.sections.attributes = commit.attributes.clone();
-        record.sections.manifest = Some(manifest);
-        let size = record.size;
+        let size = manifest.parts.iter().map(|part| part.size).sum();
+        let record = Record {
+            size,
+            etag: commit.etag,
+            label: commit.label,
+            upload: upload.0,
+            sections: Sections {
+                attributes: commit.attributes.clone(),
+                manifest: Some(manifest),
+                ..Sections::default()
+            },
+            ..Record::new(RecordKind::Object, bucket.0, key)
+        };
         let (version, replaced) =
             self.write_completion(record, &index_key, upload, &parts, &commit).await?;
         Ok(Committed { version, size, replaced })
@@ -149,7 +140,10 @@ impl<P: Platform> Shard<P> {
         commit: &Commit,
     ) -> Result<(Version, bool)> {
         let bucket = BucketId(record.bucket);
+        let upload_key = index_key::upload(bucket, &record.key);
         loop {
+            self.await_space(Need::Data).await;
+            self.await_relocation(&[index_key, &upload_key]).await;
             self.check_writable(&record, Need::Data)?;
             if !self.state.borrow().upload_is_open(bucket, &record.key, upload) {
                 return Err(Error::NoSuchUpload);
@@ -168,7 +162,7 @@ impl<P: Platform> Shard<P> {
                 }
                 return Err(Error::Condition(failure));
             }
-            let (version, ticket) = self.stage(record, index_key)?;
+            let (version, ticket) = self.stage(record, index_key, Need::Data)?;
             return self.end(upload, ticket).await.map(|()| (version, current.is_some()));
         }
     }
@@ -240,13 +234,17 @@ impl<P: Platform> Shard<P> {
         key: Vec<u8>,
         upload: UploadId,
     ) -> Result<()> {
-        let record = upload_record(RecordKind::UploadAbort, bucket, key, upload.0);
+        let upload_id = upload.0;
+        let record =
+            Record { upload: upload_id, ..Record::new(RecordKind::UploadAbort, bucket.0, key) };
+        self.await_space(Need::Reserve).await;
+        self.await_relocation(&[&index_key::upload(bucket, &record.key)]).await;
         self.check_writable(&record, Need::Reserve)?;
         if !self.state.borrow().upload_is_open(bucket, &record.key, upload) {
             return Err(Error::NoSuchUpload);
         }
         let index_key = index_key::parts_of(upload);
-        let (_, ticket) = self.stage(record, &index_key)?;
+        let (_, ticket) = self.stage(record, &index_key, Need::Reserve)?;
         self.end(upload, ticket).await
     }
 }

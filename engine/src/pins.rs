@@ -1,58 +1,58 @@
 //! Pins keep space from being used again while somebody still reads it.
 //!
-//! Every pin has a number. Space that is freed waits until all pins taken before it was freed are
-//! gone: whoever comes later cannot have seen it. Memory: one byte per pin between the oldest held
-//! and the newest taken, and one row per piece of space that waits; both end when readers do, and a
-//! reader's time is limited by the server.
+//! Every pin belongs to a generation; each piece of space that is freed ends one. Space waits until no
+//! pin of its generation or an older one is held: whoever pins later cannot have seen it. Memory: one
+//! row per generation with a held pin, and one per piece of space that waits; both end when readers
+//! do, and a reader's time is limited by the server.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+/// Names the generation in which it was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pin(u64);
 
 #[derive(Debug)]
 pub(crate) struct Pins<T> {
-    /// Number of the pin at the front of `held`.
-    first: u64,
-    held: VecDeque<bool>,
-    /// Freed space behind the number that the next pin had when it was freed.
+    generation: u64,
+    /// How many pins each generation holds; none is zero.
+    held: BTreeMap<u64, u32>,
+    /// Freed space behind the generation that its freeing ended.
     waiting: VecDeque<(u64, T)>,
 }
 
 impl<T> Default for Pins<T> {
     fn default() -> Self {
-        Self { first: 0, held: VecDeque::new(), waiting: VecDeque::new() }
+        Self { generation: 0, held: BTreeMap::new(), waiting: VecDeque::new() }
     }
 }
 
 impl<T> Pins<T> {
     pub(crate) fn pin(&mut self) -> Pin {
-        self.held.push_back(true);
-        Pin(self.first + self.held.len() as u64 - 1)
+        *self.held.entry(self.generation).or_insert(0) += 1;
+        Pin(self.generation)
     }
 
     /// Gives back a pin; `free` gets the space for which nobody needs to wait any longer.
     pub(crate) fn unpin(&mut self, pin: Pin, free: impl FnMut(T)) {
-        if let Some(held) =
-            pin.0.checked_sub(self.first).and_then(|at| self.held.get_mut(at as usize))
-        {
-            *held = false;
-        }
-        while self.held.front() == Some(&false) {
-            self.held.pop_front();
-            self.first += 1;
+        if let Some(count) = self.held.get_mut(&pin.0) {
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(&pin.0);
+            }
         }
         self.settle(free);
     }
 
     /// Frees space once nobody reads it.
     pub(crate) fn free_later(&mut self, space: T, free: impl FnMut(T)) {
-        self.waiting.push_back((self.first + self.held.len() as u64, space));
+        self.waiting.push_back((self.generation, space));
+        self.generation += 1;
         self.settle(free);
     }
 
     fn settle(&mut self, mut free: impl FnMut(T)) {
-        while self.waiting.front().is_some_and(|(number, _)| *number <= self.first) {
+        let oldest = self.held.keys().next().copied().unwrap_or(u64::MAX);
+        while self.waiting.front().is_some_and(|(generation, _)| *generation < oldest) {
             if let Some((_, space)) = self.waiting.pop_front() {
                 free(space);
             }
@@ -60,7 +60,7 @@ impl<T> Pins<T> {
     }
 
     pub(crate) fn held(&self) -> usize {
-        self.held.iter().filter(|held| **held).count()
+        self.held.values().map(|count| *count as usize).sum()
     }
 }
 
@@ -86,5 +86,18 @@ mod tests {
         pins.unpin(third, |space| freed.push(space));
         assert_eq!(freed, ["unpinned", "a", "b"]);
         assert_eq!(pins.held(), 0);
+    }
+
+    #[test]
+    fn an_old_pin_costs_nothing_while_others_come_and_go() {
+        let mut pins = Pins::<()>::default();
+        let old = pins.pin();
+        for _ in 0..1000 {
+            let pin = pins.pin();
+            pins.unpin(pin, |()| {});
+        }
+        assert_eq!((pins.held.len(), pins.held()), (1, 1));
+        pins.unpin(old, |()| {});
+        assert!(pins.held.is_empty());
     }
 }

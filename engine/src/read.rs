@@ -12,6 +12,7 @@ use crate::core::CoreContext;
 use crate::engine::PinGuard;
 use crate::error::{Error, Result};
 use crate::format::Malformed;
+use crate::format::checkpoint::Displaced;
 use crate::format::chunk::ChunkHeader;
 use crate::format::manifest::{ChunkPlace, Manifest, ManifestPart, extent_chunks};
 use crate::format::record::{Head, Location, Sections, peek_head_bytes};
@@ -116,13 +117,17 @@ fn corrupt<P: Platform>(
     Error::Corrupt(message)
 }
 
-/// The manifest of the record at a location.
+/// The manifest of a record, which must be of that version: its extents are about to be freed.
 pub(crate) async fn manifest<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
-    location: Location,
+    displaced: Displaced,
 ) -> Result<Manifest> {
-    Ok(sections(context, shard, location, None).await?.manifest.unwrap_or_default())
+    let Displaced { location, version } = displaced;
+    Ok(sections(context, shard, location, Some(Version(version)))
+        .await?
+        .manifest
+        .unwrap_or_default())
 }
 
 /// The sections of the record at a location, which must be of that version if it is known: no two

@@ -1,4 +1,4 @@
-//! Recovery of a shard: segment headers, then the log from its beginning to its end.
+//! Recovery of a shard: segment headers, the newest checkpoint, then both logs from there to their ends.
 //!
 //! **The tail rule.** At the first place where no valid group continues the chain: if any later group
 //! of the same epoch says that the missing one was durable, acknowledged data is damaged, and the
@@ -11,32 +11,39 @@
 //! no later one says are durable are written once more, the same bytes to the same place. All else
 //! was durable before anything that tells of it was written.
 //!
+//! **Two logs.** The foreground log is replayed first. A record of the relocation log only says where
+//! a key and version lie now; if that version is gone by then, it says nothing.
+//!
 //! Invariants: nothing is written before every shard of the store has been understood; a segment that
-//! the log or a manifest names and that is missing, short or foreign stops the start; an epoch in
+//! a log or a manifest names and that is missing, short or foreign stops the start; an epoch in
 //! which anything was acknowledged is never used again (recovery ends with a durable group of the new
 //! one).
-//!
-//! Not here yet: checkpoints. Replay reads the whole log.
 
 mod headers;
+pub(crate) mod load;
 mod replay;
-mod window;
+mod space;
+mod table;
 
-use self::headers::read_headers;
-use self::replay::{Replay, Untold};
-use self::window::Window;
-use crate::append::{Log, LogEnd};
+use self::headers::{FoundSegment, read_headers};
+use self::load::{FoundCheckpoints, load_newest};
+use self::replay::{Replay, StreamEnd, Untold};
+use self::space::settle_space;
+use self::table::make_table;
+use crate::append::Log;
+use crate::checkpoint::{Checkpoints, Retained};
 use crate::clock::HybridClock;
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
+use crate::format::checkpoint::LogPosition;
 use crate::format::group::GroupHeader;
-use crate::format::manifest::Extent;
-use crate::format::record::Location;
-use crate::format::segment::SegmentHeader;
+use crate::format::segment::{Header, SegmentHeader, SegmentKind, Stream};
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
-use crate::segments::{Use, extent_bytes};
-use crate::shard::Shard;
+use crate::relocation::RelocationLog;
+use crate::shard::{Parts, Shard};
 use crate::state::State;
+use crate::store::Mutation;
+use crate::window::Window;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +51,9 @@ use std::sync::Arc;
 /// What was found in one shard.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Found {
+    /// Entries that came from a checkpoint.
+    pub(crate) entries: u64,
+    pub(crate) checkpoints_damaged: u64,
     pub(crate) groups: u64,
     pub(crate) records: u64,
     pub(crate) log_bytes: u64,
@@ -56,31 +66,113 @@ pub(crate) struct Understood {
     state: State,
     clock: HybridClock,
     epoch: u64,
-    end: LogEnd,
-    /// Groups to be written once more before anything builds on them.
-    untold: Vec<Untold>,
-    /// The header of the segment in which the log goes on, if the crash kept it from being opened.
-    to_open: Option<SegmentHeader>,
+    foreground: StreamEnd,
+    relocation: Option<StreamEnd>,
+    retained: Vec<Retained>,
     found: Found,
 }
 
-/// Reads a shard: segment headers, then the log.
+/// Reads a shard: segment headers, the newest checkpoint, the logs behind it.
 pub(crate) async fn understand_shard<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
 ) -> Result<Understood> {
     let headers = read_headers(context, shard).await?;
-    let mut replay = Replay::new(context, shard, &headers);
-    let end = replay.run(&headers).await?;
-    let Replay { mut state, clock, found, mut epoch, extents, catalog, untold, to_open, .. } =
-        replay;
-    take_extents(context, shard, &mut state, extents)?;
-    if shard == 0 {
-        context.catalog.store(Arc::new(catalog));
+    let FoundCheckpoints { mut loaded, retained, next_sequence, damaged: bad } =
+        load_newest(context, shard).await?;
+    for reason in &bad {
+        tracing::error!(shard, reason, "a checkpoint is damaged");
     }
-    epoch += 1;
-    let end = LogEnd { epoch, ..end };
-    Ok(Understood { shard, state, clock, epoch, end, untold, to_open, found })
+    let mut table = make_table(context, shard, &headers, loaded.as_ref())?;
+    table.next_checkpoint = table.next_checkpoint.max(next_sequence);
+    let (foreground, relocation) = match &loaded {
+        Some(loaded) => (Some(loaded.header.foreground), loaded.header.relocation),
+        None => (None, None),
+    };
+    let beginning = |stream| beginning_of(&headers, stream);
+    let foreground = foreground.or_else(|| beginning(Stream::Foreground)).ok_or_else(|| {
+        let reason = if bad.is_empty() {
+            "the beginning of the log is missing"
+        } else {
+            "no checkpoint can be read, and the log is not there from its beginning"
+        };
+        damaged(context, shard, 0, reason)
+    })?;
+    let relocation = relocation.or_else(|| beginning(Stream::Relocation));
+    let mut replay = Replay {
+        context,
+        shard,
+        headers: &headers,
+        rows: &[],
+        state: State::new(table),
+        clock: HybridClock::default(),
+        catalog: Default::default(),
+        found: Found { checkpoints_damaged: bad.len() as u64, ..Found::default() },
+        epoch: highest_epoch(&headers),
+        extents: HashMap::new(),
+        displaced: HashMap::new(),
+        moved: Vec::new(),
+    };
+    let rows = loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.rows)).unwrap_or_default();
+    replay.rows = &rows;
+    let mut displaced = Vec::new();
+    if let Some(loaded) = loaded {
+        replay.found.entries = loaded.header.entries;
+        replay.epoch = replay.epoch.max(loaded.header.epoch);
+        replay.clock.observe(loaded.header.version);
+        replay.state.index = loaded.index;
+        replay.catalog = loaded.catalog;
+        displaced = loaded.displaced;
+    }
+    for found in &headers {
+        if let Header::Valid(header) = &found.header {
+            replay.clock.observe(header.opened_ns);
+        }
+    }
+    let foreground = replay.run(Stream::Foreground, foreground).await?;
+    let relocation = match relocation {
+        Some(from) => Some(replay.run(Stream::Relocation, from).await?),
+        None => None,
+    };
+    settle_space(&mut replay, displaced).await?;
+    if shard == 0 {
+        context.catalog.store(Arc::new(replay.catalog));
+    }
+    let Replay { state, clock, epoch, found, .. } = replay;
+    let keeps_epoch = context.mutation() == Some(Mutation::SkipEpochSalt);
+    Ok(Understood {
+        shard,
+        state,
+        clock,
+        epoch: if keeps_epoch { epoch } else { epoch + 1 },
+        foreground,
+        relocation,
+        retained,
+        found,
+    })
+}
+
+/// Where a log began, if its first segment is still there.
+fn beginning_of(headers: &[FoundSegment], stream: Stream) -> Option<LogPosition> {
+    headers.iter().zip(0..).find_map(|(found, segment)| match &found.header {
+        Header::Valid(header)
+            if header.kind == SegmentKind::Log
+                && header.stream == stream
+                && header.first_lsn == 1 =>
+        {
+            let (offset, epoch) = (BLOCK_BYTES as u64, header.epoch);
+            Some(LogPosition { segment, offset, epoch, next_lsn: 1, chain: header.chain_before })
+        }
+        _ => None,
+    })
+}
+
+fn highest_epoch(headers: &[FoundSegment]) -> u64 {
+    let epoch = |found: &FoundSegment| match &found.header {
+        Header::Valid(header) => header.epoch,
+        _ => 0,
+    };
+    headers.iter().map(epoch).max().unwrap_or(0)
 }
 
 /// Begins the new epoch of a shard and hands it to its core, ready for requests. To be called when
@@ -90,28 +182,55 @@ pub(crate) async fn open_shard<P: Platform>(
     context: &Rc<CoreContext<P>>,
     understood: Understood,
 ) -> Result<Found> {
-    let Understood { shard, state, clock, epoch, end, untold, to_open, found } = understood;
+    let Understood { shard, state, clock, epoch, foreground, relocation, retained, found } =
+        understood;
+    let (mut end, file) = go_on(context, shard, foreground).await?;
+    end.at.epoch = epoch;
+    let relocation = match relocation {
+        Some(stream_end) => {
+            let (end, file) = go_on(context, shard, stream_end).await?;
+            let at = LogPosition { epoch, ..end.at };
+            Some(RelocationLog { file: Rc::new(file), at })
+        }
+        None => None,
+    };
+    let log = Log::new(end, Rc::new(file), context.layout.segment_bytes);
+    let checkpoints = Checkpoints::new(retained);
+    let context = context.clone();
+    let parts = Parts { state, log, relocation, checkpoints, epoch, clock };
+    let shard = Shard::new(shard, context.clone(), parts);
+    context.add_shard(shard.clone());
+    for witness in [shard.write_witness().await, shard.witness_relocation().await] {
+        match witness {
+            // Nothing can be written then, so nothing is acknowledged in the new epoch either.
+            Err(Error::OutOfSpace) => {
+                tracing::warn!(shard = shard.id, "the log is full: only reads are served");
+            }
+            other => other?,
+        }
+    }
+    shard.start_maintenance();
+    Ok(found)
+}
+
+/// Makes durable what a log's end rests on, and opens the file in which it goes on.
+async fn go_on<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    shard: u16,
+    stream_end: StreamEnd,
+) -> Result<(crate::append::LogEnd, P::File)> {
+    let StreamEnd { end, untold, to_open } = stream_end;
     rewrite_tail(context, shard, &untold).await?;
     if let Some(header) = to_open {
         write_header(context, &header).await?;
     }
-    let path = context.layout.segment_path(shard, end.segment);
+    let path = context.layout.segment_path(shard, end.at.segment);
     let file = context
         .platform
         .open(&path, context.log_mode())
         .await
         .map_err(|source| Error::io(format!("open {}", path.display()), source))?;
-    let log = Log::new(end, Rc::new(file), context.layout.segment_bytes);
-    let shard = Shard::new(shard, context.clone(), state, log, epoch, clock);
-    context.add_shard(shard.clone());
-    match shard.write_witness().await {
-        // Nothing can be written then, so nothing is acknowledged in the new epoch either.
-        Err(Error::OutOfSpace) => {
-            tracing::warn!(shard = shard.id, "the log is full: only reads are served");
-        }
-        other => other?,
-    }
-    Ok(found)
+    Ok((end, file))
 }
 
 fn damaged<P: Platform>(
@@ -121,39 +240,6 @@ fn damaged<P: Platform>(
     reason: impl Into<String>,
 ) -> Error {
     Error::Unusable { path: context.layout.segment_path(shard, segment), reason: reason.into() }
-}
-
-/// Marks the space of everything alive as taken.
-fn take_extents<P: Platform>(
-    context: &CoreContext<P>,
-    shard: u16,
-    state: &mut State,
-    extents: HashMap<Location, Vec<Extent>>,
-) -> Result<()> {
-    for extent in extents.into_values().flatten() {
-        if !state.segments.mark_units(&extent) {
-            return Err(damaged(
-                context,
-                shard,
-                extent.segment,
-                format!(
-                    "an object's bytes should lie in this segment (units {} to {}), but it is \
-                     missing, not used for that, or they are another object's",
-                    extent.unit,
-                    extent.unit + extent.units
-                ),
-            ));
-        }
-        state.segments.add_live(extent.segment, extent_bytes(&extent));
-    }
-    let vacant: Vec<u32> = state
-        .segments
-        .iter()
-        .filter(|(_, row)| matches!(row.used(), Use::Slab(map) if map.is_vacant()))
-        .map(|(segment, _)| segment)
-        .collect();
-    vacant.into_iter().for_each(|segment| state.segments.set_use(segment, Use::Free));
-    Ok(())
 }
 
 /// Writes the groups of which nobody says that they are durable once more, durably. A sync would

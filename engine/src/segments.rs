@@ -1,38 +1,98 @@
 //! The table of a shard's segments: what each is used for and how much of it is alive.
 //!
-//! Invariants: segment numbers are dense; `live_bytes` changes only when a write is published; a
-//! slab segment's map says exactly which units are given out, durable or not.
+//! Invariants: segment numbers are dense; liveness changes only when a record is published; a slab
+//! segment's map says exactly which units are given out, durable or not; a log segment becomes free
+//! only by way of [`Stage::Retired`].
 //!
 //! Pure bookkeeping; creating and opening files is the shard's work.
 
 use crate::format::manifest::Extent;
-use crate::limits::{RESERVED_SEGMENTS, UNIT_BYTES};
+use crate::format::segment::Stream;
+use crate::limits::{COMPACTION_SEGMENTS, RESERVED_SEGMENTS, UNIT_BYTES};
 use crate::slab::SlabMap;
+use crate::state::Space;
 use std::collections::BTreeSet;
 
 #[derive(Debug)]
 pub(crate) enum Use {
     /// May be taken for anything.
     Free,
-    /// Being created or opened.
+    /// Being created, opened or freed.
     Opening,
-    Log,
+    Log(LogUse),
     Slab(SlabMap),
+}
+
+/// A segment that holds groups of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogUse {
+    pub(crate) stream: Stream,
+    /// LSN behind its last group, once the log has gone on elsewhere.
+    pub(crate) end_lsn: Option<u64>,
+    pub(crate) stage: Stage,
+}
+
+/// How far a log segment is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its records count.
+    Kept,
+    /// Something live in it cannot be read: it stays as it is.
+    Damaged,
+    /// Compaction has moved out what was alive, and what dead records still killed.
+    Emptied,
+    /// Nobody reads it any more; it becomes free when no retained checkpoint needs it.
+    Retired,
+}
+
+impl LogUse {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self { stream, end_lsn: None, stage: Stage::Kept }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Segment {
     used: Use,
+    /// Of the present use, from its header; zero if it was never used.
+    pub(crate) epoch: u64,
+    /// The version at which the present use began.
+    pub(crate) opened: u64,
     /// Log: bytes of the records that the index points to. Slab: bytes of the units that published
     /// manifests name.
     pub(crate) live_bytes: u64,
+    /// Log: records that the index points to.
+    pub(crate) live_records: u32,
+    /// Log: sum of their versions, each divided by [`AGE_UNIT_NS`].
+    age_sum: u64,
+    /// Displaced records whose manifests are still to be read.
+    pub(crate) holds: u32,
+    /// Log: a start from a checkpoint before this one reads manifests of displaced records here.
+    pub(crate) displaced_stamp: u64,
     /// Every byte was written once: appends need no change of the file's metadata.
     pub(crate) filled: bool,
+    /// Slab: changes whenever bytes in it were published, so that a backup knows what it has.
+    pub(crate) content_stamp: u64,
 }
+
+/// Ages are reckoned in units of about a millisecond: sums of them fit 64 bits.
+pub(crate) const AGE_UNIT_NS: u64 = 1 << 20;
 
 impl Segment {
     pub(crate) fn used(&self) -> &Use {
         &self.used
+    }
+
+    pub(crate) fn log(&self) -> Option<&LogUse> {
+        match &self.used {
+            Use::Log(log) => Some(log),
+            _ => None,
+        }
+    }
+
+    /// Mean version of what is alive, in units of [`AGE_UNIT_NS`].
+    pub(crate) fn mean_version(&self) -> u64 {
+        self.age_sum / u64::from(self.live_records.max(1))
     }
 }
 
@@ -41,8 +101,21 @@ impl Segment {
 pub(crate) enum Need {
     /// New data: stops short of the reserve.
     Data,
-    /// Deletions and what keeps the log going: may use the reserve.
+    /// Deletions and what keeps the log going: may use the reserve, but for what compaction needs.
     Reserve,
+    /// Compaction, which gives back more than it takes.
+    Compaction,
+}
+
+impl Need {
+    /// Segments that this need leaves alone.
+    fn spares(self) -> usize {
+        match self {
+            Self::Data => RESERVED_SEGMENTS,
+            Self::Reserve => COMPACTION_SEGMENTS,
+            Self::Compaction => 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,6 +129,11 @@ pub(crate) struct SegmentTable {
     free: BTreeSet<u32>,
     /// Slab segments with units to give.
     open_slabs: BTreeSet<u32>,
+    /// Segments that hold a log, and the live bytes in them.
+    log_segments: usize,
+    log_live_bytes: u64,
+    /// Sequence of the next checkpoint to begin.
+    pub(crate) next_checkpoint: u64,
 }
 
 impl SegmentTable {
@@ -67,6 +145,9 @@ impl SegmentTable {
             exhausted: false,
             free: BTreeSet::new(),
             open_slabs: BTreeSet::new(),
+            log_segments: 0,
+            log_live_bytes: 0,
+            next_checkpoint: 1,
         }
     }
 
@@ -84,9 +165,62 @@ impl SegmentTable {
 
     pub(crate) fn push(&mut self, used: Use, filled: bool) -> u32 {
         let segment = self.segments.len() as u32;
-        self.segments.push(Segment { used: Use::Opening, live_bytes: 0, filled });
+        self.segments.push(Segment {
+            used: Use::Opening,
+            epoch: 0,
+            opened: 0,
+            live_bytes: 0,
+            live_records: 0,
+            age_sum: 0,
+            holds: 0,
+            displaced_stamp: 0,
+            filled,
+            content_stamp: 0,
+        });
         self.set_use(segment, used);
         segment
+    }
+
+    /// A use of a segment began.
+    pub(crate) fn set_opened(&mut self, segment: u32, epoch: u64, opened: u64) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.epoch = epoch;
+            row.opened = opened;
+        }
+    }
+
+    pub(crate) fn restore_stamp(&mut self, segment: u32, stamp: u64) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.content_stamp = stamp;
+        }
+    }
+
+    /// What a checkpoint's index points to in a segment.
+    pub(crate) fn restore_records(&mut self, segment: u32, bytes: u64, records: u32, age_sum: u64) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.live_bytes += bytes;
+            row.live_records += records;
+            row.age_sum = row.age_sum.wrapping_add(age_sum);
+            self.log_live_bytes += bytes;
+        }
+    }
+
+    /// A start from a checkpoint before this one may read manifests of displaced records anywhere.
+    pub(crate) fn stamp_displaced(&mut self, sequence: u64) {
+        self.segments.iter_mut().for_each(|row| row.displaced_stamp = sequence);
+    }
+
+    /// The log has gone on elsewhere.
+    pub(crate) fn seal(&mut self, segment: u32, end_lsn: u64) {
+        if let Some(Segment { used: Use::Log(log), .. }) = self.segments.get_mut(segment as usize) {
+            log.end_lsn = Some(end_lsn);
+        }
+    }
+
+    pub(crate) fn set_stage(&mut self, segment: u32, stage: Stage) {
+        if let Some(Segment { used: Use::Log(log), .. }) = self.segments.get_mut(segment as usize) {
+            log.stage = stage;
+        }
     }
 
     pub(crate) fn set_use(&mut self, segment: u32, used: Use) {
@@ -95,14 +229,19 @@ impl SegmentTable {
         };
         self.free.remove(&segment);
         self.open_slabs.remove(&segment);
+        self.log_segments -= usize::from(matches!(row.used, Use::Log(_)));
         match &used {
             Use::Free => {
                 self.free.insert(segment);
             }
-            Use::Slab(map) if map.free_units() > 0 => {
-                self.open_slabs.insert(segment);
+            Use::Log(_) => self.log_segments += 1,
+            Use::Slab(map) => {
+                row.live_bytes = u64::from(map.published_units()) * UNIT_BYTES as u64;
+                if map.free_units() > 0 {
+                    self.open_slabs.insert(segment);
+                }
             }
-            _ => {}
+            Use::Opening => {}
         }
         row.used = used;
     }
@@ -119,14 +258,18 @@ impl SegmentTable {
 
     /// Whether another segment may be taken for this need.
     pub(crate) fn may_take(&self, need: Need) -> bool {
-        let reserve = if need == Need::Data { RESERVED_SEGMENTS } else { 0 };
-        self.free.len() + self.creatable() > reserve
+        self.obtainable() > need.spares()
     }
 
-    /// A free segment, now `Opening`. New data leaves the reserve alone as long as it may hope for a
-    /// new segment: whether the filesystem has space for that one is known only when it is made.
+    /// Segments that are free or may be made.
+    pub(crate) fn obtainable(&self) -> usize {
+        self.free.len() + self.creatable()
+    }
+
+    /// A free segment, now `Opening`. The reserve is left alone as long as there is hope for a new
+    /// segment: whether the filesystem has space for that one is known only when it is made.
     pub(crate) fn take_free(&mut self, need: Need) -> Option<u32> {
-        if need == Need::Data && self.free.len() <= RESERVED_SEGMENTS && self.may_create() {
+        if self.free.len() <= need.spares() && self.may_create() {
             return None;
         }
         let segment = self.free.first().copied()?;
@@ -138,8 +281,9 @@ impl SegmentTable {
         self.creatable() > 0
     }
 
-    pub(crate) fn has_free(&self) -> bool {
-        !self.free.is_empty()
+    /// Whether the reserve is there, and a segment to go on with.
+    pub(crate) fn has_spares(&self) -> bool {
+        self.free.len() > RESERVED_SEGMENTS
     }
 
     pub(crate) fn set_exhausted(&mut self, exhausted: bool) {
@@ -167,19 +311,30 @@ impl SegmentTable {
         None
     }
 
-    /// Takes the units that a manifest names, when the store is opened; false if that cannot be.
-    pub(crate) fn mark_units(&mut self, extent: &Extent) -> bool {
+    /// Takes the units that a manifest names, when the store is opened; false if that cannot be. With
+    /// `shared` some may be taken already.
+    pub(crate) fn mark_units(&mut self, extent: &Extent, shared: bool) -> bool {
         let Some(row) = self.segments.get_mut(extent.segment as usize) else {
             return false;
         };
         let Use::Slab(map) = &mut row.used else {
             return false;
         };
-        let marked = map.mark(extent);
+        let marked = if shared { map.mark_rest(extent) } else { map.mark(extent) };
         if map.free_units() == 0 {
             self.open_slabs.remove(&extent.segment);
         }
         marked
+    }
+
+    /// Gives units back at a start: a segment without any keeps its use until all is settled.
+    pub(crate) fn give_back(&mut self, extent: &Extent) {
+        if let Some(Segment { used: Use::Slab(map), .. }) =
+            self.segments.get_mut(extent.segment as usize)
+        {
+            map.free(extent);
+            self.open_slabs.insert(extent.segment);
+        }
     }
 
     /// Gives units back. A slab segment without any becomes free.
@@ -198,16 +353,79 @@ impl SegmentTable {
         }
     }
 
-    pub(crate) fn add_live(&mut self, segment: u32, bytes: u64) {
+    /// The index points to one more record here.
+    pub(crate) fn add_record(&mut self, segment: u32, bytes: u32, version: u64) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
-            row.live_bytes += bytes;
+            row.live_bytes += u64::from(bytes);
+            row.live_records += 1;
+            row.age_sum = row.age_sum.wrapping_add(version / AGE_UNIT_NS);
+            self.log_live_bytes += u64::from(bytes);
         }
     }
 
-    pub(crate) fn sub_live(&mut self, segment: u32, bytes: u64) {
+    pub(crate) fn remove_record(&mut self, segment: u32, bytes: u32, version: u64) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
-            row.live_bytes = row.live_bytes.saturating_sub(bytes);
+            row.live_bytes = row.live_bytes.saturating_sub(u64::from(bytes));
+            row.live_records = row.live_records.saturating_sub(1);
+            row.age_sum = row.age_sum.wrapping_sub(version / AGE_UNIT_NS);
+            self.log_live_bytes = self.log_live_bytes.saturating_sub(u64::from(bytes));
         }
+    }
+
+    /// A published manifest names these units.
+    pub(crate) fn publish_units(&mut self, extent: &Extent, stamp: u64) {
+        if let Some(row) = self.segments.get_mut(extent.segment as usize) {
+            row.content_stamp = stamp;
+            if let Use::Slab(map) = &mut row.used {
+                row.live_bytes += u64::from(map.publish(extent)) * UNIT_BYTES as u64;
+            }
+        }
+    }
+
+    /// No published manifest names these units any more.
+    pub(crate) fn withdraw_units(&mut self, extent: &Extent) {
+        if let Some(row) = self.segments.get_mut(extent.segment as usize)
+            && let Use::Slab(map) = &mut row.used
+        {
+            row.live_bytes -= u64::from(map.withdraw(extent)) * UNIT_BYTES as u64;
+        }
+    }
+
+    /// Nobody reads this any more: units may be given out again, a log segment waits for checkpoints.
+    pub(crate) fn free(&mut self, space: Space) {
+        match space {
+            Space::Units(extent) => self.free_units(&extent),
+            Space::Log(segment) => {
+                self.set_stage(segment, Stage::Retired);
+            }
+        }
+    }
+
+    /// A record here was displaced, and its manifest is still to be read.
+    pub(crate) fn hold(&mut self, segment: u32) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.holds += 1;
+        }
+    }
+
+    /// The manifest was read. A start from a checkpoint that has begun before will read it again.
+    pub(crate) fn release_hold(&mut self, segment: u32) {
+        let stamp = self.next_checkpoint;
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.holds = row.holds.saturating_sub(1);
+            row.displaced_stamp = stamp;
+        }
+    }
+
+    /// Segments that hold a log, and the live bytes in them.
+    pub(crate) fn log_use(&self) -> (usize, u64) {
+        (self.log_segments, self.log_live_bytes)
+    }
+
+    /// Segments that hold a log at this stage.
+    pub(crate) fn log_at(&self, wanted: impl Fn(Stage) -> bool) -> Vec<u32> {
+        let at = |row: &Segment| row.log().is_some_and(|log| wanted(log.stage));
+        self.iter().filter(|(_, row)| at(row)).map(|(segment, _)| segment).collect()
     }
 
     /// Bytes that new data may still take, roughly: what is free and what may be created.
@@ -223,9 +441,4 @@ impl SegmentTable {
             .sum();
         segments as u64 * self.segment_bytes + units * UNIT_BYTES as u64
     }
-}
-
-/// Bytes of an extent.
-pub(crate) fn extent_bytes(extent: &Extent) -> u64 {
-    u64::from(extent.units) * UNIT_BYTES as u64
 }

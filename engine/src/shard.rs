@@ -9,25 +9,27 @@
 //! The shard knows nothing of cores; [`crate::mailbox`] brings requests to it.
 
 use crate::append::{Log, Outcome, Staged};
+use crate::bucket_ops::is_catalog;
+use crate::checkpoint::Checkpoints;
 use crate::core::CoreContext;
 use crate::data_sync::DataSyncs;
 use crate::error::{ConditionFailure, Error, Result};
 use crate::format::manifest::{Extent, Manifest, ManifestPart};
-use crate::format::record::{Encoded, Location, Record, RecordKind, Sections};
-use crate::format::segment::SegmentKind;
+use crate::format::record::{Encoded, Killed, Location, Record, RecordKind, Sections};
+use crate::format::segment::{SegmentHeader, SegmentKind};
 use crate::index_key;
 use crate::limits::{CHUNK_UNITS_MAX, GRANT_UNITS_MAX};
+use crate::maintenance::Maintenance;
 use crate::pins::Pin;
 use crate::platform::{File, Platform};
-use crate::read;
-use crate::segments::{Need, Use, extent_bytes};
+use crate::relocation::RelocationLog;
+use crate::segments::{Need, Use};
 use crate::slab::SlabMap;
-use crate::state::{Change, Displaced, FLAG_EXTENTS, Pending, State, current_of, location_of};
-use crate::store::create_segment_file;
-use crate::types::{BucketId, Commit, Condition, Current, Deleted, Etag, UploadId, Version};
+use crate::state::{Change, FLAG_EXTENTS, State, current_of, location_of};
+use crate::store::{Mutation, create_segment_file};
+use crate::types::{BucketId, Commit, Condition, Current, Deleted, UploadId, Version};
 use crate::wait::{Event, Gate, Ticket};
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::rc::Rc;
 
 #[derive(Debug)]
@@ -43,15 +45,29 @@ pub(crate) struct Shard<P: Platform> {
     /// Notified when as many records have gathered as are expected.
     pub(crate) gather_event: Event,
     pub(crate) data_syncs: RefCell<DataSyncs>,
+    pub(crate) relocation: RefCell<Option<RelocationLog<P>>>,
+    /// Notified when records have been moved.
+    pub(crate) relocation_event: Event,
+    pub(crate) maintenance: Maintenance,
     /// Notified when a sync of data has ended, or the shard is latched.
     pub(crate) sync_event: Event,
     /// Highest epoch used.
     epoch: Cell<u64>,
     latched: RefCell<Option<String>>,
     /// One segment is created or opened at a time.
-    space_gate: Gate,
+    pub(crate) space_gate: Gate,
     pub(crate) catalog_gate: Gate,
-    spare_running: Cell<bool>,
+}
+
+/// What a start found, of which a shard is made.
+pub(crate) struct Parts<P: Platform> {
+    pub(crate) state: State,
+    pub(crate) log: Log<P>,
+    pub(crate) relocation: Option<RelocationLog<P>>,
+    pub(crate) checkpoints: Checkpoints,
+    /// Highest epoch used.
+    pub(crate) epoch: u64,
+    pub(crate) clock: crate::clock::HybridClock,
 }
 
 /// Where a published object's record lies; its space is pinned.
@@ -101,35 +117,37 @@ pub struct Committed {
 }
 
 impl<P: Platform> Shard<P> {
-    pub(crate) fn new(
-        id: u16,
-        context: Rc<CoreContext<P>>,
-        state: State,
-        log: Log<P>,
-        epoch: u64,
-        clock: crate::clock::HybridClock,
-    ) -> Rc<Self> {
+    pub(crate) fn new(id: u16, context: Rc<CoreContext<P>>, parts: Parts<P>) -> Rc<Self> {
         Rc::new(Self {
             id,
             platform: context.platform.clone(),
             context,
-            clock,
-            state: RefCell::new(state),
-            log: RefCell::new(log),
+            clock: parts.clock,
+            state: RefCell::new(parts.state),
+            log: RefCell::new(parts.log),
             log_event: Event::default(),
             gather_event: Event::default(),
+            relocation: RefCell::new(parts.relocation),
+            relocation_event: Event::default(),
+            maintenance: Maintenance::new(parts.checkpoints),
             data_syncs: RefCell::default(),
             sync_event: Event::default(),
-            epoch: Cell::new(epoch),
+            epoch: Cell::new(parts.epoch),
             latched: RefCell::new(None),
             space_gate: Gate::default(),
             catalog_gate: Gate::default(),
-            spare_running: Cell::new(false),
         })
     }
 
+    /// The highest epoch used.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
     pub(crate) fn next_epoch(&self) -> u64 {
-        self.epoch.set(self.epoch.get() + 1);
+        if self.context.mutation() != Some(Mutation::SkipEpochSalt) {
+            self.epoch.set(self.epoch.get() + 1);
+        }
         self.epoch.get()
     }
 
@@ -153,6 +171,9 @@ impl<P: Platform> Shard<P> {
         self.context.suspect_drive(self.id);
         self.log_event.notify();
         self.sync_event.notify();
+        self.relocation_event.notify();
+        self.maintenance.event.notify();
+        self.maintenance.space_event.notify();
     }
 
     pub(crate) fn read_only_error(&self) -> Error {
@@ -181,7 +202,7 @@ impl<P: Platform> Shard<P> {
     pub(crate) fn unpin(&self, pin: Pin) {
         let mut state = self.state.borrow_mut();
         let State { pins, segments, .. } = &mut *state;
-        pins.unpin(pin, |extent| segments.free_units(&extent));
+        pins.unpin(pin, |space| segments.free(space));
     }
 
     // --- Writing -------------------------------------------------------------------------------
@@ -193,30 +214,21 @@ impl<P: Platform> Shard<P> {
             Target::Part { upload, number } => index_key::part(upload, number),
         };
         let size = body.size();
+        let (kind, upload, part_number) = match target {
+            Target::Object => (RecordKind::Object, 0, None),
+            Target::Part { upload, number } => (RecordKind::Part, upload.0, Some(number)),
+        };
         let record = Record {
-            kind: match target {
-                Target::Object => RecordKind::Object,
-                Target::Part { .. } => RecordKind::Part,
-            },
-            bucket: bucket.0,
-            key,
-            version: 0,
             size,
             etag: commit.etag,
             label: commit.label,
-            upload: match target {
-                Target::Object => 0,
-                Target::Part { upload, .. } => upload.0,
-            },
+            upload,
             sections: Sections {
                 attributes: commit.attributes,
-                part_number: match target {
-                    Target::Object => None,
-                    Target::Part { number, .. } => Some(number),
-                },
+                part_number,
                 ..Sections::default()
             },
-            data: Vec::new(),
+            ..Record::new(kind, bucket.0, key)
         };
         let (record, extents) = body.put_into(record);
         let segments = extents.iter().map(|extent| extent.segment).collect();
@@ -242,22 +254,7 @@ impl<P: Platform> Shard<P> {
         if current.is_none() && pending.is_none() && condition.is_none() {
             return Ok(Deleted { existed: false });
         }
-        let killed = {
-            let state = self.state.borrow();
-            state.index.latest(&index_key).map(|(version, entry)| (location_of(&entry), version))
-        };
-        let record = Record {
-            kind: RecordKind::Tombstone,
-            bucket: bucket.0,
-            key,
-            version: 0,
-            size: 0,
-            etag: Etag::default(),
-            label: 0,
-            upload: 0,
-            sections: Sections { killed, ..Sections::default() },
-            data: Vec::new(),
-        };
+        let record = Record::new(RecordKind::Tombstone, bucket.0, key);
         let (_, before) = self.write(record, &index_key, condition.as_ref(), Need::Reserve).await?;
         Ok(Deleted { existed: before.is_some() })
     }
@@ -272,10 +269,12 @@ impl<P: Platform> Shard<P> {
         need: Need,
     ) -> Result<(Version, Option<Current>)> {
         loop {
+            self.await_space(need).await;
+            self.await_relocation(&[index_key]).await;
             self.check_writable(&record, need)?;
             let (current, pending) = self.state.borrow().upcoming(index_key);
             let Some(failure) = judge(condition, current.as_ref()) else {
-                let (version, ticket) = self.stage(record, index_key)?;
+                let (version, ticket) = self.stage(record, index_key, need)?;
                 return self.outcome(ticket.wait().await).map(|()| (version, current));
             };
             // The refusal rests on a write that is not durable yet: only if that lasts, it stands.
@@ -305,6 +304,9 @@ impl<P: Platform> Shard<P> {
         if self.context.stopping.get() {
             return Err(Error::Stopping);
         }
+        if self.log_is_tight(need) {
+            return Err(Error::OutOfSpace);
+        }
         if need == Need::Reserve {
             return Ok(());
         }
@@ -319,13 +321,8 @@ impl<P: Platform> Shard<P> {
         if !self.context.index_has_room() {
             return Err(Error::Busy);
         }
-        let left = self.context.layout.segment_bytes - self.log.borrow().head;
-        let near_end = left < self.context.layout.segment_bytes / 4;
-        if near_end && !self.state.borrow().segments.may_take(Need::Data) {
+        if self.log_is_full() {
             return Err(Error::OutOfSpace);
-        }
-        if near_end {
-            self.prepare_spare();
         }
         Ok(())
     }
@@ -336,6 +333,7 @@ impl<P: Platform> Shard<P> {
         self: &Rc<Self>,
         mut record: Record,
         index_key: &[u8],
+        need: Need,
     ) -> Result<(Version, Ticket<Outcome>)> {
         let version = self.clock.next(&self.platform);
         record.version = version.0;
@@ -345,23 +343,15 @@ impl<P: Platform> Shard<P> {
             version,
             label: record.label,
         });
+        let places = self.state.borrow().killed_places(&record, index_key);
+        record.sections.killed = vec![Killed::default(); places];
         let encoded = Encoded::new(record)
             .filter(|e| e.span_bytes() as u64 <= self.context.layout.segment_bytes / 2)
             .ok_or(Error::TooLarge("the object is in too many pieces for one record"))?;
         let ticket = Ticket::new();
-        let mut state = self.state.borrow_mut();
-        let pending = state.pending.entry(index_key.to_vec()).or_insert_with(|| Pending {
-            current: None,
-            ticket: ticket.clone(),
-            count: 0,
-        });
-        pending.current = upcoming;
-        pending.ticket = ticket.clone();
-        pending.count += 1;
-        drop(state);
-        let staged =
-            Staged { encoded, index_key: Some(index_key.to_vec()), ticket: ticket.clone() };
-        self.append(staged);
+        self.state.borrow_mut().stage(index_key, upcoming, ticket.clone());
+        let index_key = Some(index_key.to_vec());
+        self.append(Staged { encoded, index_key, ticket: ticket.clone(), need });
         Ok((version, ticket))
     }
 
@@ -378,57 +368,12 @@ impl<P: Platform> Shard<P> {
 
     /// Makes a durable record visible and lets go of what it displaced.
     pub(crate) fn publish(self: &Rc<Self>, record: &Record, location: Location) {
-        let mut state = self.state.borrow_mut();
-        for part in record.sections.manifest.iter().flat_map(|manifest| &manifest.parts) {
-            for extent in &part.extents {
-                state.segments.add_live(extent.segment, extent_bytes(extent));
-            }
-        }
-        let displaced = state.publish(&Change::of_record(record), location);
-        drop(state);
-        if matches!(record.kind, RecordKind::Bucket | RecordKind::BucketDelete) {
+        let manifest = record.sections.manifest.as_ref();
+        self.state.borrow_mut().publish(&Change::of_record(record), manifest, location);
+        if is_catalog(record.kind) && !record.flags.relocated {
             self.publish_bucket(record);
         }
-        let kept: HashSet<u64> = record
-            .sections
-            .manifest
-            .iter()
-            .flat_map(|manifest| manifest.parts.iter().map(|part| part.tag))
-            .collect();
-        let displaced: Vec<_> = displaced.into_iter().filter(|gone| gone.has_extents).collect();
-        if displaced.is_empty() {
-            return;
-        }
-        // One after the other: the end of an upload displaces thousands of parts.
-        let shard = self.clone();
-        self.platform.spawn(async move {
-            for gone in displaced {
-                shard.free_displaced(gone, &kept).await;
-            }
-        });
-    }
-
-    /// Frees the extents of a record that the index no longer points to, except those of the parts
-    /// that the record which displaced it took over.
-    async fn free_displaced(&self, gone: Displaced, kept: &HashSet<u64>) {
-        let manifest = match read::manifest(&self.context, self.id, gone.location).await {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                // The space stays taken until the store is reopened; no data is at risk.
-                tracing::error!(shard = self.id, %error, "the extents of a displaced object are lost");
-                return;
-            }
-        };
-        let mut state = self.state.borrow_mut();
-        let State { pins, segments, .. } = &mut *state;
-        for extent in manifest.parts.iter().flat_map(|part| &part.extents) {
-            segments.sub_live(extent.segment, extent_bytes(extent));
-        }
-        for part in manifest.parts.iter().filter(|part| !kept.contains(&part.tag)) {
-            for extent in &part.extents {
-                pins.free_later(*extent, |extent| segments.free_units(&extent));
-            }
-        }
+        self.free_displaced();
     }
 
     // --- Space ---------------------------------------------------------------------------------
@@ -478,21 +423,25 @@ impl<P: Platform> Shard<P> {
     async fn open_slab(&self) -> Result<()> {
         let segment = self.take_segment(Need::Data).await?;
         let epoch = self.next_epoch();
-        let opened = self.open_segment(segment, SegmentKind::Slab, epoch, 0, 0).await;
-        match opened {
-            Ok(file) => {
-                let map = SlabMap::new(self.context.layout.segment_bytes);
-                self.state.borrow_mut().segments.set_use(segment, Use::Slab(map));
-                if let Err(error) = file.close().await {
-                    tracing::warn!(%error, "closing a segment file failed");
-                }
-                Ok(())
-            }
+        let header = SegmentHeader { kind: SegmentKind::Slab, ..self.blank_header(segment, epoch) };
+        let file = match self.open_segment(&header).await {
+            Ok(file) => file,
             Err(error) => {
                 self.latch(error.to_string());
-                Err(self.read_only_error())
+                return Err(self.read_only_error());
             }
+        };
+        let map = SlabMap::new(self.context.layout.segment_bytes);
+        {
+            let mut state = self.state.borrow_mut();
+            state.segments.set_opened(segment, epoch, header.opened_ns);
+            state.segments.set_use(segment, Use::Slab(map));
         }
+        self.maintenance.event.notify();
+        if let Err(error) = file.close().await {
+            tracing::warn!(%error, "closing a segment file failed");
+        }
+        Ok(())
     }
 
     /// A segment for a new use: a free one, or a new one.
@@ -505,6 +454,7 @@ impl<P: Platform> Shard<P> {
             }
             segments.take_free(need)
         };
+        self.maintenance.event.notify();
         match free {
             Some(segment) => Ok(segment),
             None => self.create_segment(Use::Opening).await,
@@ -529,31 +479,6 @@ impl<P: Platform> Shard<P> {
                 Err(self.read_only_error())
             }
         }
-    }
-
-    /// Creates a free segment in the background, so that the log need not wait for one.
-    fn prepare_spare(&self) {
-        let state = self.state.borrow();
-        if state.segments.has_free() || !state.segments.may_create() {
-            return;
-        }
-        drop(state);
-        if self.spare_running.replace(true) {
-            return;
-        }
-        let Some(shard) = self.context.shard(self.id) else {
-            self.spare_running.set(false);
-            return;
-        };
-        self.platform.spawn(async move {
-            let guard = shard.space_gate.enter().await;
-            let needed = !shard.state.borrow().segments.has_free();
-            if needed && let Err(error) = shard.create_segment(Use::Free).await {
-                tracing::debug!(shard = shard.id, %error, "no spare segment");
-            }
-            drop(guard);
-            shard.spare_running.set(false);
-        });
     }
 }
 

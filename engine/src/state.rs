@@ -3,9 +3,11 @@
 //! [`State::publish`] is the one place where a durable record changes what readers see; the log's
 //! writer and its replay both go through it. All of it is plain, synchronous bookkeeping.
 
-use crate::append::Outcome;
-use crate::format::manifest::Extent;
-use crate::format::record::{Head, Location, Record, RecordKind};
+use crate::append::{Outcome, Staged};
+use crate::displaced::Displacements;
+use crate::format::checkpoint::Displaced;
+use crate::format::manifest::{Extent, Manifest};
+use crate::format::record::{Flags, Head, Killed, Location, Record, RecordKind};
 use crate::index::{Entry, Index};
 use crate::index_key;
 use crate::pins::Pins;
@@ -21,11 +23,25 @@ pub(crate) const FLAG_EXTENTS: u8 = 1;
 pub(crate) struct State {
     pub(crate) index: Index,
     pub(crate) segments: SegmentTable,
-    pub(crate) pins: Pins<Extent>,
+    pub(crate) pins: Pins<Space>,
     /// The newest staged write of each key that has any, by index key.
     pub(crate) pending: HashMap<Vec<u8>, Pending>,
     /// Uploads whose completion or abort is staged.
     pub(crate) ending: HashSet<UploadId>,
+    /// Records with extents that were displaced; their extents are to be freed.
+    pub(crate) displaced: Displacements,
+    /// Keys whose records are on their way to another place; writers of such a key wait.
+    pub(crate) relocating: HashSet<Vec<u8>>,
+    /// Counts publications of extents, for backups.
+    pub(crate) content_stamp: u64,
+}
+
+/// Space that was freed and that somebody may still read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Space {
+    Units(Extent),
+    /// A log segment out of which everything was moved.
+    Log(u32),
 }
 
 /// What a key will be once everything staged for it is durable.
@@ -35,12 +51,15 @@ pub(crate) struct Pending {
     pub(crate) ticket: Ticket<Outcome>,
     /// Staged writes of this key that are not published yet.
     pub(crate) count: u32,
+    /// The newest of them that has its place in the log.
+    submitted: Option<Killed>,
 }
 
 /// What publishing needs to know of a record.
 #[derive(Debug)]
 pub(crate) struct Change<'a> {
     pub(crate) kind: RecordKind,
+    pub(crate) flags: Flags,
     pub(crate) bucket: BucketId,
     pub(crate) key: &'a [u8],
     pub(crate) version: u64,
@@ -56,6 +75,7 @@ impl<'a> Change<'a> {
     pub(crate) fn of_record(record: &'a Record) -> Self {
         Self {
             kind: record.kind,
+            flags: record.flags,
             bucket: BucketId(record.bucket),
             key: &record.key,
             version: record.version,
@@ -71,6 +91,7 @@ impl<'a> Change<'a> {
     pub(crate) fn of_head(head: &Head<'a>, part_number: u16, has_extents: bool) -> Self {
         Self {
             kind: head.kind,
+            flags: head.flags,
             bucket: BucketId(head.bucket),
             key: head.key,
             version: head.version,
@@ -82,13 +103,6 @@ impl<'a> Change<'a> {
             has_extents,
         }
     }
-}
-
-/// An entry that a publication removed from the index.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Displaced {
-    pub(crate) location: Location,
-    pub(crate) has_extents: bool,
 }
 
 pub(crate) fn location_of(entry: &Entry) -> Location {
@@ -108,6 +122,10 @@ pub(crate) fn current_of(version: u64, entry: &Entry) -> Current {
     }
 }
 
+fn ends_upload(kind: RecordKind, upload: u64) -> bool {
+    kind == RecordKind::UploadAbort || (kind == RecordKind::Object && upload != 0)
+}
+
 impl State {
     pub(crate) fn new(segments: SegmentTable) -> Self {
         Self {
@@ -116,6 +134,9 @@ impl State {
             pins: Pins::default(),
             pending: HashMap::new(),
             ending: HashSet::new(),
+            displaced: Displacements::default(),
+            relocating: HashSet::new(),
+            content_stamp: 0,
         }
     }
 
@@ -138,33 +159,157 @@ impl State {
             && self.index.get(&index_key::upload(bucket, key), upload.0).is_some()
     }
 
-    /// Makes a durable record visible. Returns what it displaced.
-    pub(crate) fn publish(&mut self, change: &Change<'_>, location: Location) -> Vec<Displaced> {
-        let mut displaced = Vec::new();
+    /// Notes that the write of a key is staged.
+    pub(crate) fn stage(
+        &mut self,
+        index_key: &[u8],
+        current: Option<Current>,
+        ticket: Ticket<Outcome>,
+    ) {
+        let pending = self.pending.entry(index_key.to_vec()).or_insert_with(|| Pending {
+            current: None,
+            ticket: ticket.clone(),
+            count: 0,
+            submitted: None,
+        });
+        pending.current = current;
+        pending.ticket = ticket;
+        pending.count += 1;
+    }
+
+    /// How many records a new one of this key supersedes, at most.
+    pub(crate) fn killed_places(&self, record: &Record, index_key: &[u8]) -> usize {
+        let names_predecessor = record.kind != RecordKind::UploadAbort;
+        let has_predecessor =
+            self.pending.contains_key(index_key) || self.index.latest(index_key).is_some();
+        let ends_upload = ends_upload(record.kind, record.upload);
+        usize::from(names_predecessor && has_predecessor) + usize::from(ends_upload)
+    }
+
+    /// Names a record that another one supersedes.
+    pub(crate) fn killed(&self, location: Location, version: u64) -> Killed {
+        let epoch = self.segments.get(location.segment).map_or(0, |row| row.epoch);
+        Killed { location, version, epoch }
+    }
+
+    /// A staged record has its place in the log now, and so has all that it supersedes: names that
+    /// in it, where [`Self::killed_places`] kept places.
+    pub(crate) fn name_killed(&mut self, staged: &mut Staged, location: Location) {
+        let record = &staged.encoded.record;
+        let is_new = !matches!(record.kind, RecordKind::Tombstone | RecordKind::BucketDelete);
+        let this = self.killed(location, record.version);
+        let places = record.sections.killed.len();
+        if places > 0 {
+            let mut killed = Vec::with_capacity(places);
+            if ends_upload(record.kind, record.upload) {
+                let key = index_key::upload(BucketId(record.bucket), &record.key);
+                let begun = self.index.get(&key, record.upload);
+                killed.extend(begun.map(|entry| self.killed(location_of(&entry), record.upload)));
+            }
+            let before = staged.index_key.as_ref().and_then(|key| {
+                let submitted = self.pending.get(key).and_then(|pending| pending.submitted);
+                submitted.or_else(|| {
+                    let (version, entry) = self.index.latest(key)?;
+                    Some(self.killed(location_of(&entry), version))
+                })
+            });
+            killed.extend(before);
+            killed.resize(places, Killed::default());
+            staged.encoded.set_killed(killed);
+        }
+        if is_new
+            && let Some(pending) = staged.index_key.as_ref().and_then(|k| self.pending.get_mut(k))
+        {
+            pending.submitted = Some(this);
+        }
+    }
+
+    /// Makes a durable record visible, and its manifest's extents its own. What it displaced is noted.
+    pub(crate) fn publish(
+        &mut self,
+        change: &Change<'_>,
+        manifest: Option<&Manifest>,
+        location: Location,
+    ) {
+        let gone = self.apply(change, location);
+        if !change.flags.relocated {
+            self.take_over(manifest, gone);
+        }
+    }
+
+    /// Makes a record visible and leaves all extents as they are. Gives the records with extents that
+    /// the index no longer points to.
+    pub(crate) fn apply(&mut self, change: &Change<'_>, location: Location) -> Vec<Displaced> {
+        let mut gone = Vec::new();
+        if change.flags.relocated || change.flags.void {
+            self.move_entry(change, location);
+            return gone;
+        }
         match change.kind {
             RecordKind::Object => {
                 let key = index_key::object(change.bucket, change.key);
-                self.remove_all(&key, &mut displaced);
+                self.remove_all(&key, &mut gone);
                 self.insert(&key, change, location);
                 if change.upload != UploadId(0) {
-                    self.end_upload(change, &mut displaced);
+                    self.end_upload(change, &mut gone);
                 }
             }
             RecordKind::Tombstone => {
-                self.remove_all(&index_key::object(change.bucket, change.key), &mut displaced);
+                self.remove_all(&index_key::object(change.bucket, change.key), &mut gone);
             }
             RecordKind::UploadBegin => {
                 self.insert(&index_key::upload(change.bucket, change.key), change, location);
             }
             RecordKind::Part => {
                 let key = index_key::part(change.upload, change.part_number);
-                self.remove_all(&key, &mut displaced);
+                self.remove_all(&key, &mut gone);
                 self.insert(&key, change, location);
             }
-            RecordKind::UploadAbort => self.end_upload(change, &mut displaced),
-            RecordKind::Bucket | RecordKind::BucketDelete => {}
+            RecordKind::UploadAbort => self.end_upload(change, &mut gone),
+            RecordKind::Bucket => {
+                let key = index_key::bucket(change.bucket);
+                self.remove_all(&key, &mut gone);
+                self.insert(&key, change, location);
+            }
+            RecordKind::BucketDelete => {
+                self.remove_all(&index_key::bucket(change.bucket), &mut gone);
+            }
         }
-        displaced
+        gone
+    }
+
+    /// The units of a manifest belong to a published record from now on; what that displaced gives up
+    /// its own, but for those of parts that the new record took over.
+    fn take_over(&mut self, manifest: Option<&Manifest>, gone: Vec<Displaced>) {
+        let parts = manifest.map_or(&[][..], |manifest| &manifest.parts);
+        if !parts.is_empty() {
+            self.content_stamp += 1;
+        }
+        for extent in parts.iter().flat_map(|part| &part.extents) {
+            self.segments.publish_units(extent, self.content_stamp);
+        }
+        for displaced in &gone {
+            self.segments.hold(displaced.location.segment);
+        }
+        self.displaced.push(parts.iter().map(|part| part.tag), gone);
+    }
+
+    /// A record lies elsewhere now, if it still counts.
+    fn move_entry(&mut self, change: &Change<'_>, location: Location) {
+        let Change { kind, bucket, key, upload, part_number, version, .. } = *change;
+        let key = index_key::of_record(kind, bucket, key, upload, part_number);
+        if change.flags.void {
+            return;
+        }
+        let Some((key, entry)) =
+            key.and_then(|key| self.index.get(&key, version).map(|entry| (key, entry)))
+        else {
+            return;
+        };
+        self.segments.remove_record(entry.segment, entry.span_bytes, version);
+        self.segments.add_record(location.segment, location.span_bytes, version);
+        let Location { segment, offset_units, span_bytes } = location;
+        self.index.insert(&key, version, Entry { segment, offset_units, span_bytes, ..entry });
     }
 
     fn insert(&mut self, index_key: &[u8], change: &Change<'_>, location: Location) {
@@ -178,31 +323,30 @@ impl State {
             flags: if change.has_extents { FLAG_EXTENTS } else { 0 },
             label: change.label,
         };
-        self.segments.add_live(location.segment, u64::from(location.span_bytes));
+        self.segments.add_record(location.segment, location.span_bytes, change.version);
         self.index.insert(index_key, change.version, entry);
     }
 
-    fn remove_all(&mut self, index_key: &[u8], displaced: &mut Vec<Displaced>) {
+    fn remove_all(&mut self, index_key: &[u8], gone: &mut Vec<Displaced>) {
         while let Some((version, _)) = self.index.latest(index_key) {
-            self.remove(index_key, version, displaced);
+            self.remove(index_key, version, gone);
         }
     }
 
-    fn remove(&mut self, index_key: &[u8], version: u64, displaced: &mut Vec<Displaced>) {
+    fn remove(&mut self, index_key: &[u8], version: u64, gone: &mut Vec<Displaced>) {
         if let Some(entry) = self.index.remove(index_key, version) {
-            self.segments.sub_live(entry.segment, u64::from(entry.span_bytes));
-            displaced.push(Displaced {
-                location: location_of(&entry),
-                has_extents: entry.flags & FLAG_EXTENTS != 0,
-            });
+            self.segments.remove_record(entry.segment, entry.span_bytes, version);
+            if entry.flags & FLAG_EXTENTS != 0 {
+                gone.push(Displaced { location: location_of(&entry), version });
+            }
         }
     }
 
-    fn end_upload(&mut self, change: &Change<'_>, displaced: &mut Vec<Displaced>) {
+    fn end_upload(&mut self, change: &Change<'_>, gone: &mut Vec<Displaced>) {
         let upload = change.upload;
-        self.remove(&index_key::upload(change.bucket, change.key), upload.0, displaced);
+        self.remove(&index_key::upload(change.bucket, change.key), upload.0, gone);
         for (key, version) in self.part_keys(upload) {
-            self.remove(&key, version, displaced);
+            self.remove(&key, version, gone);
         }
         self.ending.remove(&upload);
     }

@@ -11,9 +11,9 @@ pub use self::found::read_superblock_copies;
 use self::found::{Found, assemble, format_is_due, look_at_all};
 use crate::error::{Error, Result, is_of_the_drive};
 use crate::format::Salt;
-use crate::format::segment::{SegmentHeader, SegmentKind};
+use crate::format::segment::{SegmentHeader, SegmentKind, Stream};
 use crate::format::superblock::{COPIES, Superblock};
-use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_MAX};
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_MAX, SEGMENTS_MIN};
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use crate::types::BucketId;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,16 @@ pub enum Mutation {
     SkipDataSync,
     /// Writes are acknowledged when they are submitted.
     AcknowledgeEarly,
+    /// Writes are visible when they are submitted, and acknowledged when they are durable.
+    PublishBeforeDurable,
+    /// Epochs neither salt checksums nor tell one use of a segment from the next.
+    SkipEpochSalt,
+    /// Checkpoints are written without syncs.
+    SkipCheckpointSync,
+    /// Emptied segments are used again although a checkpoint still needs them.
+    RecycleTooSoon,
+    /// Compaction drops what dead records killed although that is still on disk.
+    DropTombstoneTooSoon,
 }
 
 /// What the operator chooses for each core.
@@ -47,6 +57,14 @@ pub struct EngineOptions {
     pub open_files_max: usize,
     /// Zeroes are written so far ahead in log segments that are used for the first time.
     pub fill_ahead_bytes: u64,
+    /// A shard writes a checkpoint after so many bytes of log, or as many as its index has.
+    pub checkpoint_log_bytes: u64,
+    /// ... and after so many records, or a fourth of what its index has.
+    pub checkpoint_records: u64,
+    /// Whether space of dead records is regained.
+    pub compaction: bool,
+    /// Share of the log's space that may be alive, in percent; new data is refused beyond it.
+    pub log_utilisation_max_percent: u8,
     #[cfg(feature = "mutants")]
     pub mutation: Option<Mutation>,
 }
@@ -58,6 +76,10 @@ impl Default for EngineOptions {
             index_budget_bytes: 1 << 30,
             open_files_max: 512,
             fill_ahead_bytes: crate::limits::FILL_AHEAD_BYTES,
+            checkpoint_log_bytes: crate::limits::CHECKPOINT_LOG_BYTES,
+            checkpoint_records: crate::limits::CHECKPOINT_RECORDS,
+            compaction: true,
+            log_utilisation_max_percent: crate::limits::LOG_UTILISATION_MAX_PERCENT,
             #[cfg(feature = "mutants")]
             mutation: None,
         }
@@ -148,7 +170,7 @@ impl Layout {
     pub fn segments_max(&self, shard: u16) -> usize {
         let shards_on_drive = usize::from(self.shard_count) / self.data_dirs.len();
         let per_shard = self.capacity_bytes[self.drive_of(shard)] / shards_on_drive as u64;
-        ((per_shard / self.segment_bytes) as usize).clamp(3, SEGMENTS_MAX as usize)
+        ((per_shard / self.segment_bytes) as usize).clamp(SEGMENTS_MIN, SEGMENTS_MAX as usize)
     }
 }
 
@@ -372,6 +394,7 @@ async fn format_store<P: Platform>(
         }
         let header = SegmentHeader {
             kind: SegmentKind::Log,
+            stream: Stream::Foreground,
             store_uuid,
             shard,
             segment: 0,

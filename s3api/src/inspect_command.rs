@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use engine::format::manifest::Extent;
+use engine::format::record::Killed;
 use engine::format::superblock::Copy;
 use engine::inspect::{
     ChunkRow, Flow, GapRow, GroupRow, Inspector, LogRow, ObjectReport, RecordItem, RecordRow,
@@ -360,14 +361,15 @@ impl Row for RecordRow {
                 })
             })
             .collect();
-        let killed = self.sections.killed.map(|(location, version)| {
+        let killed = |killed: &Killed| {
             json!({
-                "segment": location.segment,
-                "offset": location.offset(),
-                "span_bytes": location.span_bytes,
-                "version": version,
+                "segment": killed.location.segment,
+                "offset": killed.location.offset(),
+                "span_bytes": killed.location.span_bytes,
+                "version": killed.version,
+                "epoch": killed.epoch,
             })
-        });
+        };
         json!({
             "type": "record",
             "shard": self.shard,
@@ -389,7 +391,9 @@ impl Row for RecordRow {
             "attributes_bytes": self.sections.attributes.len(),
             "part_number": self.sections.part_number,
             "manifest": parts,
-            "killed": killed,
+            "relocated": self.flags.relocated,
+            "void": self.flags.void,
+            "killed": self.sections.killed.iter().map(killed).collect::<Vec<_>>(),
             "settings": self.sections.settings.as_ref().map(std::collections::BTreeMap::len),
             "problem": self.problem,
         })

@@ -74,7 +74,13 @@ impl Machine {
             sim: Sim::new(seed, SimOptions { polls_max: 5_000_000, ..SimOptions::default() }),
             dirs: vec![PathBuf::from("/data")],
             format,
-            options: EngineOptions { fill_ahead_bytes: 64 << 10, ..EngineOptions::default() },
+            options: EngineOptions {
+                fill_ahead_bytes: 64 << 10,
+                // Small enough that every life writes some.
+                checkpoint_log_bytes: 128 << 10,
+                checkpoint_records: 30,
+                ..EngineOptions::default()
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use crate::sim_damage::{Damage, segments};
 use crate::sim_world::{BUCKETS, World};
 use engine::Error;
 use engine::format::segment::SegmentKind;
-use engine::limits::UNIT_BYTES;
+use engine::limits::{RESERVED_SEGMENTS, UNIT_BYTES};
 use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
 use std::collections::BTreeMap;
@@ -214,12 +214,16 @@ impl Life<'_> {
         let Some(before) = before else {
             return;
         };
-        let now = running.quiet().await.available_bytes;
-        // Recovery ends with a group of its own, for which a log may have to go on elsewhere.
-        let rolled = u64::from(self.machine.format.shard_count) * self.machine.format.segment_bytes;
+        let metrics = running.quiet().await;
+        let segment_bytes = self.machine.format.segment_bytes;
+        // What background work has gained meanwhile had not leaked before.
+        let gained = metrics.segments_recycled_total * segment_bytes;
+        let now = metrics.available_bytes;
+        // Recovery ends with a group of its own in each log, for which it may have to go on elsewhere.
+        let rolled = u64::from(self.machine.format.shard_count) * 2 * segment_bytes;
         // A slab that was opened and not used yet is free after a restart, its first unit too.
         let slack = self.segments(SegmentKind::Slab) * UNIT_BYTES as u64;
-        if now > before + slack || now + rolled < before {
+        if now > before + gained + slack || now + rolled < before {
             self.world.fail(format!("available before the restart {before}, after it {now}"));
         }
     }
@@ -230,7 +234,7 @@ impl Life<'_> {
         let (logs, slabs) = (self.segments(SegmentKind::Log), self.segments(SegmentKind::Slab));
         let (logs, slack) = (logs * format.segment_bytes, slabs * UNIT_BYTES as u64);
         let shards = u64::from(format.shard_count);
-        let reserve = shards * format.segment_bytes;
+        let reserve = shards * RESERVED_SEGMENTS as u64 * format.segment_bytes;
         let all = format.capacity_bytes * self.machine.dirs.len() as u64;
         if available + logs + reserve + slack < all {
             self.world.fail(format!(

@@ -4,6 +4,7 @@ use crate::sample;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use engine::format::group::{GROUP_HEADER_BYTES, GroupHeader, group_bytes};
 use engine::format::record::{Encoded, Records, place};
+use engine::format::segment::Stream;
 use std::hint::black_box;
 
 const RECORD_COUNTS: [u32; 3] = [1, 16, 200];
@@ -50,6 +51,7 @@ fn unsealed(record_count: u32) -> (GroupHeader, Vec<u8>) {
         chain_before: 1,
         content_checksum: 0,
         shard: 0,
+        stream: Stream::Foreground,
         next_segment: None,
         written_ns: 1_790_000_000_000_000_000,
     };

@@ -32,16 +32,12 @@ pub(crate) fn salt() -> Salt {
 /// An object with a 40-byte key and the attributes of a plain upload.
 pub(crate) fn record(data_bytes: usize) -> Record {
     Record {
-        kind: RecordKind::Object,
-        bucket: 1,
-        key: KeyShape::Ascending.key(1).into_bytes(),
         version: 1_790_000_000_000_000_000,
         size: data_bytes as u64,
         etag: Etag { md5: digest(2), parts: 0 },
-        label: 0,
-        upload: 0,
         sections: Sections { attributes: bytes(48), ..Sections::default() },
         data: bytes(data_bytes),
+        ..Record::new(RecordKind::Object, 1, KeyShape::Ascending.key(1).into_bytes())
     }
 }
 

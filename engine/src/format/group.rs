@@ -13,7 +13,7 @@
 //!   40  durable LSN               u64       all groups up to it were durable when this was written
 //!   48  chain before              u64       header checksum of the group before
 //!   56  content checksum          u64       salted CRC-64/NVME of the content
-//!   64  shard, reserved           u16 u16
+//!   64  shard, stream             u16 u16
 //!   68  next segment              u32       seal only
 //!   72  written                   u64       nanoseconds since the Unix epoch
 //!   80  reserved
@@ -25,6 +25,7 @@
 //! use of the segment, or another store, left behind never verifies.
 
 use super::codec::{Reader, set};
+use super::segment::Stream;
 use super::{Malformed, Salt};
 use crate::checksum::salted;
 use crate::limits::GROUP_BYTES_MAX;
@@ -48,6 +49,7 @@ pub struct GroupHeader {
     pub chain_before: u64,
     pub content_checksum: u64,
     pub shard: u16,
+    pub stream: Stream,
     /// The log goes on in this segment and no group follows in the present one.
     pub next_segment: Option<u32>,
     pub written_ns: u64,
@@ -83,6 +85,7 @@ impl GroupHeader {
         set(header, 48, self.chain_before.to_le_bytes());
         set(header, 56, self.content_checksum.to_le_bytes());
         set(header, 64, self.shard.to_le_bytes());
+        set(header, 66, u16::from(self.stream.number()).to_le_bytes());
         set(header, 68, self.next_segment.unwrap_or(0).to_le_bytes());
         set(header, 72, self.written_ns.to_le_bytes());
         let checksum = salted(epoch_salt, &[&header[..CHECKSUM_AT]]);
@@ -104,8 +107,7 @@ impl GroupHeader {
         let epoch = reader.u64()?;
         let (lsn, durable_lsn) = (reader.u64()?, reader.u64()?);
         let (chain_before, content_checksum) = (reader.u64()?, reader.u64()?);
-        let shard = reader.u16()?;
-        reader.u16()?;
+        let (shard, stream) = (reader.u16()?, reader.u16()?);
         let next_segment = reader.u32()?;
         let written_ns = reader.u64()?;
         let checksum = salted(salt.with(epoch), &[&header[..CHECKSUM_AT]]);
@@ -126,6 +128,7 @@ impl GroupHeader {
             chain_before,
             content_checksum,
             shard,
+            stream: Stream::of(u8::try_from(stream).unwrap_or(u8::MAX))?,
             next_segment: (flags & FLAG_SEAL != 0).then_some(next_segment),
             written_ns,
         };
@@ -172,6 +175,7 @@ mod tests {
             chain_before: 99,
             content_checksum: 0,
             shard: 1,
+            stream: Stream::Relocation,
             next_segment: Some(9),
             written_ns: 5,
         };

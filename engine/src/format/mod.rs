@@ -3,6 +3,7 @@
 //! Drawn in `engine/FORMAT.md`. Integers are little-endian. Decoding never panics and never trusts a
 //! length that it has not checked. Nothing here does I/O.
 
+pub mod checkpoint;
 pub mod chunk;
 pub mod codec;
 pub mod group;

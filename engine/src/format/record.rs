@@ -4,7 +4,7 @@
 //! at a multiple of 8 bytes in a group's content
 //!    0  head bytes                u32   everything but the inline data; a multiple of 8
 //!    4  data bytes                u32   inline data behind the head
-//!    8  kind, flags               u8 u8
+//!    8  kind, flags               u8 u8    flags: 1 relocated, 2 void
 //!   10  key bytes                 u16
 //!   12  bucket                    u32
 //!   16  version                   u64
@@ -22,8 +22,12 @@
 //!       zeroes to a multiple of 8
 //! ```
 //!
-//! A section is tag u16, reserved u16, length u32, bytes. An unknown kind or section is refused: a
-//! later build wrote it.
+//! A section is tag u16, reserved u16, length u32, bytes. An unknown kind, flag or section is refused:
+//! a later build wrote it.
+//!
+//! **Relocated** records are copies that compaction made: the same key and version, so they change
+//! nothing but where the record lies. A **void** record is what compaction leaves of a dead one whose
+//! `killed` still names something on disk: the key at this version is gone.
 //!
 //! **Placement.** A record that would touch more blocks than it must begins at the next block; the
 //! gap is zeroes, and `head bytes` zero therefore means: go on at the next block.
@@ -85,8 +89,33 @@ mod section {
     pub(super) const SETTINGS: u16 = 5;
 }
 
+/// What compaction did to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// A copy of a record that was written before.
+    pub relocated: bool,
+    /// The key at this version is gone; kept for what it killed.
+    pub void: bool,
+}
+
+const FLAG_RELOCATED: u8 = 1;
+const FLAG_VOID: u8 = 2;
+
+impl Flags {
+    fn encode(self) -> u8 {
+        u8::from(self.relocated) * FLAG_RELOCATED + u8::from(self.void) * FLAG_VOID
+    }
+
+    fn decode(byte: u8) -> Result<Self, Malformed> {
+        if byte & !(FLAG_RELOCATED | FLAG_VOID) != 0 {
+            return Err(Malformed("the record has an unknown flag"));
+        }
+        Ok(Self { relocated: byte & FLAG_RELOCATED != 0, void: byte & FLAG_VOID != 0 })
+    }
+}
+
 /// Where a record lies in its shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Location {
     pub segment: u32,
     /// In units of 8 bytes from the start of the segment.
@@ -101,14 +130,26 @@ impl Location {
     }
 }
 
+/// A record that another one superseded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Killed {
+    pub location: Location,
+    pub version: u64,
+    /// Of the use of its segment: in a later one it is gone.
+    pub epoch: u64,
+}
+
+const KILLED_BYTES: usize = 28;
+
 /// The parts of a record that only some kinds have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sections {
     pub attributes: Vec<u8>,
     pub manifest: Option<Manifest>,
     pub part_number: Option<u16>,
-    /// A tombstone names the record that it killed, so that a rebuild cannot bring it back.
-    pub killed: Option<(Location, u64)>,
+    /// What the record superseded: it must outlive that, so that a rebuild from segments alone cannot
+    /// bring it back. A span of zero bytes names nothing.
+    pub killed: Vec<Killed>,
     pub settings: Option<BTreeMap<u16, Vec<u8>>>,
 }
 
@@ -116,6 +157,7 @@ pub struct Sections {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub kind: RecordKind,
+    pub flags: Flags,
     pub bucket: u32,
     pub key: Vec<u8>,
     pub version: u64,
@@ -126,6 +168,39 @@ pub struct Record {
     pub upload: u64,
     pub sections: Sections,
     pub data: Vec<u8>,
+}
+
+impl Record {
+    /// A record of a key and nothing else.
+    pub fn new(kind: RecordKind, bucket: u32, key: Vec<u8>) -> Self {
+        Self {
+            kind,
+            flags: Flags::default(),
+            bucket,
+            key,
+            version: 0,
+            size: 0,
+            etag: Etag::default(),
+            label: 0,
+            upload: 0,
+            sections: Sections::default(),
+            data: Vec::new(),
+        }
+    }
+
+    /// A copy of a record that was read, without its data.
+    pub fn of_head(head: &Head<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            flags: head.flags,
+            version: head.version,
+            size: head.size,
+            etag: head.etag,
+            label: head.label,
+            upload: head.upload,
+            sections: head.sections()?,
+            ..Self::new(head.kind, head.bucket, head.key.to_vec())
+        })
+    }
 }
 
 /// A record with its sections encoded: its length is known.
@@ -151,6 +226,13 @@ impl Encoded {
         self.head_bytes + self.record.data.len()
     }
 
+    /// Names what the record supersedes, where as many places were kept for it.
+    pub fn set_killed(&mut self, killed: Vec<Killed>) {
+        assert_eq!(killed.len(), self.record.sections.killed.len());
+        self.record.sections.killed = killed;
+        self.sections = self.record.sections.encode();
+    }
+
     /// Writes the record into a slice of [`Self::span_bytes`].
     pub fn write(&self, salt: Salt, epoch: u64, out: &mut [u8]) {
         let record = &self.record;
@@ -159,7 +241,7 @@ impl Encoded {
         set(head, 0, (self.head_bytes as u32).to_le_bytes());
         set(head, 4, (record.data.len() as u32).to_le_bytes());
         head[8] = record.kind as u8;
-        head[9] = 0;
+        head[9] = record.flags.encode();
         set(head, 10, (record.key.len() as u16).to_le_bytes());
         set(head, 12, record.bucket.to_le_bytes());
         set(head, 16, record.version.to_le_bytes());
@@ -203,6 +285,7 @@ pub fn place(offset: usize, span_bytes: usize) -> usize {
 #[derive(Debug, Clone)]
 pub struct Head<'a> {
     pub kind: RecordKind,
+    pub flags: Flags,
     pub bucket: u32,
     pub key: &'a [u8],
     pub version: u64,
@@ -238,7 +321,7 @@ impl<'a> Head<'a> {
         let mut reader = Reader::new(fixed);
         reader.u32()?;
         let data_bytes = reader.u32()? as usize;
-        let (kind, _flags) = (reader.u8()?, reader.u8()?);
+        let (kind, flags) = (reader.u8()?, reader.u8()?);
         let key_bytes = usize::from(reader.u16()?);
         let bucket = reader.u32()?;
         let (version, epoch, size) = (reader.u64()?, reader.u64()?, reader.u64()?);
@@ -266,6 +349,7 @@ impl<'a> Head<'a> {
         let kind = RecordKind::of(kind)?;
         Ok(Self {
             kind,
+            flags: Flags::decode(flags)?,
             bucket,
             key,
             version,
@@ -315,12 +399,15 @@ impl Sections {
         if let Some(number) = self.part_number {
             put_section(&mut out, section::PART_NUMBER, &number.to_le_bytes());
         }
-        if let Some((location, version)) = self.killed {
-            let mut body = Vec::with_capacity(20);
-            body.put_u32(location.segment);
-            body.put_u32(location.offset_units);
-            body.put_u32(location.span_bytes);
-            body.put_u64(version);
+        if !self.killed.is_empty() {
+            let mut body = Vec::with_capacity(self.killed.len() * KILLED_BYTES);
+            for Killed { location, version, epoch } in &self.killed {
+                body.put_u32(location.segment);
+                body.put_u32(location.offset_units);
+                body.put_u32(location.span_bytes);
+                body.put_u64(*version);
+                body.put_u64(*epoch);
+            }
             put_section(&mut out, section::KILLED, &body);
         }
         if let Some(settings) = &self.settings {
@@ -347,12 +434,15 @@ impl Sections {
                 section::MANIFEST => sections.manifest = Some(Manifest::decode(body)?),
                 section::PART_NUMBER => sections.part_number = Some(inner.u16()?),
                 section::KILLED => {
-                    let location = Location {
-                        segment: inner.u32()?,
-                        offset_units: inner.u32()?,
-                        span_bytes: inner.u32()?,
-                    };
-                    sections.killed = Some((location, inner.u64()?));
+                    while !inner.is_empty() {
+                        let location = Location {
+                            segment: inner.u32()?,
+                            offset_units: inner.u32()?,
+                            span_bytes: inner.u32()?,
+                        };
+                        let (version, epoch) = (inner.u64()?, inner.u64()?);
+                        sections.killed.push(Killed { location, version, epoch });
+                    }
                 }
                 section::SETTINGS => {
                     let mut settings = BTreeMap::new();
@@ -438,6 +528,7 @@ mod tests {
         };
         Record {
             kind: RecordKind::Object,
+            flags: Flags { relocated: true, void: false },
             bucket: 1,
             key: b"some/key".to_vec(),
             version: 77,
@@ -449,7 +540,14 @@ mod tests {
                 attributes: vec![1, 2, 3],
                 manifest: Some(Manifest { parts: vec![part] }),
                 part_number: Some(12),
-                killed: Some((Location { segment: 1, offset_units: 2, span_bytes: 3 }, 4)),
+                killed: vec![
+                    Killed {
+                        location: Location { segment: 1, offset_units: 2, span_bytes: 3 },
+                        version: 4,
+                        epoch: 5,
+                    },
+                    Killed::default(),
+                ],
                 settings: Some(BTreeMap::from([(1, vec![1]), (2, vec![])])),
             },
             data: (0..data).map(|at| at as u8).collect(),
@@ -472,6 +570,7 @@ mod tests {
             let expected = sample(data);
             assert_eq!((head.kind, head.key), (expected.kind, &expected.key[..]));
             assert_eq!((head.version, head.epoch, head.size), (77, 5, data as u64));
+            assert_eq!(head.flags, expected.flags);
             assert_eq!(head.sections(), Ok(expected.sections));
             assert_eq!(head.verify_data(&bytes[head.head_bytes..]), Ok(()));
             assert_eq!(bytes[head.head_bytes..], expected.data);

@@ -4,7 +4,9 @@
 //! block 0 of a segment file (4096 bytes)
 //!    0  magic "RFSEGMNT"          8
 //!    8  format version            u32
-//!   12  kind (1 log, 2 slab)      u8, reserved 3
+//!   12  kind                      u8    1 log, 2 slab, 3 free
+//!   13  stream                    u8    log: 0 foreground, 1 relocation; else 0
+//!   14  reserved                  2
 //!   16  store uuid                16
 //!   32  shard                     u16, reserved 6
 //!   40  segment number            u32, reserved 4
@@ -12,7 +14,7 @@
 //!   56  segment bytes             u64
 //!   64  first LSN                 u64   log: of the first group; slab: 0
 //!   72  chain before              u64   log: checksum of the group before the first; slab: 0
-//!   80  opened                    u64   nanoseconds since the Unix epoch
+//!   80  opened                    u64   the version at which this use began: what names it is newer
 //!   88  reserved
 //! 4088  CRC-64/NVME of bytes 0..4088
 //! ```
@@ -29,11 +31,38 @@ const CHECKSUM_AT: usize = BLOCK_BYTES - 8;
 pub enum SegmentKind {
     Log,
     Slab,
+    /// What it held as a log is gone for good.
+    Free,
+}
+
+/// Which of a shard's two logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Stream {
+    /// What requests write.
+    #[default]
+    Foreground,
+    /// What compaction moves.
+    Relocation,
+}
+
+impl Stream {
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    pub fn of(number: u8) -> Result<Self, super::Malformed> {
+        match number {
+            0 => Ok(Self::Foreground),
+            1 => Ok(Self::Relocation),
+            _ => Err(super::Malformed("its stream is unknown")),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentHeader {
     pub kind: SegmentKind,
+    pub stream: Stream,
     pub store_uuid: [u8; 16],
     pub shard: u16,
     pub segment: u32,
@@ -41,6 +70,7 @@ pub struct SegmentHeader {
     pub segment_bytes: u64,
     pub first_lsn: u64,
     pub chain_before: u64,
+    /// Nanoseconds since the Unix epoch by the shard's hybrid clock.
     pub opened_ns: u64,
 }
 
@@ -63,7 +93,9 @@ impl SegmentHeader {
         block[12] = match self.kind {
             SegmentKind::Log => 1,
             SegmentKind::Slab => 2,
+            SegmentKind::Free => 3,
         };
+        block[13] = self.stream.number();
         set(block, 16, self.store_uuid);
         set(block, 32, self.shard.to_le_bytes());
         set(block, 40, self.segment.to_le_bytes());
@@ -102,9 +134,11 @@ impl SegmentHeader {
         let kind = match reader.u8()? {
             1 => SegmentKind::Log,
             2 => SegmentKind::Slab,
+            3 => SegmentKind::Free,
             _ => return Err(super::Malformed("its kind is unknown")),
         };
-        reader.take(3)?;
+        let stream = Stream::of(reader.u8()?)?;
+        reader.take(2)?;
         let store_uuid = reader.array()?;
         let shard = reader.u16()?;
         reader.take(6)?;
@@ -112,6 +146,7 @@ impl SegmentHeader {
         reader.take(4)?;
         Ok(Self {
             kind,
+            stream,
             store_uuid,
             shard,
             segment,
@@ -132,6 +167,7 @@ mod tests {
     fn a_header_survives_the_round_trip_and_no_flipped_bit_does() {
         let header = SegmentHeader {
             kind: SegmentKind::Slab,
+            stream: Stream::Relocation,
             store_uuid: [7; 16],
             shard: 5,
             segment: 77,

@@ -3,8 +3,8 @@
 //! A row carries what was read and what is wrong with it; nothing here judges.
 
 use crate::format::group::GroupHeader;
-use crate::format::record::{Head, RecordKind, Sections};
-use crate::format::segment::{SegmentHeader, SegmentKind};
+use crate::format::record::{Flags, Head, Killed, RecordKind, Sections};
+use crate::format::segment::{SegmentHeader, SegmentKind, Stream};
 use crate::format::superblock::{Copy, Superblock};
 use crate::types::{BucketId, Etag};
 use std::fmt;
@@ -90,6 +90,7 @@ pub struct RecordRow {
     /// Of the group that it stands in.
     pub group: Verdict,
     pub kind: RecordKind,
+    pub flags: Flags,
     pub bucket: BucketId,
     pub key: Vec<u8>,
     pub version: u64,
@@ -175,6 +176,7 @@ impl RecordRow {
             lsn: group.header.lsn,
             group: group.verdict,
             kind: head.kind,
+            flags: head.flags,
             bucket: BucketId(head.bucket),
             key: head.key.to_vec(),
             version: head.version,
@@ -237,8 +239,10 @@ impl fmt::Display for SegmentRow {
         match &self.header {
             Some(header) => {
                 let kind = match header.kind {
+                    SegmentKind::Log if header.stream == Stream::Relocation => "relocation log",
                     SegmentKind::Log => "log",
                     SegmentKind::Slab => "slab",
+                    SegmentKind::Free => "free",
                 };
                 write!(f, "{kind}, epoch {}", header.epoch)?;
                 if header.kind == SegmentKind::Log {
@@ -370,7 +374,7 @@ fn write_sections(f: &mut fmt::Formatter<'_>, row: &RecordRow) -> fmt::Result {
     if let Some(manifest) = &sections.manifest {
         write!(f, ", {} parts in {} extents", manifest.parts.len(), row.extent_count())?;
     }
-    if let Some((location, version)) = sections.killed {
+    for Killed { location, version, .. } in &sections.killed {
         let (segment, offset) = (location.segment, location.offset());
         write!(f, ", kills version {version} in segment {segment} at {offset}")?;
     }

@@ -1,4 +1,5 @@
-//! The walk over a shard's log: every group, and the gaps between them, in the order of the log.
+//! The walk over a shard's logs: every group, and the gaps between them, in the order of each log,
+//! the foreground one first.
 //!
 //! Invariants: a place that does not verify is stepped over block by block; what continues the log
 //! behind it is found; a group of an earlier use, or one that a recovery discarded, is never taken
@@ -8,7 +9,7 @@ use super::rows::{GapRow, GroupRow, LogRow, Verdict};
 use super::{BLOCK, Flow, Inspector, SegmentBytes};
 use crate::error::Result;
 use crate::format::group::{GROUP_HEADER_BYTES, GroupHeader};
-use crate::format::segment::{SegmentHeader, SegmentKind};
+use crate::format::segment::{SegmentHeader, SegmentKind, Stream};
 use crate::limits::GROUPS_IN_FLIGHT_MAX;
 use crate::platform::{BLOCK_BYTES, Platform};
 
@@ -18,6 +19,7 @@ struct LogSegment {
     segment: u32,
     /// `None`: damaged, and groups lie behind it all the same.
     header: Option<SegmentHeader>,
+    stream: Stream,
     first_lsn: u64,
 }
 
@@ -52,8 +54,11 @@ impl<P: Platform> Inspector<P> {
         only: Option<u32>,
         visit: VisitLog<'_>,
     ) -> Result<()> {
-        let mut chain = None;
+        let (mut chain, mut stream) = (None, Stream::Foreground);
         for log in self.log_segments(shard).await? {
+            if std::mem::replace(&mut stream, log.stream) != log.stream {
+                chain = None;
+            }
             if only.is_some_and(|only| only != log.segment) {
                 continue;
             }
@@ -70,29 +75,30 @@ impl<P: Platform> Inspector<P> {
         for row in self.segments(shard).await? {
             let segment = row.segment;
             match row.header.filter(|header| self.contradiction(shard, segment, header).is_none()) {
-                Some(header) if header.kind == SegmentKind::Slab => {}
+                Some(header) if header.kind != SegmentKind::Log => {}
                 Some(header) => {
-                    let first_lsn = header.first_lsn;
-                    logs.push(LogSegment { segment, header: Some(header), first_lsn });
+                    let SegmentHeader { stream, first_lsn, .. } = header;
+                    logs.push(LogSegment { segment, header: Some(header), stream, first_lsn });
                 }
                 None if row.problem.is_none() => {}
                 None => {
-                    if let Some(first_lsn) = self.first_lsn(shard, segment).await {
-                        logs.push(LogSegment { segment, header: None, first_lsn });
+                    if let Some((stream, first_lsn)) = self.first_group(shard, segment).await {
+                        logs.push(LogSegment { segment, header: None, stream, first_lsn });
                     }
                 }
             }
         }
-        logs.sort_by_key(|log| log.first_lsn);
+        logs.sort_by_key(|log| (log.stream, log.first_lsn));
         Ok(logs)
     }
 
-    /// The LSN of the group at the beginning of a segment whose header is damaged.
-    async fn first_lsn(&self, shard: u16, segment: u32) -> Option<u64> {
+    /// Stream and LSN of the group at the beginning of a segment whose header is damaged.
+    async fn first_group(&self, shard: u16, segment: u32) -> Option<(Stream, u64)> {
         let mut bytes = self.bytes(shard, segment).await.ok()?;
         let header = bytes.at(BLOCK, GROUP_HEADER_BYTES).await.ok()?;
         let (group, _) = GroupHeader::decode(self.salt, header).ok()?;
-        ((group.shard, group.segment) == (shard, segment)).then_some(group.lsn)
+        let is_ours = (group.shard, group.segment) == (shard, segment);
+        is_ours.then_some((group.stream, group.lsn))
     }
 
     async fn walk_segment(
@@ -118,10 +124,13 @@ impl<P: Platform> Inspector<P> {
             before: header.chain_before,
             epoch: header.epoch,
         });
-        // The chain from the segment before is the stronger witness; the epoch is the header's.
+        // The chain from the segment before is the stronger witness, unless segments between were
+        // recycled; the epoch is the header's.
         *chain = match (*chain, opened) {
-            (Some(from), Some(opened)) => Some(Chain { epoch: opened.epoch, ..from }),
-            (from, opened) => from.or(opened),
+            (Some(from), Some(opened)) if from.next_lsn == opened.next_lsn => {
+                Some(Chain { epoch: opened.epoch, ..from })
+            }
+            (from, opened) => opened.or(from),
         };
         let mut offset = BLOCK;
         while offset + BLOCK <= bytes.end() {

@@ -1,9 +1,10 @@
-//! Replay: the walk along a shard's log from its first group to its end, which makes the index anew.
+//! Replay: the walk along one of a shard's logs, from a position to its end, which brings the index up
+//! to date.
 //!
 //! Invariant: it reads and judges, and writes nothing; what has to be written is noted for later.
 
 use super::headers::FoundSegment;
-use super::window::Window;
+use super::table::is_newer_log;
 use super::{Found, damaged};
 use crate::append::LogEnd;
 use crate::bucket_ops::is_catalog;
@@ -11,29 +12,52 @@ use crate::catalog::Catalog;
 use crate::clock::HybridClock;
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
+use crate::format::checkpoint::{Displaced, LogPosition, SegmentRow};
 use crate::format::group::{GROUP_HEADER_BYTES, GroupHeader};
-use crate::format::manifest::Extent;
+use crate::format::manifest::{Extent, Manifest};
 use crate::format::record::{Location, Records};
-use crate::format::segment::{Header, SegmentHeader, SegmentKind};
+use crate::format::segment::{Header, SegmentHeader, SegmentKind, Stream};
 use crate::limits::GROUPS_IN_FLIGHT_MAX;
 use crate::platform::{BLOCK_BYTES, Platform};
-use crate::segments::{SegmentTable, Use};
-use crate::slab::SlabMap;
+use crate::segments::{LogUse, Use};
 use crate::state::{Change, State};
-use std::collections::HashMap;
+use crate::window::Window;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 pub(super) struct Replay<'a, P: Platform> {
     pub(super) context: &'a Rc<CoreContext<P>>,
     pub(super) shard: u16,
+    pub(super) headers: &'a [FoundSegment],
+    /// What the checkpoint knows of the segments.
+    pub(super) rows: &'a [SegmentRow],
     pub(super) state: State,
     pub(super) clock: HybridClock,
     pub(super) catalog: Catalog,
     pub(super) found: Found,
     /// Highest epoch seen anywhere.
     pub(super) epoch: u64,
-    /// Extents of every record that the index points to and that has any.
+    /// Extents of every replayed record that the index points to and that has any.
     pub(super) extents: HashMap<Location, Vec<Extent>>,
+    /// Records of before the replay that it displaced, and that have extents.
+    pub(super) displaced: HashMap<Location, Gone>,
+    /// The manifests of those that were moved before they were displaced, with their versions: nothing
+    /// may be left of them at the place where the checkpoint knew them.
+    pub(super) moved: Vec<(Manifest, u64)>,
+}
+
+/// A displaced record.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) version: u64,
+    /// Tags of the parts that live on in the record that displaced it.
+    pub(super) kept: Rc<HashSet<u64>>,
+}
+
+/// Where one log ends, and what is to be written before it goes on.
+#[derive(Debug)]
+pub(super) struct StreamEnd {
+    pub(super) end: LogEnd,
     /// The last groups, of which no later one says that they were durable: those that were in flight
     /// at once, or none but the last.
     pub(super) untold: Vec<Untold>,
@@ -52,120 +76,92 @@ pub(super) struct Untold {
     pub(super) checksum: u64,
 }
 
-/// Where replay stands.
-#[derive(Debug, Clone, Copy)]
-struct Position {
-    segment: u32,
-    offset: u64,
-    /// Of the last group; the next one's is not lower.
-    epoch: u64,
-    next_lsn: u64,
-    chain: u64,
+/// One log as it is walked.
+struct Walk {
+    stream: Stream,
+    at: LogPosition,
+    untold: Vec<Untold>,
+    used: Vec<u32>,
+    records: u64,
+    bytes: u64,
 }
 
-impl<'a, P: Platform> Replay<'a, P> {
-    pub(super) fn new(
-        context: &'a Rc<CoreContext<P>>,
-        shard: u16,
-        segments: &[FoundSegment],
-    ) -> Self {
-        let limit = context.layout.segments_max(shard);
-        let mut table = SegmentTable::new(context.layout.segment_bytes, limit);
-        let mut epoch = 0;
-        for segment in segments {
-            match &segment.header {
-                Header::Valid(header) => {
-                    epoch = epoch.max(header.epoch);
-                    let used = match header.kind {
-                        SegmentKind::Log => Use::Log,
-                        SegmentKind::Slab => Use::Slab(SlabMap::new(table.segment_bytes)),
-                    };
-                    table.push(used, header.kind == SegmentKind::Log);
-                }
-                Header::Blank | Header::Damaged(_) => {
-                    table.push(Use::Free, false);
-                }
-            }
-        }
-        Self {
-            context,
-            shard,
-            state: State::new(table),
-            clock: HybridClock::default(),
-            catalog: Catalog::default(),
-            found: Found::default(),
-            epoch,
-            extents: HashMap::new(),
+impl<P: Platform> Replay<'_, P> {
+    /// Replays a log from a position on.
+    pub(super) async fn run(&mut self, stream: Stream, from: LogPosition) -> Result<StreamEnd> {
+        let mut walk = Walk {
+            stream,
+            at: from,
             untold: Vec::new(),
-            to_open: None,
-        }
-    }
-
-    /// Replays the log from its first segment on. Returns where it goes on.
-    pub(super) async fn run(&mut self, segments: &[FoundSegment]) -> Result<LogEnd> {
-        let first = match &segments[0].header {
-            Header::Valid(header) if header.kind == SegmentKind::Log && header.first_lsn == 1 => {
-                header
-            }
-            Header::Valid(_) => {
-                return Err(self.damaged(0, "the log does not begin in its first segment"));
-            }
-            Header::Blank => return Err(self.damaged(0, "the segment's header is blank")),
-            Header::Damaged(reason) => {
-                return Err(self.damaged(0, format!("the segment's header is damaged: {reason}")));
-            }
+            used: vec![from.segment],
+            records: 0,
+            bytes: 0,
         };
-        let mut position = Position {
-            segment: 0,
-            offset: BLOCK_BYTES as u64,
-            epoch: first.epoch,
-            next_lsn: 1,
-            chain: first.chain_before,
-        };
-        let mut used = vec![0];
+        self.require_segment(&walk)?;
         loop {
-            let sealed = self.segment(&mut position).await?;
-            let Some(next) = sealed else {
-                break;
-            };
-            position = self.enter(next, &position, segments).await?;
-            if position.offset == 0 {
+            let Some(next) = self.segment(&mut walk).await? else { break };
+            self.state.segments.seal(walk.at.segment, walk.at.next_lsn);
+            let entered = self.enter(next, &walk).await?;
+            walk.used.push(next);
+            if entered.offset == 0 {
                 // The seal is there and the next segment was never opened.
-                return Ok(self.reopen(next, position));
+                return self.reopen(walk, next);
             }
-            used.push(next);
+            walk.at = entered;
+            self.state.segments.set_use(next, Use::Log(LogUse::new(stream)));
         }
-        if position.offset == BLOCK_BYTES as u64 && used.len() > 1 {
+        if walk.at.offset == BLOCK_BYTES as u64 && walk.used.len() > 1 {
             // Its header may be as little durable as the seal before it.
-            return Ok(self.reopen(position.segment, position));
+            let segment = walk.at.segment;
+            return self.reopen(walk, segment);
         }
-        self.require_nothing_beyond(&position, segments)?;
-        self.drop_unreached_logs(&used);
-        self.state.segments.set_use(position.segment, Use::Log);
-        Ok(LogEnd {
-            segment: position.segment,
-            head: position.offset,
-            filled: false,
-            epoch: position.epoch,
-            next_lsn: position.next_lsn,
-            chain: position.chain,
-        })
+        self.require_nothing_beyond(&walk)?;
+        self.drop_unreached(&walk);
+        Ok(self.ended(walk, None))
     }
 
-    /// A segment is opened for the log only once the seal before it is durable: one that begins behind
+    /// The segment in which the walk begins must be what the position says.
+    fn require_segment(&self, walk: &Walk) -> Result<()> {
+        let header = self.headers.get(walk.at.segment as usize).map(|found| &found.header);
+        let reason = match header {
+            Some(Header::Valid(header))
+                if header.kind == SegmentKind::Log
+                    && header.stream == walk.stream
+                    && header.epoch <= walk.at.epoch
+                    && header.first_lsn <= walk.at.next_lsn =>
+            {
+                return Ok(());
+            }
+            Some(Header::Valid(_)) => "the log should go on here, and the segment is another's",
+            Some(Header::Blank) => "the segment's header is blank",
+            Some(Header::Damaged(_)) => "the segment's header is damaged",
+            None => "the segment is missing",
+        };
+        Err(self.damaged(walk.at.segment, reason))
+    }
+
+    fn ended(&self, walk: Walk, to_open: Option<SegmentHeader>) -> StreamEnd {
+        let Walk { at, untold, records, bytes, .. } = walk;
+        let end = LogEnd { at, filled: false, read_bytes: bytes, read_records: records };
+        StreamEnd { end, untold, to_open }
+    }
+
+    /// A segment is opened for a log only once the seal before it is durable: one that begins behind
     /// the end that was found says that something is missing in between.
-    fn require_nothing_beyond(&self, position: &Position, segments: &[FoundSegment]) -> Result<()> {
-        for (found, number) in segments.iter().zip(0..) {
+    fn require_nothing_beyond(&self, walk: &Walk) -> Result<()> {
+        let LogPosition { segment, offset, next_lsn, .. } = walk.at;
+        for (found, number) in self.headers.iter().zip(0..) {
             if let Header::Valid(header) = &found.header
                 && header.kind == SegmentKind::Log
-                && header.first_lsn > position.next_lsn
+                && header.stream == walk.stream
+                && header.first_lsn > next_lsn
             {
                 return Err(self.damaged(
-                    position.segment,
+                    segment,
                     format!(
-                        "acknowledged data is damaged: group {} at offset {} does not verify, and \
-                         the log goes on in segment {number} with group {}",
-                        position.next_lsn, position.offset, header.first_lsn
+                        "acknowledged data is damaged: group {next_lsn} at offset {offset} does not \
+                         verify, and the log goes on in segment {number} with group {}",
+                        header.first_lsn
                     ),
                 ));
             }
@@ -173,18 +169,15 @@ impl<'a, P: Platform> Replay<'a, P> {
         Ok(())
     }
 
-    /// Log segments that the chain does not reach hold nothing: they were headed for, and the crash
-    /// came before.
-    fn drop_unreached_logs(&mut self, used: &[u32]) {
-        let unreached: Vec<u32> = self
-            .state
-            .segments
-            .iter()
-            .filter(|(number, row)| matches!(row.used(), Use::Log) && !used.contains(number))
-            .map(|(number, _)| number)
-            .collect();
-        for segment in unreached {
-            self.state.segments.set_use(segment, Use::Free);
+    /// Log segments newer than the checkpoint that the chain does not reach hold nothing: they were
+    /// headed for, and the crash came before.
+    fn drop_unreached(&mut self, walk: &Walk) {
+        for (found, number) in self.headers.iter().zip(0..) {
+            let row = self.rows.get(number as usize);
+            let is_newer = is_newer_log(&found.header, walk.stream, row);
+            if is_newer && !walk.used.contains(&number) {
+                self.state.segments.set_use(number, Use::Free);
+            }
         }
     }
 
@@ -193,38 +186,37 @@ impl<'a, P: Platform> Replay<'a, P> {
     }
 
     /// Steps over a seal into the next segment. Offset zero: it was never opened for this.
-    async fn enter(
-        &mut self,
-        next: u32,
-        position: &Position,
-        segments: &[FoundSegment],
-    ) -> Result<Position> {
-        let Some(segment) = segments.get(next as usize) else {
+    async fn enter(&mut self, next: u32, walk: &Walk) -> Result<LogPosition> {
+        let position = &walk.at;
+        let Some(segment) = self.headers.get(next as usize) else {
             return Err(self.damaged(next, "the log goes on in this segment and it is missing"));
         };
         if let Header::Valid(header) = &segment.header
             && header.kind == SegmentKind::Log
+            && header.stream == walk.stream
             && header.first_lsn == position.next_lsn
             && header.chain_before == position.chain
         {
             let offset = BLOCK_BYTES as u64;
-            return Ok(Position { segment: next, offset, epoch: header.epoch, ..*position });
+            return Ok(LogPosition { segment: next, offset, epoch: header.epoch, ..*position });
         }
         // Its header was not written or was torn. Then nothing was acknowledged in it: a group that
         // continues the chain, or one that tells of it, would say otherwise.
-        let beginning = Position { segment: next, offset: BLOCK_BYTES as u64, ..*position };
+        let beginning = LogPosition { segment: next, offset: BLOCK_BYTES as u64, ..*position };
         let mut window = Window::open(self.context, self.shard, next).await?;
         if self.continues(&mut window, &beginning).await? {
             return Err(
                 self.damaged(next, "the log goes on in this segment; its header is damaged")
             );
         }
-        self.judge_tail(&mut window, &beginning, "the segment's header is damaged").await?;
-        Ok(Position { segment: next, offset: 0, ..*position })
+        let stream = walk.stream;
+        let reason = "the segment's header is damaged";
+        self.judge_tail(&mut window, stream, &beginning, reason).await?;
+        Ok(LogPosition { segment: next, offset: 0, ..*position })
     }
 
     /// Whether a whole group stands at a position and continues the chain.
-    async fn continues(&self, window: &mut Window<P>, position: &Position) -> Result<bool> {
+    async fn continues(&self, window: &mut Window<P>, position: &LogPosition) -> Result<bool> {
         let bytes = window.at(position.offset, GROUP_HEADER_BYTES).await?;
         let Ok((group, _)) = GroupHeader::decode(self.context.salt, bytes) else {
             return Ok(false);
@@ -240,47 +232,48 @@ impl<'a, P: Platform> Replay<'a, P> {
     }
 
     /// The log goes on in the segment that a seal names and that the crash kept from being opened.
-    fn reopen(&mut self, next: u32, position: Position) -> LogEnd {
+    fn reopen(&mut self, mut walk: Walk, next: u32) -> Result<StreamEnd> {
+        self.require_nothing_beyond(&walk)?;
+        self.drop_unreached(&walk);
         self.epoch += 1;
-        self.to_open = Some(SegmentHeader {
+        let header = SegmentHeader {
             kind: SegmentKind::Log,
+            stream: walk.stream,
             store_uuid: self.context.layout.store_uuid,
             shard: self.shard,
             segment: next,
             epoch: self.epoch,
             segment_bytes: self.context.layout.segment_bytes,
-            first_lsn: position.next_lsn,
-            chain_before: position.chain,
-            opened_ns: self.context.platform.wall_clock_ns(),
-        });
-        self.state.segments.set_use(next, Use::Log);
-        LogEnd {
-            segment: next,
-            head: BLOCK_BYTES as u64,
-            filled: false,
-            epoch: self.epoch,
-            next_lsn: position.next_lsn,
-            chain: position.chain,
-        }
+            first_lsn: walk.at.next_lsn,
+            chain_before: walk.at.chain,
+            opened_ns: self.clock.next(&self.context.platform).0,
+        };
+        self.state.segments.set_use(next, Use::Log(LogUse::new(walk.stream)));
+        self.state.segments.set_opened(next, self.epoch, header.opened_ns);
+        let (segment, offset, epoch) = (next, BLOCK_BYTES as u64, self.epoch);
+        walk.at = LogPosition { segment, offset, epoch, ..walk.at };
+        Ok(self.ended(walk, Some(header)))
     }
 
     /// Replays one segment up to its end or its seal; returns the segment that the seal names.
-    async fn segment(&mut self, position: &mut Position) -> Result<Option<u32>> {
-        let mut window = Window::open(self.context, self.shard, position.segment).await?;
+    async fn segment(&mut self, walk: &mut Walk) -> Result<Option<u32>> {
+        let mut window = Window::open(self.context, self.shard, walk.at.segment).await?;
         loop {
-            match self.group(&mut window, position).await? {
+            match self.group(&mut window, walk).await? {
                 Step::Next => {}
                 Step::Sealed(next) => return Ok(Some(next)),
                 Step::End(reason) => {
-                    self.judge_tail(&mut window, position, reason).await?;
+                    let (stream, at) = (walk.stream, walk.at);
+                    self.judge_tail(&mut window, stream, &at, reason).await?;
                     return Ok(None);
                 }
             }
         }
     }
 
-    async fn group(&mut self, window: &mut Window<P>, position: &mut Position) -> Result<Step> {
+    async fn group(&mut self, window: &mut Window<P>, walk: &mut Walk) -> Result<Step> {
         let salt = self.context.salt;
+        let position = &mut walk.at;
         let offset = position.offset;
         if offset + BLOCK_BYTES as u64 > self.context.layout.segment_bytes {
             return Ok(Step::End("the segment ends without a seal"));
@@ -290,8 +283,10 @@ impl<'a, P: Platform> Replay<'a, P> {
             Ok(decoded) => decoded,
             Err(malformed) => return Ok(Step::End(malformed.0)),
         };
-        let here = (self.shard, position.segment, position.next_lsn, position.chain);
-        if (group.shard, group.segment, group.lsn, group.chain_before) != here
+        let here = (self.shard, walk.stream, position.segment);
+        let next = (position.next_lsn, position.chain);
+        if (group.shard, group.stream, group.segment) != here
+            || (group.lsn, group.chain_before) != next
             || group.epoch < position.epoch
             || offset + u64::from(group.group_bytes) > self.context.layout.segment_bytes
         {
@@ -312,9 +307,8 @@ impl<'a, P: Platform> Replay<'a, P> {
                     offset_units: ((offset + at as u64) / 8) as u32,
                     span_bytes: head.span_bytes() as u32,
                 };
-                apply(&mut self.state, &mut self.catalog, &mut self.extents, &head, location)?;
                 self.clock.observe(head.version);
-                Ok(())
+                apply(self, &head, location)
             });
             // The checksum of the whole group has matched: this was written so.
             applied.map_err(|malformed| {
@@ -323,15 +317,17 @@ impl<'a, P: Platform> Replay<'a, P> {
                     format!("a record at {offset} cannot be read: {malformed}"),
                 )
             })?;
-            self.found.records += 1;
+            walk.records += 1;
         }
         self.found.groups += 1;
+        self.found.records += u64::from(group.record_count);
         self.found.log_bytes += u64::from(group.group_bytes);
+        walk.bytes += u64::from(group.group_bytes);
         self.epoch = self.epoch.max(group.epoch);
-        self.untold.retain(|untold| untold.lsn > group.durable_lsn);
+        walk.untold.retain(|untold| untold.lsn > group.durable_lsn);
         let bytes = group.group_bytes as usize;
         let segment = position.segment;
-        self.untold.push(Untold { lsn: group.lsn, segment, offset, bytes, checksum });
+        walk.untold.push(Untold { lsn: group.lsn, segment, offset, bytes, checksum });
         position.epoch = group.epoch;
         position.offset += u64::from(group.group_bytes);
         position.next_lsn += 1;
@@ -343,7 +339,8 @@ impl<'a, P: Platform> Replay<'a, P> {
     async fn judge_tail(
         &mut self,
         window: &mut Window<P>,
-        position: &Position,
+        stream: Stream,
+        position: &LogPosition,
         reason: &str,
     ) -> Result<()> {
         let segment_bytes = self.context.layout.segment_bytes;
@@ -355,7 +352,8 @@ impl<'a, P: Platform> Replay<'a, P> {
             let Ok((group, _)) = GroupHeader::decode(self.context.salt, bytes) else {
                 continue;
             };
-            let ours = (group.shard, group.segment) == (self.shard, position.segment);
+            let here = (self.shard, stream, position.segment);
+            let ours = (group.shard, group.stream, group.segment) == here;
             if !ours || group.epoch < position.epoch {
                 continue;
             }
@@ -396,25 +394,37 @@ enum Step {
     End(&'static str),
 }
 
-fn apply(
-    state: &mut State,
-    catalog: &mut Catalog,
-    extents: &mut HashMap<Location, Vec<Extent>>,
+fn apply<P: Platform>(
+    replay: &mut Replay<'_, P>,
     head: &crate::format::record::Head<'_>,
     location: Location,
 ) -> std::result::Result<(), crate::format::Malformed> {
-    if is_catalog(head.kind) {
-        return catalog.apply_head(head);
+    let Replay { state, catalog, extents, displaced, moved, .. } = replay;
+    if is_catalog(head.kind) && !head.flags.relocated {
+        catalog.apply_head(head)?;
     }
     let sections = head.sections()?;
     let has_extents = sections.manifest.is_some();
     let change = Change::of_head(head, sections.part_number.unwrap_or(0), has_extents);
-    for gone in state.publish(&change, location) {
-        extents.remove(&gone.location);
+    let parts = sections.manifest.iter().flat_map(|manifest| &manifest.parts);
+    let kept = Rc::new(parts.map(|part| part.tag).collect::<HashSet<_>>());
+    for gone in state.apply(&change, location) {
+        if extents.remove(&gone.location).is_none() {
+            let Displaced { location, version } = gone;
+            displaced.insert(location, Gone { version, kept: kept.clone() });
+        }
     }
-    if let Some(manifest) = sections.manifest {
-        let all = manifest.parts.into_iter().flat_map(|part| part.extents).collect();
-        extents.insert(location, all);
+    match sections.manifest {
+        Some(manifest) if head.flags.relocated => {
+            let was_displaced =
+                sections.killed.iter().any(|killed| displaced.remove(&killed.location).is_some());
+            moved.extend(was_displaced.then_some((manifest, head.version)));
+        }
+        Some(manifest) => {
+            let all = manifest.parts.into_iter().flat_map(|part| part.extents).collect();
+            extents.insert(location, all);
+        }
+        None => {}
     }
     Ok(())
 }

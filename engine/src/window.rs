@@ -1,4 +1,4 @@
-//! A moving view of one segment for recovery: big reads, small looks.
+//! A moving view of one segment for recovery and compaction: big reads, small looks.
 
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use std::rc::Rc;
 
 #[derive(Debug)]
-pub(super) struct Window<P: Platform> {
+pub(crate) struct Window<P: Platform> {
     file: P::File,
     segment_bytes: u64,
     start: u64,
@@ -16,7 +16,7 @@ pub(super) struct Window<P: Platform> {
 }
 
 impl<P: Platform> Window<P> {
-    pub(super) async fn open(
+    pub(crate) async fn open(
         context: &Rc<CoreContext<P>>,
         shard: u16,
         segment: u32,
@@ -33,7 +33,7 @@ impl<P: Platform> Window<P> {
     }
 
     /// The `count` bytes at `offset`, a multiple of the block size within the segment.
-    pub(super) async fn at(&mut self, offset: u64, count: usize) -> Result<&[u8]> {
+    pub(crate) async fn at(&mut self, offset: u64, count: usize) -> Result<&[u8]> {
         let end = offset + count as u64;
         let held = self.buffer.as_ref().map_or(0, |buffer| buffer.len()) as u64;
         if self.buffer.is_none() || offset < self.start || end > self.start + held {

@@ -1,0 +1,364 @@
+//! Writing a shard's checkpoints while it serves.
+//!
+//! All that a checkpoint holds is taken at one instant: the walk over the index begins, and segments,
+//! catalogue and queues are encoded, in one step without an await. Then frames are written, with the
+//! index's leaves given in slices; what changes meanwhile is copied before its first change.
+//!
+//! Invariants: the header is written when all frames are durable; of the three slots, the two newest
+//! checkpoints are never written to.
+//!
+//! Not here: when one is due (`maintenance`), reading them (`recover`).
+
+use crate::append::Log;
+use crate::error::{Error, Result};
+use crate::format::checkpoint::{
+    CheckpointHeader, FRAME_BYTES_MAX, FRAME_CONTENT_MAX, FRAME_HEADER_BYTES, FrameKind,
+    LogPosition, RowUse, SLOTS, SegmentRow, frame_bytes, seal_frame,
+};
+use crate::format::segment::Stream;
+use crate::metrics::count;
+use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
+use crate::segments::{Segment, Stage, Use};
+use crate::shard::Shard;
+use crate::state::State;
+use crate::store::Mutation;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Leaves are collected in slices of so many bytes; others run in between.
+const SLICE_BYTES: usize = 64 << 10;
+
+/// A checkpoint that a start may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retained {
+    pub(crate) sequence: u64,
+    pub(crate) slot: u64,
+    pub(crate) foreground: LogPosition,
+    pub(crate) relocation: Option<LogPosition>,
+}
+
+/// How far something has come since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Progress {
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+    pub(crate) displaced: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints {
+    /// Newest first, at most two.
+    pub(crate) retained: Vec<Retained>,
+    /// Where progress stood when the newest one began.
+    covered: Progress,
+}
+
+impl Checkpoints {
+    pub(crate) fn new(retained: Vec<Retained>) -> Self {
+        Self { retained, covered: Progress::default() }
+    }
+
+    /// What the newest one does not cover.
+    pub(crate) fn since<P: Platform>(&self, log: &Log<P>, state: &State) -> Progress {
+        let now = progress(log, state);
+        Progress {
+            bytes: now.bytes - self.covered.bytes,
+            records: now.records - self.covered.records,
+            displaced: now.displaced - self.covered.displaced,
+        }
+    }
+
+    /// The one that a start falls back to. `None`: the whole log.
+    pub(crate) fn oldest(&self) -> Option<&Retained> {
+        self.retained.get(1)
+    }
+
+    fn free_slot(&self) -> u64 {
+        let is_retained = |slot: &u64| self.retained.iter().any(|kept| kept.slot == *slot);
+        (0..SLOTS).find(|slot| !is_retained(slot)).unwrap_or(0)
+    }
+}
+
+fn progress<P: Platform>(log: &Log<P>, state: &State) -> Progress {
+    Progress {
+        bytes: log.appended_bytes,
+        records: log.appended_records,
+        displaced: state.displaced.queued_total,
+    }
+}
+
+/// The path of a slot of a shard's checkpoints.
+pub(crate) fn slot_path(shard_dir: &std::path::Path, slot: u64) -> PathBuf {
+    shard_dir.join(format!("checkpoint-{slot}.ckp"))
+}
+
+/// What was taken at the instant of the checkpoint, beside the leaves.
+struct Instant {
+    header: CheckpointHeader,
+    slot: u64,
+    progress: Progress,
+    /// Frames behind the leaves: kind, items, content.
+    others: Vec<(FrameKind, u32, Vec<u8>)>,
+    /// What the file will need at most, for its preallocation.
+    bytes_max: u64,
+}
+
+/// Packs encoded items into as few frames as hold them.
+#[derive(Default)]
+struct Packer {
+    frames: Vec<(FrameKind, u32, Vec<u8>)>,
+}
+
+impl Packer {
+    fn push(&mut self, kind: FrameKind, item: &[u8]) {
+        match self.frames.last_mut() {
+            Some((last, items, content))
+                if *last == kind && content.len() + item.len() <= FRAME_CONTENT_MAX =>
+            {
+                content.extend_from_slice(item);
+                *items += 1;
+            }
+            _ => self.frames.push((kind, 1, item.to_vec())),
+        }
+    }
+}
+
+impl<P: Platform> Shard<P> {
+    /// Writes a checkpoint of the shard as it is now.
+    pub(crate) async fn write_checkpoint(self: &Rc<Self>) -> Result<()> {
+        let mut instant = self.begin_checkpoint();
+        let written = self.write_slot(&mut instant).await;
+        self.state.borrow_mut().index.end_walk();
+        if let Err(error) = written {
+            count(&self.context.counters.checkpoint_failures_total, 1);
+            return Err(error);
+        }
+        let Instant { header, slot, progress, .. } = instant;
+        let mut checkpoints = self.maintenance.checkpoints.borrow_mut();
+        checkpoints.covered = progress;
+        checkpoints.retained.truncate(1);
+        let CheckpointHeader { sequence, foreground, relocation, .. } = header;
+        checkpoints.retained.insert(0, Retained { sequence, slot, foreground, relocation });
+        count(&self.context.counters.checkpoints_total, 1);
+        Ok(())
+    }
+
+    /// Everything in one step, without an await.
+    fn begin_checkpoint(&self) -> Instant {
+        let mut state = self.state.borrow_mut();
+        let log = self.log.borrow();
+        let layout = &self.context.layout;
+        let sequence = state.segments.next_checkpoint;
+        state.segments.next_checkpoint += 1;
+        state.index.begin_walk();
+        let mut packer = Packer::default();
+        let mut item = Vec::new();
+        for (_, row) in state.segments.iter() {
+            item.clear();
+            encode_row(row).encode(&mut item);
+            packer.push(FrameKind::Segments, &item);
+        }
+        if self.id == 0 {
+            for item in self.context.catalog.load().encode() {
+                packer.push(FrameKind::Catalog, &item);
+            }
+        }
+        for row in state.displaced.rows() {
+            item.clear();
+            row.encode(&mut item);
+            packer.push(FrameKind::Displaced, &item);
+        }
+        let others_bytes: usize =
+            packer.frames.iter().map(|(.., content)| frame_bytes(content.len())).sum();
+        let leaf_bytes = state.index.memory_bytes();
+        // Every frame of leaves may end a leaf short.
+        let frames = leaf_bytes / (FRAME_CONTENT_MAX - BLOCK_BYTES) + 2;
+        Instant {
+            header: CheckpointHeader {
+                shard: self.id,
+                store_uuid: layout.store_uuid,
+                sequence,
+                created_ns: self.platform.wall_clock_ns(),
+                body_bytes: 0,
+                leaf_frames: 0,
+                frames: 0,
+                entries: state.index.len() as u64,
+                epoch: self.epoch(),
+                version: self.clock.last(),
+                leaf_bytes: 0,
+                foreground: log.settled,
+                relocation: self.relocation.borrow().as_ref().map(|log| log.at),
+            },
+            slot: self.maintenance.checkpoints.borrow().free_slot(),
+            progress: progress(&log, &state),
+            others: packer.frames,
+            bytes_max: (BLOCK_BYTES + others_bytes + frames * FRAME_BYTES_MAX) as u64,
+        }
+    }
+
+    async fn write_slot(&self, instant: &mut Instant) -> Result<()> {
+        let path = slot_path(&self.context.layout.shard_dir(self.id), instant.slot);
+        let file = self.open_slot(&path, instant.bytes_max).await?;
+        let failed = |source| slot_error(&path, source);
+        let mut offset = BLOCK_BYTES as u64;
+        instant.header.leaf_bytes =
+            self.write_leaves(&file, &mut instant.header).await.map_err(failed)?;
+        offset += instant.header.leaf_bytes;
+        for (kind, items, content) in std::mem::take(&mut instant.others) {
+            let header = &mut instant.header;
+            let mut frame = self.platform.allocate(frame_bytes(content.len()));
+            frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(&content);
+            let salt = self.context.salt;
+            let index = header.frames;
+            seal_frame(salt, header.sequence, kind, index, items, content.len(), &mut frame);
+            header.frames += 1;
+            let bytes = frame.len() as u64;
+            file.write_at(frame, offset).await.map_err(failed)?;
+            offset += bytes;
+        }
+        instant.header.body_bytes = offset - BLOCK_BYTES as u64;
+        self.sync_slot(&file).await.map_err(failed)?;
+        let mut block = self.platform.allocate(BLOCK_BYTES);
+        instant.header.encode(&mut block);
+        file.write_at(block, 0).await.map_err(failed)?;
+        self.sync_slot(&file).await.map_err(failed)?;
+        count(&self.context.counters.checkpoint_bytes_total, offset);
+        file.close().await.map_err(failed)
+    }
+
+    async fn sync_slot(&self, file: &P::File) -> std::io::Result<()> {
+        if self.context.mutation() == Some(Mutation::SkipCheckpointSync) {
+            return Ok(());
+        }
+        count(&self.context.counters.flushes_total, 1);
+        file.sync().await
+    }
+
+    /// The slot's file with space for so many bytes.
+    async fn open_slot(&self, path: &std::path::Path, bytes: u64) -> Result<P::File> {
+        let failed = |source| slot_error(path, source);
+        let file = match self.platform.open(path, OpenMode::WRITE).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let file = self.platform.open(path, OpenMode::CREATE).await.map_err(failed)?;
+                let dir = self.context.layout.shard_dir(self.id);
+                self.platform.sync_dir(&dir).await.map_err(failed)?;
+                file
+            }
+            other => other.map_err(failed)?,
+        };
+        if file.len().await.map_err(failed)? < bytes {
+            file.preallocate(bytes).await.map_err(failed)?;
+        }
+        Ok(file)
+    }
+
+    /// Writes the frames of leaves; gives their bytes.
+    async fn write_leaves(
+        &self,
+        file: &P::File,
+        header: &mut CheckpointHeader,
+    ) -> std::io::Result<u64> {
+        let mut content: Vec<u8> = Vec::with_capacity(FRAME_BYTES_MAX);
+        let (mut offset, mut done) = (0, false);
+        while !done {
+            let (mut items, started_ns) = (0, self.platform.monotonic_ns());
+            // A slice may end a leaf beyond what was asked for.
+            while !done && content.len() + SLICE_BYTES + BLOCK_BYTES <= FRAME_CONTENT_MAX {
+                let walked = self.state.borrow_mut().index.walk(&mut content, SLICE_BYTES);
+                items += walked.leaves;
+                done = walked.done;
+                self.platform.yield_now().await;
+            }
+            if content.is_empty() {
+                break;
+            }
+            let bytes = if done { frame_bytes(content.len()) } else { FRAME_BYTES_MAX };
+            let mut frame = self.platform.allocate(bytes);
+            frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(&content);
+            let (sequence, index) = (header.sequence, header.frames);
+            let kind = FrameKind::Leaves;
+            let salt = self.context.salt;
+            seal_frame(salt, sequence, kind, index, items, content.len(), &mut frame);
+            header.frames += 1;
+            header.leaf_frames += 1;
+            file.write_at(frame, BLOCK_BYTES as u64 + offset).await?;
+            offset += bytes as u64;
+            content.clear();
+            if !done {
+                self.pause_after(started_ns).await;
+            }
+        }
+        Ok(offset)
+    }
+
+    /// Background work leaves the device to others for as long as it took it, unless somebody waits
+    /// for what it does.
+    pub(crate) async fn pause_after(&self, started_ns: u64) {
+        if self.maintenance.waiting.get() == 0 && !self.context.stopping.get() {
+            let took = self.platform.monotonic_ns().saturating_sub(started_ns);
+            self.platform.sleep(Duration::from_nanos(took)).await;
+        }
+    }
+
+    // --- Recycling -----------------------------------------------------------------------------
+
+    /// A log segment that nobody needs any more: neither readers nor a start from any checkpoint that
+    /// is retained.
+    pub(crate) fn recyclable(&self) -> Option<u32> {
+        let state = self.state.borrow();
+        let checkpoints = self.maintenance.checkpoints.borrow();
+        let too_soon = self.context.mutation() == Some(Mutation::RecycleTooSoon);
+        let covered = |row: &Segment| {
+            let Some(log) = row.log() else { return false };
+            let Some(oldest) = checkpoints.oldest() else { return too_soon };
+            let position = match log.stream {
+                Stream::Foreground => Some(oldest.foreground),
+                Stream::Relocation => oldest.relocation,
+            };
+            let behind =
+                position.is_some_and(|at| log.end_lsn.is_some_and(|end| end <= at.next_lsn));
+            let read = row.displaced_stamp > oldest.sequence;
+            too_soon || (behind && !read)
+        };
+        let retired = |row: &Segment| {
+            row.log().is_some_and(|log| log.stage == Stage::Retired) && row.holds == 0
+        };
+        state
+            .segments
+            .iter()
+            .find(|(_, row)| retired(row) && covered(row))
+            .map(|(number, _)| number)
+    }
+
+    /// Says on disk that a segment is free, and makes it so.
+    pub(crate) async fn recycle(self: &Rc<Self>, segment: u32) -> Result<()> {
+        let header = self.blank_header(segment, self.next_epoch());
+        let file = self.open_segment(&header).await?;
+        {
+            let mut state = self.state.borrow_mut();
+            state.segments.set_opened(segment, header.epoch, header.opened_ns);
+            state.segments.set_use(segment, Use::Free);
+        }
+        count(&self.context.counters.segments_recycled_total, 1);
+        file.close().await.map_err(|source| Error::io(format!("close segment {segment}"), source))
+    }
+}
+
+fn encode_row(row: &Segment) -> SegmentRow {
+    let used = match row.used() {
+        Use::Free | Use::Opening => RowUse::Free,
+        Use::Log(log) => RowUse::Log { stream: log.stream, end_lsn: log.end_lsn },
+        Use::Slab(map) => RowUse::Slab(map.published().to_vec()),
+    };
+    let Segment { epoch, opened, filled, content_stamp, .. } = *row;
+    SegmentRow { epoch, opened, filled, content_stamp, used }
+}
+
+fn slot_error(path: &std::path::Path, source: std::io::Error) -> Error {
+    if source.kind() == std::io::ErrorKind::StorageFull {
+        tracing::warn!(path = %path.display(), "the filesystem has no space for a checkpoint");
+        return Error::OutOfSpace;
+    }
+    Error::io(format!("write {}", path.display()), source)
+}

@@ -1,0 +1,278 @@
+//! Compaction: moves what is alive out of a log segment, so that the segment can be used again.
+//!
+//! A victim is read from its beginning. Records that the index points to go to the relocation log and
+//! keep key and version; the index is changed to their new place when they are durable there. Of dead
+//! records something stays too, as long as what they killed is still on disk: without it a rebuild
+//! from segments alone would bring that back. Such a husk is a record without a body.
+//!
+//! Invariants: a key with a write under way is not moved, and a key that is being moved takes no
+//! write: so a record always names the one that it supersedes by its last place. A moved record
+//! names its former place. A victim that cannot be read whole keeps what could not be moved, and
+//! stays.
+//!
+//! Budget: one read window, one group, and the heads of what waits for a write under way.
+
+use crate::error::{Error, Result};
+use crate::format::record::{Encoded, Flags, Head, Killed, Location, Record, RecordKind, Sections};
+use crate::index_key;
+use crate::limits::RELOCATION_GROUP_BYTES;
+use crate::metrics::count;
+use crate::platform::Platform;
+use crate::scan::{Scan, Scanned};
+use crate::segments::{SegmentTable, Stage};
+use crate::shard::Shard;
+use crate::state::{Change, Space, State, location_of};
+use crate::store::Mutation;
+use crate::types::{BucketId, UploadId};
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often to look again at an upload that is about to end.
+const RECHECK: Duration = Duration::from_millis(1);
+
+/// Something on its way out of the victim.
+#[derive(Debug)]
+struct Item {
+    record: Record,
+    /// The key under which the index points to `from`; none for what is dead.
+    index_key: Option<Vec<u8>>,
+    from: Location,
+}
+
+#[derive(Debug, Default)]
+struct Outgoing {
+    items: Vec<Item>,
+    bytes: usize,
+    /// Alive, with a write under way.
+    later: Vec<Item>,
+}
+
+impl Outgoing {
+    fn push(&mut self, item: Item) {
+        self.bytes += item.record.data.len() + item.record.key.len() + 256;
+        self.items.push(item);
+    }
+}
+
+/// Whether what a record killed is still on disk.
+pub(crate) fn is_there(segments: &SegmentTable, killed: &Killed) -> bool {
+    killed.location.span_bytes > 0
+        && segments
+            .get(killed.location.segment)
+            .is_some_and(|row| row.log().is_some() && row.epoch == killed.epoch)
+}
+
+/// What remains of a dead record: that its key at its version is gone.
+fn husk_of(record: Record) -> Record {
+    let Sections { part_number, killed, .. } = record.sections;
+    Record {
+        flags: Flags { relocated: true, void: record.kind != RecordKind::Tombstone },
+        sections: Sections { part_number, killed, ..Sections::default() },
+        data: Vec::new(),
+        ..record
+    }
+}
+
+impl State {
+    /// The key under which the index points to a record at this place.
+    fn live_key(&self, head: &Head<'_>, part_number: u16, location: Location) -> Option<Vec<u8>> {
+        if head.flags.void {
+            return None;
+        }
+        let (bucket, upload) = (BucketId(head.bucket), UploadId(head.upload));
+        let key = index_key::of_record(head.kind, bucket, head.key, upload, part_number)?;
+        let entry = self.index.get(&key, head.version)?;
+        (location_of(&entry) == location).then_some(key)
+    }
+
+    /// Whether a write of the item's key is under way.
+    fn is_busy(&self, item: &Item, key: &[u8]) -> bool {
+        self.pending.contains_key(key)
+            || (item.record.kind == RecordKind::UploadBegin
+                && self.ending.contains(&UploadId(item.record.version)))
+    }
+
+    fn is_alive(&self, item: &Item, key: &[u8]) -> bool {
+        let entry = self.index.get(key, item.record.version);
+        entry.is_some_and(|entry| location_of(&entry) == item.from)
+    }
+}
+
+impl<P: Platform> Shard<P> {
+    /// Moves everything out of a segment that still counts.
+    pub(crate) async fn compact(self: &Rc<Self>, segment: u32) -> Result<()> {
+        let mut outgoing = Outgoing::default();
+        if let Err(error) = self.empty_segment(segment, &mut outgoing).await {
+            match error {
+                Error::Io { .. } | Error::Corrupt(_) if !self.is_latched() => {
+                    tracing::error!(shard = self.id, segment, %error, "compaction cannot read a segment");
+                }
+                other => return Err(other),
+            }
+        }
+        while !outgoing.items.is_empty() || !outgoing.later.is_empty() {
+            self.await_writes(&outgoing.later).await;
+            let later = std::mem::take(&mut outgoing.later);
+            outgoing.items.extend(later);
+            self.flush(&mut outgoing).await?;
+        }
+        self.witness_relocation().await?;
+        self.let_go(segment);
+        Ok(())
+    }
+
+    /// Reads a segment and flushes what comes out of it, group by group.
+    async fn empty_segment(self: &Rc<Self>, segment: u32, outgoing: &mut Outgoing) -> Result<()> {
+        let (stream, epoch) = {
+            let state = self.state.borrow();
+            let Some(row) = state.segments.get(segment) else { return Ok(()) };
+            let Some(log) = row.log() else { return Ok(()) };
+            (log.stream, row.epoch)
+        };
+        let mut scan = Scan::open(&self.context, self.id, segment, stream, epoch).await?;
+        let target = RELOCATION_GROUP_BYTES.min(self.context.layout.segment_bytes as usize / 8);
+        let mut started_ns = self.platform.monotonic_ns();
+        while let Some(scanned) = scan.next().await? {
+            if self.context.stopping.get() {
+                return Err(Error::Stopping);
+            }
+            if scanned.gap_bytes > 0 || scanned.content.is_err() {
+                count(&self.context.counters.checksum_failures_total, 1);
+            }
+            self.collect(&scanned, outgoing);
+            if outgoing.bytes >= target {
+                self.flush(outgoing).await?;
+                self.pause_after(started_ns).await;
+                started_ns = self.platform.monotonic_ns();
+            }
+        }
+        Ok(())
+    }
+
+    /// Picks out of a group what must not be lost.
+    fn collect(&self, scanned: &Scanned<'_>, outgoing: &mut Outgoing) {
+        for item in scanned.records(self.context.salt) {
+            // A record that cannot be read is left where it is: the segment will not become empty.
+            let Ok((from, at, head)) = item else { continue };
+            let data = scanned.bytes.get(at + head.head_bytes..at + head.span_bytes());
+            let Ok(mut record) = Record::of_head(&head) else { continue };
+            let state = self.state.borrow();
+            let part_number = record.sections.part_number.unwrap_or(0);
+            record.sections.killed.retain(|killed| {
+                killed.location.segment != from.segment && is_there(&state.segments, killed)
+            });
+            match state.live_key(&head, part_number, from) {
+                Some(key) => {
+                    let Some(data) = data.filter(|data| head.verify_data(data).is_ok()) else {
+                        continue;
+                    };
+                    record.data = data.to_vec();
+                    outgoing.push(Item { record, index_key: Some(key), from });
+                }
+                None => self.keep_husk(record, from, outgoing),
+            }
+        }
+    }
+
+    fn keep_husk(&self, record: Record, from: Location, outgoing: &mut Outgoing) {
+        let drops = self.context.mutation() == Some(Mutation::DropTombstoneTooSoon);
+        if !record.sections.killed.is_empty() && !drops {
+            outgoing.push(Item { record: husk_of(record), index_key: None, from });
+        }
+    }
+
+    /// Writes what was collected as one group, and publishes it.
+    async fn flush(self: &Rc<Self>, outgoing: &mut Outgoing) -> Result<()> {
+        let (records, keys) = self.prepare_group(outgoing);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let written = self.write_relocated(&records).await;
+        let mut state = self.state.borrow_mut();
+        if let Ok(locations) = &written {
+            for (encoded, location) in records.iter().zip(locations) {
+                state.publish(&Change::of_record(&encoded.record), None, *location);
+            }
+            count(&self.context.counters.relocated_records_total, records.len() as u64);
+        }
+        keys.iter().for_each(|key| {
+            state.relocating.remove(key);
+        });
+        drop(state);
+        self.relocation_event.notify();
+        written.map(drop)
+    }
+
+    /// What goes into the next group, and the keys that take no writes until it is published.
+    fn prepare_group(&self, outgoing: &mut Outgoing) -> (Vec<Encoded>, HashSet<Vec<u8>>) {
+        let (mut records, mut keys) = (Vec::new(), HashSet::new());
+        outgoing.bytes = 0;
+        for mut item in std::mem::take(&mut outgoing.items) {
+            let mut state = self.state.borrow_mut();
+            if let Some(key) = item.index_key.take() {
+                if state.is_busy(&item, &key) {
+                    outgoing.later.push(Item { index_key: Some(key), ..item });
+                    continue;
+                }
+                if state.is_alive(&item, &key) {
+                    item.record.flags.relocated = true;
+                    let former = state.killed(item.from, item.record.version);
+                    item.record.sections.killed.push(former);
+                    state.relocating.insert(key.clone());
+                    keys.insert(key);
+                } else if item.record.sections.killed.is_empty() {
+                    continue;
+                } else {
+                    item.record = husk_of(item.record);
+                }
+            }
+            // What does not fit any more stays in its old place, and the segment with it.
+            records.extend(Encoded::new(item.record));
+        }
+        (records, keys)
+    }
+
+    /// Waits until a write under way of one of these is settled.
+    async fn await_writes(&self, items: &[Item]) {
+        let Some(first) = items.first() else { return };
+        let key = first.index_key.as_deref().unwrap_or_default();
+        let ticket = self.state.borrow().pending.get(key).map(|pending| pending.ticket.clone());
+        match ticket {
+            Some(ticket) => {
+                ticket.wait().await;
+            }
+            None => self.platform.sleep(RECHECK).await,
+        }
+    }
+
+    /// Nothing that counts is left in a segment, or what is left cannot be read.
+    fn let_go(self: &Rc<Self>, segment: u32) {
+        let mut state = self.state.borrow_mut();
+        let State { pins, segments, .. } = &mut *state;
+        if segments.get(segment).is_some_and(|row| row.live_records > 0) {
+            segments.set_stage(segment, Stage::Damaged);
+            count(&self.context.counters.segments_damaged_total, 1);
+            tracing::error!(
+                shard = self.id,
+                segment,
+                "a log segment holds records that cannot be read"
+            );
+            return;
+        }
+        segments.set_stage(segment, Stage::Emptied);
+        pins.free_later(Space::Log(segment), |space| segments.free(space));
+        count(&self.context.counters.segments_compacted_total, 1);
+    }
+
+    /// Waits while one of these keys is on its way to another place.
+    pub(crate) async fn await_relocation(&self, keys: &[&[u8]]) {
+        self.relocation_event
+            .wait_until(|| {
+                let state = self.state.borrow();
+                let moving = keys.iter().any(|key| state.relocating.contains(*key));
+                (!moving).then_some(())
+            })
+            .await;
+    }
+}

@@ -1,0 +1,104 @@
+//! The relocation log: where compaction writes what it moves.
+//!
+//! A log of its own, so that what has lived long does not lie among what was just written. One group
+//! at a time, durable before the next: its records were acknowledged long ago, nobody waits for them.
+//!
+//! Invariants: a moved record is published only when its group is durable; only the background task
+//! of the shard writes here, so the log's position stands still while a checkpoint is begun.
+
+use crate::error::{Error, Result};
+use crate::format::checkpoint::LogPosition;
+use crate::format::record::{Encoded, Location};
+use crate::format::segment::Stream;
+use crate::log_group::{GroupFacts, GroupLayout, encode};
+use crate::metrics::count;
+use crate::platform::{BLOCK_BYTES, File, Platform};
+use crate::segments::Need;
+use crate::shard::Shard;
+use std::rc::Rc;
+
+/// The end of the relocation log.
+#[derive(Debug)]
+pub(crate) struct RelocationLog<P: Platform> {
+    pub(crate) file: Rc<P::File>,
+    pub(crate) at: LogPosition,
+}
+
+impl<P: Platform> Shard<P> {
+    /// Writes one group, durably; gives where its records lie.
+    pub(crate) async fn write_relocated(
+        self: &Rc<Self>,
+        records: &[Encoded],
+    ) -> Result<Vec<Location>> {
+        let layout = GroupLayout::of(records.iter());
+        let mut at = self.relocation_room(layout.bytes as u64).await?;
+        let locations = layout.locations(&at, records.iter()).collect();
+        self.write_group(&mut at, &layout, records, None).await?;
+        count(&self.context.counters.relocated_bytes_total, layout.bytes as u64);
+        Ok(locations)
+    }
+
+    /// The position of the next group of so many bytes; opens a segment for it if need be.
+    async fn relocation_room(self: &Rc<Self>, bytes: u64) -> Result<LogPosition> {
+        let at = self.relocation.borrow().as_ref().map(|log| log.at);
+        let segment_bytes = self.context.layout.segment_bytes;
+        if let Some(at) = at
+            && at.offset + bytes + BLOCK_BYTES as u64 <= segment_bytes
+        {
+            return Ok(at);
+        }
+        let next = self.take_segment(Need::Compaction).await?;
+        let mut at = at.unwrap_or(LogPosition { next_lsn: 1, ..LogPosition::default() });
+        if at.offset > 0 {
+            self.write_group(&mut at, &GroupLayout::empty(), &[], Some(next)).await?;
+            self.state.borrow_mut().segments.seal(at.segment, at.next_lsn);
+            self.state.borrow_mut().segments.set_filled(at.segment);
+        }
+        let epoch = self.next_epoch();
+        let file = Rc::new(self.open_log(next, Stream::Relocation, epoch, at).await?);
+        let at = LogPosition { segment: next, offset: BLOCK_BYTES as u64, epoch, ..at };
+        *self.relocation.borrow_mut() = Some(RelocationLog { file, at });
+        Ok(at)
+    }
+
+    async fn write_group(
+        &self,
+        at: &mut LogPosition,
+        layout: &GroupLayout,
+        records: &[Encoded],
+        next_segment: Option<u32>,
+    ) -> Result<()> {
+        let file = self.relocation.borrow().as_ref().map(|log| log.file.clone());
+        let Some(file) = file else {
+            return Err(Error::Corrupt("the relocation log is not open".into()));
+        };
+        let offset = at.offset;
+        let facts = GroupFacts {
+            shard: self.id,
+            stream: Stream::Relocation,
+            durable_lsn: at.next_lsn - 1,
+            next_segment,
+        };
+        let salt = self.context.salt;
+        let buffer = encode(&self.platform, salt, at, facts, layout, records.iter());
+        count(&self.context.counters.flushes_total, 1);
+        let written = file.write_at(buffer, offset).await;
+        written.map_err(|source| Error::io("write the relocation log", source))?;
+        if next_segment.is_none()
+            && let Some(log) = self.relocation.borrow_mut().as_mut()
+        {
+            log.at = *at;
+        }
+        Ok(())
+    }
+
+    /// Says on disk that all before is durable, so that damage can be told from a torn end.
+    pub(crate) async fn witness_relocation(self: &Rc<Self>) -> Result<()> {
+        if self.relocation.borrow().is_none() {
+            return Ok(());
+        }
+        let layout = GroupLayout::empty();
+        let mut at = self.relocation_room(layout.bytes as u64).await?;
+        self.write_group(&mut at, &layout, &[], None).await
+    }
+}
