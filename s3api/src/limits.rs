@@ -39,6 +39,9 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 pub const UNSENT_BYTES_MAX: u32 = 256 << 10;
 /// Connections to the management port.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// A request of the management API carries a few names and numbers.
+pub const API_BODY_BYTES_MAX: usize = 64 << 10;
+pub const API_QUERY_PAIRS_MAX: usize = 64;
 /// Segment files that the store keeps open on each core.
 pub const SEGMENT_FILES_PER_CORE: usize = 512;
 /// Descriptors beside those of connections and segments: rings, listeners, directories.

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 use engine::Health;
 use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
 
+use crate::admin::api::{ApiAnswer, ApiRequest};
 use crate::config::Config;
 use crate::limits;
 use crate::metrics::{Recorder, Sample};
@@ -53,6 +54,11 @@ pub trait Application: Clone + Send + Sync + 'static {
 
     /// What of one core's part does not work.
     fn health(&self, service: &Self::Service) -> Health;
+
+    /// Answers a request of the management API on core 0.
+    async fn manage(&self, _service: &Self::Service, _request: &ApiRequest) -> ApiAnswer {
+        ApiAnswer::not_found()
+    }
 
     /// Makes one core's part durable and lets go of it. No core has requests any more.
     async fn close(&self, service: &Self::Service) -> Result<(), StartError>;

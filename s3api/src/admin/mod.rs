@@ -6,10 +6,13 @@
 //!
 //! Not here: S3. The port is served by core 0 alone; what it says comes from what all cores publish.
 
+pub mod api;
 mod health;
 mod metrics_text;
 mod process;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Method, NoBody, RequestBody, RequestHead, Response, Stream};
@@ -17,16 +20,50 @@ use subtle::ConstantTimeEq;
 
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::serve::Application;
+use api::{ApiAnswer, ApiContent, ApiRequest};
 use process::Process;
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Debug)]
-pub struct AdminService {
+pub struct AdminService<A: Application> {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     api_key: ApiKey,
+    managed: Managed<A>,
+}
+
+/// What the management API works on: nothing before core 0 has opened its part of the store, and
+/// nothing once that is to be closed.
+pub struct Managed<A: Application>(Rc<RefCell<Option<OpenedPart<A>>>>);
+
+/// The application, and core 0's part of it.
+type OpenedPart<A> = (A, Rc<<A as Application>::Service>);
+
+impl<A: Application> Managed<A> {
+    pub fn set(&self, opened: Option<OpenedPart<A>>) {
+        *self.0.borrow_mut() = opened;
+    }
+}
+
+impl<A: Application> Clone for Managed<A> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<A: Application> Default for Managed<A> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<A: Application> std::fmt::Debug for Managed<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Managed").field("is_open", &self.0.borrow().is_some()).finish()
+    }
 }
 
 /// Shows itself to nobody.
@@ -38,14 +75,31 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
+impl ApiKey {
+    /// RFC 6750, section 2.1; the scheme's case does not matter.
+    fn opens(&self, authorization: Option<&[u8]>) -> bool {
+        const SCHEME: &[u8] = b"bearer ";
+        let Some((scheme, key)) = authorization.and_then(|v| v.split_at_checked(SCHEME.len()))
+        else {
+            return false;
+        };
+        scheme.eq_ignore_ascii_case(SCHEME) && bool::from(key.trim_ascii().ct_eq(self.0.as_bytes()))
+    }
+}
+
 type Answer = Response<NoBody>;
 
-impl AdminService {
-    pub fn new(metrics: Arc<Metrics>, readiness: Readiness, api_key: String) -> Self {
-        Self { metrics, readiness, api_key: ApiKey(api_key) }
+impl<A: Application> AdminService<A> {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        readiness: Readiness,
+        api_key: String,
+        managed: Managed<A>,
+    ) -> Self {
+        Self { metrics, readiness, api_key: ApiKey(api_key), managed }
     }
 
-    fn answer(&self, head: &RequestHead) -> Answer {
+    async fn answer<S: Stream>(&self, head: &RequestHead, body: &mut RequestBody<'_, S>) -> Answer {
         let path = head.target().split('?').next().unwrap_or_default();
         let open: Option<fn(&Self, &RequestHead) -> Answer> = match path {
             "/health" => Some(Self::health),
@@ -60,12 +114,29 @@ impl AdminService {
             }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
-            None if !self.is_authorised(head.header("authorization")) => {
+            None if !self.is_authorised(head) => {
                 problem(401, "send `Authorization: Bearer` with the admin API key")
                     .with_header("WWW-Authenticate", "Bearer")
             }
-            None => problem(501, "the management API is not implemented yet"),
+            None if path.starts_with(api::PREFIX) => api_response(self.manage(head, body).await),
+            None => problem(404, "there is nothing of that name"),
         }
+    }
+
+    async fn manage<S: Stream>(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+    ) -> ApiAnswer {
+        let request = match ApiRequest::read(head, body).await {
+            Ok(request) => request,
+            Err(answer) => return answer,
+        };
+        let managed = self.managed.0.borrow().clone();
+        let Some((application, service)) = managed else {
+            return ApiAnswer::problem(503, format!("the server is {}", self.readiness.describe()));
+        };
+        application.manage(&service, &request).await
     }
 
     fn ready_status(&self) -> u16 {
@@ -80,7 +151,7 @@ impl AdminService {
     }
 
     fn health(&self, head: &RequestHead) -> Answer {
-        let with_causes = self.is_authorised(head.header("authorization"));
+        let with_causes = self.is_authorised(head);
         let page = health::page(&self.metrics.health(), self.readiness.describe(), with_causes);
         Response::new(self.ready_status())
             .with_header("Content-Type", "application/json")
@@ -97,23 +168,16 @@ impl AdminService {
         Response::new(200).with_header("Content-Type", METRICS_TYPE).with_bytes(page.into_bytes())
     }
 
-    /// RFC 6750, section 2.1; the scheme's case does not matter.
-    fn is_authorised(&self, authorization: Option<&[u8]>) -> bool {
-        const SCHEME: &[u8] = b"bearer ";
-        let Some((scheme, key)) = authorization.and_then(|v| v.split_at_checked(SCHEME.len()))
-        else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(SCHEME)
-            && bool::from(key.trim_ascii().ct_eq(self.api_key.0.as_bytes()))
+    fn is_authorised(&self, head: &RequestHead) -> bool {
+        self.api_key.opens(head.header("authorization"))
     }
 }
 
-impl<S: Stream> http::Service<S> for AdminService {
+impl<A: Application, S: Stream> http::Service<S> for AdminService<A> {
     type Body = NoBody;
 
-    async fn call(&self, head: &RequestHead, _body: &mut RequestBody<'_, S>) -> Answer {
-        self.answer(head)
+    async fn call(&self, head: &RequestHead, body: &mut RequestBody<'_, S>) -> Answer {
+        self.answer(head, body).await
     }
 
     fn error_body(&self, status: u16, reason: &str) -> Answer {
@@ -141,14 +205,27 @@ fn problem(status: u16, detail: &str) -> Answer {
         .with_bytes(body.to_string().into_bytes())
 }
 
+fn api_response(answer: ApiAnswer) -> Answer {
+    let ApiAnswer { status, content } = answer;
+    match content {
+        ApiContent::Json(body) => Response::new(status)
+            .with_header("Content-Type", "application/json")
+            .with_header("Cache-Control", "no-store")
+            .with_bytes(body.to_string().into_bytes()),
+        ApiContent::Problem(detail) => problem(status, &detail),
+        ApiContent::Allow(allow) => {
+            problem(status, "the resource has no such method").with_header("Allow", allow)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_the_whole_key_opens() {
-        let metrics = Arc::new(Metrics::new(1));
-        let service = AdminService::new(metrics, Readiness::default(), "the-key".to_string());
+        let key = ApiKey("the-key".to_string());
         for (value, expected) in [
             (Some("Bearer the-key"), true),
             (Some("bearer the-key "), true),
@@ -160,8 +237,8 @@ mod tests {
             (Some(""), false),
             (None, false),
         ] {
-            assert_eq!(service.is_authorised(value.map(str::as_bytes)), expected, "{value:?}");
+            assert_eq!(key.opens(value.map(str::as_bytes)), expected, "{value:?}");
         }
-        assert!(!format!("{service:?}").contains("the-key"));
+        assert!(!format!("{key:?}").contains("the-key"));
     }
 }

@@ -18,7 +18,7 @@ use super::accept::{Port, accept};
 use super::connections::Connections;
 use super::shared::{Shared, Stage};
 use super::{Application, CoreContext, listen};
-use crate::admin::AdminService;
+use crate::admin::{AdminService, Managed};
 use crate::limits;
 use crate::metrics::Recorder;
 use crate::start_error::StartError;
@@ -40,9 +40,10 @@ pub(super) async fn run<A: Application>(
     // An executor that parked although a task could run is woken by this within a tick.
     let ticker = glommio::spawn_local(every(limits::TICK, || {}));
     let time = Time::new(CoreClock(Instant::now()));
-    let result = match admin_port(shared, core, &time) {
+    let managed = Managed::default();
+    let result = match admin_port(shared, core, &time, &managed) {
         Ok(admin) => {
-            let result = open_and_serve(shared, core, &time).await;
+            let result = open_and_serve(shared, core, &time, &managed).await;
             if let Some(admin) = admin {
                 admin.stop(ADMIN_PATIENCE).await;
             }
@@ -59,6 +60,7 @@ fn admin_port<A: Application>(
     shared: &Arc<Shared<A>>,
     core: usize,
     time: &Rc<Time>,
+    managed: &Managed<A>,
 ) -> Result<Option<Serving>, StartError> {
     let socket = (core == 0).then(|| shared.take_sockets(|s| s.take_admin())).flatten();
     let Some(socket) = socket else { return Ok(None) };
@@ -66,6 +68,7 @@ fn admin_port<A: Application>(
         Arc::clone(&shared.metrics),
         shared.readiness.clone(),
         shared.admin_api_key.clone(),
+        managed.clone(),
     );
     let port = Port {
         service: Rc::new(service),
@@ -83,6 +86,7 @@ async fn open_and_serve<A: Application>(
     shared: &Arc<Shared<A>>,
     core: usize,
     time: &Rc<Time>,
+    managed: &Managed<A>,
 ) -> Result<(), StartError> {
     let recorder = Rc::new(Recorder::default());
     let context = CoreContext {
@@ -96,11 +100,13 @@ async fn open_and_serve<A: Application>(
     let service = Rc::new(service);
     shared.report_opened(core, opened, begin.elapsed());
     wait_for(&shared.opened).await;
+    managed.set(Some((shared.application.clone(), Rc::clone(&service))));
 
     let served = serve_until_stop(shared, core, &service, &recorder, time).await;
     shared.request_stop();
     shared.drained.arrive(core);
     wait_for(&shared.drained).await;
+    managed.set(None);
 
     let closed = shared.application.close(&service).await;
     shared.closed.arrive(core);

@@ -17,6 +17,7 @@ use engine::{Engine, Health};
 use http::{RequestBody, RequestHead, Response, Service, Stream};
 
 use super::{Application, CoreContext, Opened, Plan};
+use crate::admin::api::{self, ApiAnswer, ApiRequest};
 use crate::auth::{Authenticator, Credentials};
 use crate::config::Config;
 use crate::limits;
@@ -187,6 +188,10 @@ impl Application for S3Application {
 
     fn health(&self, part: &CoreStore) -> Health {
         part.engine.health()
+    }
+
+    async fn manage(&self, part: &CoreStore, request: &ApiRequest) -> ApiAnswer {
+        api::answer(&part.engine, request).await
     }
 
     async fn close(&self, part: &CoreStore) -> Result<(), StartError> {

@@ -50,6 +50,13 @@ impl Application for Echo {
         vec![Sample { name: "echo", help: "An echo.", labels: Vec::new(), value: 7.0 }]
     }
 
+    async fn manage(&self, _service: &EchoService, request: &ApiRequest) -> ApiAnswer {
+        match request.path.as_slice() {
+            [echo, text] if echo == "echo" => ApiAnswer::json(200, text.as_str().into()),
+            _ => ApiAnswer::not_found(),
+        }
+    }
+
     async fn close(&self, _service: &EchoService) -> Result<(), StartError> {
         self.log.lock().unwrap().push("close");
         Ok(())
@@ -255,6 +262,7 @@ fn the_management_port_answers() {
     let mut client = connect(running.started.listen);
     exchange(&mut client, &put("/x", "abc"));
     let mut admin = connect(running.started.admin_listen);
+    let key = "Authorization: Bearer test-key\r\n";
     for (request, status, part) in [
         (get("/health/live", ""), 200, "live"),
         (get("/health/ready", ""), 200, "ready"),
@@ -263,7 +271,10 @@ fn the_management_port_answers() {
         (put("/metrics", ""), 405, "problem"),
         (get("/api/v1/stats", ""), 401, "Bearer"),
         (get("/api/v1/stats", "Authorization: Bearer wrong\r\n"), 401, "Bearer"),
-        (get("/api/v1/stats", "Authorization: Bearer test-key\r\n"), 501, "not implemented"),
+        (get("/api/v1/stats", key), 404, "no such resource"),
+        (get("/api/v1/echo/a%20b", key), 200, "a b"),
+        (put("/api/v1/echo", "x"), 401, "Bearer"),
+        (get("/stats", key), 404, "problem"),
     ] {
         let answer = exchange(&mut admin, &request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{answer}");
