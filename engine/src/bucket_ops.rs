@@ -1,4 +1,8 @@
-//! Changes of the bucket catalogue, at shard 0, and each shard's part in deleting a bucket.
+//! Changes of the bucket catalogue, at shard 0, their copies on the other drives, and each shard's part in
+//! deleting a bucket.
+//!
+//! A change is durable at shard 0 first, then on every other drive that is there, and then answered. A drive
+//! that misses one takes no later one: the next start brings it up to date.
 
 use crate::append::Outcome;
 use crate::catalog::Catalog;
@@ -6,10 +10,11 @@ use crate::error::{Error, Result};
 use crate::format::record::{Record, RecordKind};
 use crate::index_key;
 use crate::platform::Platform;
-use crate::request::{BucketChange, Reply};
+use crate::request::{BucketChange, Reply, Request};
 use crate::segments::Need;
 use crate::shard::Shard;
 use crate::types::{Bucket, BucketId, Version};
+use crate::wait::join_all;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -65,7 +70,37 @@ impl<P: Platform> Shard<P> {
         Ok(Reply::Bucket(Arc::new(bucket)))
     }
 
-    async fn write_bucket(self: &Rc<Self>, record: Record) -> Result<()> {
+    /// Writes the next change, here and on the other drives.
+    async fn write_bucket(self: &Rc<Self>, mut record: Record) -> Result<()> {
+        record.upload = self.context.catalog.load().sequence() + 1;
+        let copy = record.clone();
+        self.write_next_change(record).await?;
+        let context = &self.context;
+        let homes = context.layout.catalog_homes().filter(|home| *home != self.id);
+        join_all(homes.map(async |home| {
+            let request = Request::CopyBucketChange(Box::new(copy.clone()));
+            let copied = match context.require_online(home) {
+                Ok(()) => context.mailboxes.ask(context, home, request).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = copied {
+                tracing::warn!(shard = home, %error, "a change of a bucket is not on this drive yet");
+            }
+        }))
+        .await;
+        Ok(())
+    }
+
+    /// Writes a change of the catalogue, or its copy, unless an earlier one is missing here.
+    pub(crate) async fn write_next_change(self: &Rc<Self>, record: Record) -> Result<()> {
+        if record.upload != self.catalog.borrow().sequence() + 1 {
+            let cause = "its copy of the bucket catalogue is behind".to_owned();
+            return Err(Error::ReadOnly { shard: self.id, cause });
+        }
+        self.write_change(record).await
+    }
+
+    async fn write_change(self: &Rc<Self>, record: Record) -> Result<()> {
         let index_key = index_key::bucket(BucketId(record.bucket));
         self.await_space(Need::Reserve).await;
         self.await_relocation(&[&index_key]).await;
@@ -74,18 +109,34 @@ impl<P: Platform> Shard<P> {
         self.outcome(ticket.wait().await)
     }
 
+    /// Brings this drive's copy up to the newest state that a start has found. Where that fails the store
+    /// is served all the same, and the next start tries again.
+    pub(crate) async fn catch_up(self: &Rc<Self>, newest: &Catalog) {
+        let changes = newest.changes_since(&self.catalog.borrow());
+        for change in changes {
+            if let Err(error) = self.write_change(change).await {
+                let shard = self.id;
+                tracing::error!(shard, %error, "this drive's copy of the bucket catalogue stays behind");
+                return;
+            }
+        }
+        self.catalog.borrow_mut().set_sequence(newest.sequence());
+    }
+
     fn set_deleting(&self, bucket: BucketId, deleting: bool) {
         let mut catalog = Catalog::clone(&self.context.catalog.load());
         catalog.set_deleting(bucket, deleting);
         self.context.catalog.store(Arc::new(catalog));
     }
 
-    /// Applies a durable record of the catalogue and publishes the result to all cores.
+    /// Applies a durable record of the catalogue; shard 0 publishes the result to all cores.
     pub(crate) fn publish_bucket(&self, record: &Record) {
-        let mut catalog = Catalog::clone(&self.context.catalog.load());
-        let settings = record.sections.settings.clone().unwrap_or_default();
-        catalog.apply(record.kind, BucketId(record.bucket), &record.key, record.size, &settings);
-        self.context.catalog.store(Arc::new(catalog));
+        self.catalog.borrow_mut().apply_record(record);
+        if self.id == 0 {
+            let mut catalog = Catalog::clone(&self.context.catalog.load());
+            catalog.apply_record(record);
+            self.context.catalog.store(Arc::new(catalog));
+        }
     }
 
     /// Whether a bucket that takes no new keys any more holds none here, once everything staged

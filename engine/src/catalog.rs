@@ -1,7 +1,10 @@
 //! The bucket catalogue: which buckets there are, and their settings.
 //!
-//! Its records live in the log of shard 0; the present state is published to every core as one
-//! immutable snapshot, so that looking a bucket up costs one atomic load and no hop.
+//! Its records live in the log of shard 0, which judges every change, and as copies in the log of the first
+//! shard of every other drive, so that the loss of a drive loses no bucket. Changes are numbered; a copy
+//! takes them in order and without a gap, so the copy with the highest number is the newest state whole.
+//! The present state is published to every core as one immutable snapshot, so that looking a bucket up
+//! costs one atomic load and no hop.
 //!
 //! Invariants: ids are never reused; a snapshot is published only after its change is durable; a
 //! bucket being deleted takes no new keys from before the shards are asked whether it is empty.
@@ -23,6 +26,8 @@ pub struct Catalog {
     deleting: BTreeSet<BucketId>,
     /// Highest id ever given.
     last_id: u32,
+    /// Number of the newest change.
+    sequence: u64,
 }
 
 /// The published state, shared by all cores.
@@ -47,6 +52,15 @@ impl Catalog {
         } else {
             Ok(())
         }
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Says that nothing is missing up to a change.
+    pub(crate) fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
     }
 
     pub(crate) fn next_id(&self) -> BucketId {
@@ -84,6 +98,27 @@ impl Catalog {
         }
     }
 
+    /// What makes this state of an older one. Cut short in between it leaves the older number.
+    pub(crate) fn changes_since(&self, older: &Self) -> Vec<Record> {
+        let is_gone = |bucket: &&Arc<Bucket>| !self.ids.contains(&bucket.id);
+        let is_new = |bucket: &&Arc<Bucket>| older.bucket(&bucket.name) != Some(*bucket);
+        let gone = older.buckets().filter(is_gone).map(|b| Self::delete_record(b, Version(0)));
+        let new = self.buckets().filter(is_new).map(|b| Self::bucket_record(b, Version(0)));
+        let mut changes: Vec<Record> = gone.chain(new).collect();
+        changes.iter_mut().for_each(|change| change.upload = older.sequence);
+        if let Some(last) = changes.last_mut() {
+            last.upload = self.sequence;
+        }
+        changes
+    }
+
+    /// [`Self::apply`] for a durable record of this process.
+    pub(crate) fn apply_record(&mut self, record: &Record) {
+        let settings = record.sections.settings.clone().unwrap_or_default();
+        self.apply(record.kind, BucketId(record.bucket), &record.key, record.size, &settings);
+        self.sequence = self.sequence.max(record.upload);
+    }
+
     /// Applies a durable change, from the log's writer or from its replay.
     pub(crate) fn apply(
         &mut self,
@@ -111,9 +146,13 @@ impl Catalog {
         }
     }
 
-    /// As a checkpoint stores it, in pieces: the highest id ever given, then the buckets.
+    /// As a checkpoint stores it, in pieces: the highest id ever given and the number of the newest
+    /// change, then the buckets.
     pub(crate) fn encode(&self) -> Vec<Vec<u8>> {
-        let mut items = vec![self.last_id.to_le_bytes().to_vec()];
+        let mut first = Vec::new();
+        first.put_u32(self.last_id);
+        first.put_u64(self.sequence);
+        let mut items = vec![first];
         for bucket in self.by_name.values() {
             let mut item = Vec::new();
             item.put_u32(bucket.id.0);
@@ -133,6 +172,7 @@ impl Catalog {
     pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> std::result::Result<(), Malformed> {
         if self.last_id == 0 {
             self.last_id = reader.u32()?;
+            self.sequence = reader.u64()?;
         }
         while !reader.is_empty() {
             let id = BucketId(reader.u32()?);
@@ -150,6 +190,62 @@ impl Catalog {
     pub(crate) fn apply_head(&mut self, head: &Head<'_>) -> std::result::Result<(), Malformed> {
         let settings = head.sections()?.settings.unwrap_or_default();
         self.apply(head.kind, BucketId(head.bucket), head.key, head.size, &settings);
+        self.sequence = self.sequence.max(head.upload);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(id: u32, name: &str, setting: u8) -> Bucket {
+        let settings = BTreeMap::from([(1, vec![setting])]);
+        Bucket { id: BucketId(id), name: name.into(), created: Version(5), settings }
+    }
+
+    /// The state after so many changes of one history.
+    fn state(changes: usize) -> Catalog {
+        let history = [
+            Catalog::bucket_record(&bucket(1, "a", 0), Version(0)),
+            Catalog::bucket_record(&bucket(2, "b", 0), Version(0)),
+            Catalog::bucket_record(&bucket(1, "a", 1), Version(0)),
+            Catalog::delete_record(&bucket(2, "b", 0), Version(0)),
+            Catalog::bucket_record(&bucket(3, "b", 2), Version(0)),
+            Catalog::delete_record(&bucket(1, "a", 1), Version(0)),
+        ];
+        let mut catalog = Catalog::default();
+        for (mut change, number) in history.into_iter().zip(1..).take(changes) {
+            change.upload = number;
+            catalog.apply_record(&change);
+        }
+        catalog
+    }
+
+    #[test]
+    fn an_older_state_is_brought_up_to_a_newer_one() {
+        for (old, new) in (0..=6).flat_map(|new| (0..=new).map(move |old| (old, new))) {
+            let (mut older, newer) = (state(old), state(new));
+            let changes = newer.changes_since(&older);
+            for (at, change) in changes.iter().enumerate() {
+                older.apply_record(change);
+                let is_last = at + 1 == changes.len();
+                assert_eq!(older.sequence() == newer.sequence(), is_last, "{old} to {new}");
+            }
+            assert_eq!(older.by_name, newer.by_name, "{old} to {new}");
+            assert_eq!(older.ids, newer.ids, "{old} to {new}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_holds_the_whole_state() {
+        for changes in 0..=6 {
+            let (state, mut read) = (state(changes), Catalog::default());
+            for item in state.encode() {
+                assert!(read.decode(&mut Reader::new(&item)).is_ok());
+            }
+            assert_eq!((&read.by_name, read.sequence), (&state.by_name, state.sequence));
+            assert_eq!(read.last_id, state.last_id);
+        }
     }
 }

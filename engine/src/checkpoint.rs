@@ -159,8 +159,8 @@ impl<P: Platform> Shard<P> {
             encode_row(row).encode(&mut item);
             packer.push(FrameKind::Segments, &item);
         }
-        if self.id == 0 {
-            for item in self.context.catalog.load().encode() {
+        if layout.catalog_homes().contains(&self.id) {
+            for item in self.catalog.borrow().encode() {
                 packer.push(FrameKind::Catalog, &item);
             }
         }

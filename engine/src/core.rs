@@ -3,8 +3,10 @@
 use crate::budget::Budget;
 use crate::catalog::Published;
 use crate::drives::Drives;
+use crate::engine::Shared;
 use crate::files::FileCache;
 use crate::format::Salt;
+use crate::mailbox::Mailboxes;
 use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::shard::Shard;
@@ -22,6 +24,7 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) files: FileCache<P>,
     pub(crate) catalog: Published,
     pub(crate) drives: Arc<Drives>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) counters: Counters,
     pub(crate) budget: Rc<Budget>,
     /// No new writes are taken.
@@ -35,8 +38,7 @@ impl<P: Platform> CoreContext<P> {
         platform: P,
         layout: Layout,
         options: EngineOptions,
-        catalog: Published,
-        drives: Arc<Drives>,
+        shared: &Shared,
     ) -> Rc<Self> {
         let layout = Rc::new(layout);
         Rc::new(Self {
@@ -47,8 +49,9 @@ impl<P: Platform> CoreContext<P> {
             platform,
             layout,
             options,
-            catalog,
-            drives,
+            catalog: shared.catalog.clone(),
+            drives: shared.drives.clone(),
+            mailboxes: shared.mailboxes.clone(),
             counters: Counters::default(),
             stopping: Cell::new(false),
         })

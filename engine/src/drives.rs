@@ -95,8 +95,12 @@ impl<P: Platform> CoreContext<P> {
         }
     }
 
-    /// The bucket catalogue is in the log of shard 0.
-    pub(crate) fn require_catalog(&self) -> Result<()> {
+    /// An error if no drive is left.
+    pub(crate) fn require_a_drive(&self) -> Result<()> {
+        let mut homes = self.layout.catalog_homes();
+        if homes.any(|first_shard| self.offline_cause(first_shard).is_none()) {
+            return Ok(());
+        }
         self.require_online(0)
     }
 

@@ -29,8 +29,8 @@ use crate::writer::ObjectWriter;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often a core looks how far the others have come.
@@ -39,9 +39,11 @@ const START_POLL: Duration = Duration::from_millis(1);
 /// What the cores of one store share; made once, before they start.
 #[derive(Debug)]
 pub struct Shared {
-    mailboxes: Arc<Mailboxes>,
-    catalog: Published,
-    drives: Arc<Drives>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) catalog: Published,
+    pub(crate) drives: Arc<Drives>,
+    /// The newest catalogue that a shard was found to hold.
+    newest_catalog: Mutex<Arc<Catalog>>,
     /// Cores that have read all of their shards.
     understood: AtomicUsize,
     /// Cores whose shards are ready for requests.
@@ -56,6 +58,7 @@ impl Shared {
             mailboxes: Mailboxes::new(cores.max(1)),
             catalog: Arc::new(ArcSwap::default()),
             drives: Arc::default(),
+            newest_catalog: Mutex::default(),
             understood: AtomicUsize::new(0),
             recovered: AtomicUsize::new(0),
             stopped: AtomicUsize::new(0),
@@ -73,6 +76,18 @@ impl Shared {
             platform.sleep(START_POLL).await;
         }
         Ok(())
+    }
+
+    /// A shard that holds the bucket catalogue, or a copy, was found to hold this.
+    fn offer_catalog(&self, found: &Catalog) {
+        let mut newest = self.newest_catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.sequence() > newest.sequence() {
+            *newest = Arc::new(found.clone());
+        }
+    }
+
+    fn newest_catalog(&self) -> Arc<Catalog> {
+        self.newest_catalog.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A core will not start: the others stop waiting for it.
@@ -153,8 +168,7 @@ impl<P: Platform> Engine<P> {
         shared: Arc<Shared>,
         core: usize,
     ) -> Result<Self> {
-        let (catalog, drives) = (shared.catalog.clone(), shared.drives.clone());
-        let context = CoreContext::new(platform, layout, options, catalog, drives);
+        let context = CoreContext::new(platform, layout, options, &shared);
         let recovered = match Self::recover(&context, &shared, core).await {
             Ok(recovered) => recovered,
             Err(error) => {
@@ -185,12 +199,17 @@ impl<P: Platform> Engine<P> {
                 continue;
             }
             match recover::understand_shard(context, shard).await {
-                Ok(found) => understood.push((shard, found)),
+                Ok(found) => {
+                    shared.offer_catalog(found.catalog());
+                    understood.push((shard, found));
+                }
                 Err(error) => context.give_up_drive(shard, error)?,
             }
         }
         shared.await_all(&context.platform, &shared.understood).await?;
-        context.require_catalog()?;
+        context.require_a_drive()?;
+        let catalog = shared.newest_catalog();
+        context.catalog.store(catalog.clone());
         let mut total = Recovered::default();
         for (shard, understood) in understood {
             if context.offline_cause(shard).is_some() {
@@ -201,8 +220,15 @@ impl<P: Platform> Engine<P> {
                 Err(error) => context.give_up_drive(shard, error)?,
             }
         }
+        for home in context.layout.catalog_homes() {
+            if let Some(shard) = context.shard(home)
+                && context.offline_cause(home).is_none()
+            {
+                shard.catch_up(&catalog).await;
+            }
+        }
         shared.await_all(&context.platform, &shared.recovered).await?;
-        context.require_catalog()?;
+        context.require_a_drive()?;
         Ok(total)
     }
 
@@ -287,9 +313,16 @@ impl<P: Platform> Engine<P> {
 
     // --- Buckets -------------------------------------------------------------------------------
 
-    /// The catalogue as it is now: one atomic load.
+    /// The catalogue as it is now: one atomic load. It may be an older one while the drive of shard 0 is
+    /// offline: see [`Self::require_catalog`].
     pub fn catalog(&self) -> Arc<Catalog> {
         self.inner.context.catalog.load_full()
+    }
+
+    /// An error while it is not certain that a bucket which is not in the catalogue does not exist: the
+    /// drive with its log is offline, and the copies may be of a time when theirs was.
+    pub fn require_catalog(&self) -> Result<()> {
+        self.inner.context.require_online(0)
     }
 
     pub async fn create_bucket(

@@ -221,7 +221,10 @@ impl<P: Platform> Inspector<P> {
 
     async fn bucket(&self, name: &str) -> Result<Option<BucketId>> {
         let mut catalog = Catalog::default();
-        self.records(0, None, |item| {
+        // Any drive's copy will do.
+        let is_there = |home: &u16| self.layout.offline_cause(*home).is_none();
+        let home = self.layout.catalog_homes().find(is_there).unwrap_or(0);
+        self.records(home, None, |item| {
             if let RecordItem::Record(record) = item
                 && matches!(record.kind, RecordKind::Bucket | RecordKind::BucketDelete)
             {

@@ -31,6 +31,7 @@ use self::replay::{Replay, StreamEnd, Untold};
 use self::space::settle_space;
 use self::table::make_table;
 use crate::append::Log;
+use crate::catalog::Catalog;
 use crate::checkpoint::{Checkpoints, Retained};
 use crate::clock::HybridClock;
 use crate::core::CoreContext;
@@ -46,7 +47,6 @@ use crate::store::Mutation;
 use crate::window::Window;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// What was found in one shard.
 #[derive(Debug, Default, Clone, Copy)]
@@ -69,7 +69,15 @@ pub(crate) struct Understood {
     foreground: StreamEnd,
     relocation: Option<StreamEnd>,
     retained: Vec<Retained>,
+    catalog: Catalog,
     found: Found,
+}
+
+impl Understood {
+    /// The bucket catalogue, or the copy of it, that the shard holds.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
 }
 
 /// Reads a shard: segment headers, the newest checkpoint, the logs behind it.
@@ -135,10 +143,7 @@ pub(crate) async fn understand_shard<P: Platform>(
         None => None,
     };
     settle_space(&mut replay, displaced).await?;
-    if shard == 0 {
-        context.catalog.store(Arc::new(replay.catalog));
-    }
-    let Replay { state, clock, epoch, found, .. } = replay;
+    let Replay { state, clock, epoch, found, catalog, .. } = replay;
     let keeps_epoch = context.mutation() == Some(Mutation::SkipEpochSalt);
     Ok(Understood {
         shard,
@@ -148,6 +153,7 @@ pub(crate) async fn understand_shard<P: Platform>(
         foreground,
         relocation,
         retained,
+        catalog,
         found,
     })
 }
@@ -182,7 +188,7 @@ pub(crate) async fn open_shard<P: Platform>(
     context: &Rc<CoreContext<P>>,
     understood: Understood,
 ) -> Result<Found> {
-    let Understood { shard, state, clock, epoch, foreground, relocation, retained, found } =
+    let Understood { shard, state, clock, epoch, foreground, relocation, retained, catalog, found } =
         understood;
     let (mut end, file) = go_on(context, shard, foreground).await?;
     end.at.epoch = epoch;
@@ -197,7 +203,7 @@ pub(crate) async fn open_shard<P: Platform>(
     let log = Log::new(end, Rc::new(file), context.layout.segment_bytes);
     let checkpoints = Checkpoints::new(retained);
     let context = context.clone();
-    let parts = Parts { state, log, relocation, checkpoints, epoch, clock };
+    let parts = Parts { state, log, relocation, checkpoints, epoch, clock, catalog };
     let shard = Shard::new(shard, context.clone(), parts);
     context.add_shard(shard.clone());
     for witness in [shard.write_witness().await, shard.witness_relocation().await] {

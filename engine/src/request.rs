@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::manifest::Extent;
+use crate::format::record::Record;
 use crate::multipart::{CompleteUpload, PartRow};
 use crate::pins::Pin;
 use crate::platform::Platform;
@@ -95,6 +96,8 @@ pub(crate) enum Request {
     /// Whether no key and no upload of a bucket is there, counting what is on its way.
     IsEmpty(BucketId),
     ChangeBucket(BucketChange),
+    /// A change that is durable at shard 0, for another drive's copy of the catalogue.
+    CopyBucketChange(Box<Record>),
 }
 
 pub(crate) enum Reply {
@@ -161,6 +164,10 @@ impl<P: Platform> Shard<P> {
             }
             Request::IsEmpty(bucket) => Reply::Empty(self.is_empty(bucket).await?),
             Request::ChangeBucket(change) => self.change_bucket(change).await?,
+            Request::CopyBucketChange(change) => {
+                self.write_next_change(*change).await?;
+                Reply::Done
+            }
         })
     }
 

@@ -10,6 +10,7 @@
 
 use crate::append::{Log, Outcome, Staged};
 use crate::bucket_ops::is_catalog;
+use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoints;
 use crate::core::CoreContext;
 use crate::data_sync::DataSyncs;
@@ -57,6 +58,8 @@ pub(crate) struct Shard<P: Platform> {
     /// One segment is created or opened at a time.
     pub(crate) space_gate: Gate,
     pub(crate) catalog_gate: Gate,
+    /// The bucket catalogue as this shard's log has it, in the first shard of each drive.
+    pub(crate) catalog: RefCell<Catalog>,
 }
 
 /// What a start found, of which a shard is made.
@@ -68,6 +71,7 @@ pub(crate) struct Parts<P: Platform> {
     /// Highest epoch used.
     pub(crate) epoch: u64,
     pub(crate) clock: crate::clock::HybridClock,
+    pub(crate) catalog: Catalog,
 }
 
 /// Where a published object's record lies; its space is pinned.
@@ -136,6 +140,7 @@ impl<P: Platform> Shard<P> {
             latched: RefCell::new(None),
             space_gate: Gate::default(),
             catalog_gate: Gate::default(),
+            catalog: RefCell::new(parts.catalog),
         })
     }
 

@@ -155,6 +155,11 @@ impl Layout {
         segment_path(&self.shard_dir(shard), segment)
     }
 
+    /// The shards whose logs hold the bucket catalogue or a copy of it: the first of each drive.
+    pub fn catalog_homes(&self) -> std::ops::Range<u16> {
+        0..self.data_dirs.len() as u16
+    }
+
     /// Why the drive of a shard was left out at the start, if it was.
     pub fn offline_cause(&self, shard: u16) -> Option<&str> {
         self.offline.get(self.drive_of(shard))?.as_deref()

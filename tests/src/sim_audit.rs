@@ -127,6 +127,9 @@ impl Client<'_> {
     }
 
     fn audit_buckets(&self) {
+        if self.engine().require_catalog().is_err() {
+            return;
+        }
         let catalog = self.engine().catalog();
         for name in sim_buckets::NAMES {
             let bucket = catalog.bucket(name);

@@ -72,6 +72,9 @@ impl Client<'_> {
     }
 
     fn look_at_bucket(&self, name: &str) {
+        if self.engine().require_catalog().is_err() {
+            return;
+        }
         let catalog = self.engine().catalog();
         let seen = catalog.bucket(name).and_then(|bucket| value_of(self.world, bucket));
         self.world.observe_bucket(name, seen);

@@ -14,6 +14,8 @@ use std::time::Duration;
 const FORMAT: FormatOptions =
     FormatOptions { shard_count: 4, segment_bytes: 1 << 20, capacity_bytes: 64 << 20 };
 const KEYS: usize = 32;
+/// A setting of the bucket.
+const TAG: u16 = 7;
 
 /// Long enough for a drive to be looked at again.
 const PROBED: Duration = Duration::from_secs(5);
@@ -30,6 +32,7 @@ fn filled() -> Machine {
         for key in 0..KEYS {
             put(engine, bucket, &name(key)).await.unwrap();
         }
+        change_bucket(engine, 1).await.unwrap();
         running.close().await;
     };
     machine.sim.run_until(work).unwrap();
@@ -82,6 +85,17 @@ async fn count_offline(running: &Running) -> usize {
     offline / 2
 }
 
+/// A change of the catalogue, which needs the drive of shard 0.
+async fn change_bucket(engine: &Engine<SimPlatform>, value: u8) -> Result<(), Error> {
+    engine.put_bucket_setting("b", TAG, Some(vec![value])).await
+}
+
+/// What a bucket has been set to.
+fn setting(running: &Running) -> Option<u8> {
+    let catalog = running.engine(0).catalog();
+    catalog.bucket("b").unwrap().settings.get(&TAG).map(|value| value[0])
+}
+
 /// One drive of two is offline: what must be refused is, and what need not be is not.
 async fn check_degraded(running: &Running) {
     let engine = running.engine(1);
@@ -91,9 +105,10 @@ async fn check_degraded(running: &Running) {
     assert!(is_offline(&list(engine, bucket).await));
     let uploads = UploadsQuery { limit: 10, ..UploadsQuery::default() };
     assert!(is_offline(&engine.list_uploads(bucket, &uploads).await));
-    // A shard that is not there may hold keys; one that is there says so already.
     assert!(is_offline(&engine.delete_bucket("empty").await));
-    assert!(matches!(engine.delete_bucket("b").await, Err(Error::BucketNotEmpty)));
+    // One shard with a key is enough, if the catalogue is there.
+    let refused = engine.delete_bucket("b").await;
+    assert!(is_offline(&refused) || matches!(refused, Err(Error::BucketNotEmpty)));
     let mut written = 0;
     for key in 0..KEYS {
         match put(engine, bucket, &name(key)).await {
@@ -123,48 +138,102 @@ fn check_whole(machine: &Machine) {
 }
 
 /// Starts the store without one of its drives, and then with it.
-fn check_start(machine: &mut Machine, without: impl FnOnce(&mut Machine)) {
+fn check_start(drive: usize, without: impl FnOnce(&mut Machine, PathBuf)) {
+    let machine = &mut filled();
+    let other = machine.dirs[1 - drive].clone();
     let dirs = machine.dirs.clone();
-    without(machine);
+    without(machine, machine.dirs[drive].clone());
     let files = machine.sim.disk().files();
     let work = async {
         let running = machine.start(2).await.unwrap();
         check_degraded(&running).await;
+        assert_eq!(setting(&running), Some(1), "the other drive has the catalogue too");
+        let changed = change_bucket(running.engine(1), 2).await;
+        let certain = running.engine(0).require_catalog();
+        if drive == 0 {
+            assert!(is_offline(&changed) && is_offline(&certain));
+        } else {
+            changed.and(certain).unwrap();
+        }
         running.close().await;
     };
     machine.sim.run_until(work).unwrap();
-    let is_of_the_store = |path: &PathBuf| path.starts_with("/data-0");
+    let is_of_the_store = |path: &PathBuf| path.starts_with(&other);
     let changed: Vec<_> =
         machine.sim.disk().files().into_iter().filter(|path| !files.contains(path)).collect();
     assert!(changed.iter().all(is_of_the_store), "written on a drive that is offline: {changed:?}");
     machine.sim.mend();
     machine.dirs = dirs;
     check_whole(machine);
+    // What the drive missed it has got by now.
+    machine.dirs[0] = "/gone".into();
+    let work = async {
+        let running = machine.start(2).await.unwrap();
+        assert_eq!(setting(&running), Some(if drive == 0 { 1 } else { 2 }));
+    };
+    machine.sim.run_until(work).unwrap();
 }
 
 #[test]
 fn a_missing_drive_takes_down_its_own_shards_only() {
-    check_start(&mut filled(), |machine| machine.dirs[1] = "/gone".into());
+    for drive in 0..2 {
+        check_start(drive, |machine, _| machine.dirs[drive] = "/gone".into());
+    }
 }
 
 #[test]
 fn an_empty_directory_beside_a_store_is_not_formatted() {
-    check_start(&mut filled(), |machine| {
-        let platform = machine.sim.platform();
-        let made = machine.sim.run_until(async { platform.create_dir("/empty".as_ref()).await });
-        made.unwrap().unwrap();
-        machine.dirs[1] = "/empty".into();
-    });
+    for drive in 0..2 {
+        check_start(drive, |machine, _| {
+            let platform = machine.sim.platform();
+            let make = async { platform.create_dir("/empty".as_ref()).await };
+            machine.sim.run_until(make).unwrap().unwrap();
+            machine.dirs[drive] = "/empty".into();
+        });
+    }
 }
 
 #[test]
 fn a_drive_that_cannot_be_read_is_left_out() {
-    check_start(&mut filled(), |machine| machine.sim.break_below("/data-1"));
+    for drive in 0..2 {
+        check_start(drive, |machine, dir| machine.sim.break_below(dir));
+    }
 }
 
 #[test]
 fn a_drive_of_which_one_shard_cannot_be_read_is_left_out() {
-    check_start(&mut filled(), |machine| machine.sim.break_below("/data-1/shard-0003"));
+    for shard in 0..4 {
+        check_start(shard % 2, |machine, dir| {
+            machine.sim.break_below(dir.join(format!("shard-000{shard}")));
+        });
+    }
+}
+
+/// The log with the change may be gone: then a checkpoint has it.
+#[test]
+fn a_copy_of_the_catalogue_is_in_checkpoints_too() {
+    let mut machine = filled();
+    machine.options.checkpoint_log_bytes = 1;
+    machine.options.checkpoint_records = 1;
+    let work = async {
+        let running = machine.start(2).await.unwrap();
+        let engine = running.engine(0);
+        let bucket = engine.catalog().bucket("b").unwrap().id;
+        change_bucket(engine, 9).await.unwrap();
+        for key in 0..200 {
+            put(engine, bucket, &name(key % KEYS)).await.unwrap();
+        }
+        running.platform().sleep(PROBED).await;
+        running.close().await;
+    };
+    machine.sim.run_until(work).unwrap();
+    machine.dirs[0] = "/gone".into();
+    let work = async {
+        let running = machine.start(1).await.unwrap();
+        assert!(running.engine(0).recovered().checkpoint_entries > 0);
+        assert_eq!(setting(&running), Some(9));
+    };
+    machine.sim.run_until(work).unwrap();
 }
 
 #[test]
@@ -184,7 +253,7 @@ fn a_superblock_without_a_valid_copy_is_a_dead_drive_s() {
 
 #[test]
 fn a_drive_that_dies_and_comes_back_is_noticed_both_times() {
-    let machine = filled();
+    let mut machine = filled();
     let work = async {
         let running = machine.start(2).await.unwrap();
         let engine = running.engine(0);
@@ -201,6 +270,9 @@ fn a_drive_that_dies_and_comes_back_is_noticed_both_times() {
         running.platform().sleep(PROBED).await;
         assert_eq!(count_offline(&running).await, 0);
         assert_eq!(list(engine, bucket).await.unwrap(), KEYS);
+        // The catalogue goes on, though the drive has missed a change or was read-only for it.
+        change_bucket(engine, 2).await.unwrap();
+        change_bucket(engine, 3).await.unwrap();
         // What failed to write takes no writes until the store is reopened.
         let mut refused = 0;
         for key in 0..KEYS {
@@ -215,6 +287,10 @@ fn a_drive_that_dies_and_comes_back_is_noticed_both_times() {
         assert_eq!(health.shards_read_only.len() + other.shards_read_only.len(), 2);
         running.close().await;
     };
+    machine.sim.run_until(work).unwrap();
+    check_whole(&machine);
+    machine.dirs[0] = "/gone".into();
+    let work = async { assert_eq!(setting(&machine.start(1).await.unwrap()), Some(3)) };
     machine.sim.run_until(work).unwrap();
 }
 

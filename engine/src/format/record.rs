@@ -14,7 +14,7 @@
 //!   56  ETag's part count         u16
 //!   58  label                     u8, reserved 1
 //!   60  sections bytes            u32
-//!   64  upload                    u64   multipart: the upload; else 0
+//!   64  upload                    u64   multipart: the upload; of a bucket: the change's number; else 0
 //!   72  head checksum             u64   salted CRC-64/NVME of the head without these 8 bytes
 //!   80  key, sections, zeroes to a multiple of 8
 //!       data checksums            u64 for each 4096 bytes of data, CRC-64/NVME
@@ -164,7 +164,7 @@ pub struct Record {
     pub size: u64,
     pub etag: Etag,
     pub label: u8,
-    /// Zero where no multipart upload is concerned.
+    /// The multipart upload that is concerned; of a bucket the number of the change; else zero.
     pub upload: u64,
     pub sections: Sections,
     pub data: Vec<u8>,

@@ -24,6 +24,7 @@ pub(super) fn list_buckets<P: Platform>(context: &Context<'_, P>) -> Result<Answ
         _ => String::new(),
     };
     let elsewhere = context.query("bucket-region").is_some_and(|region| region != context.region);
+    context.engine.require_catalog()?;
     let catalog = context.engine.catalog();
     let mut buckets = catalog
         .buckets()

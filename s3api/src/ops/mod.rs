@@ -165,6 +165,7 @@ impl<'a, P: Platform> Context<'a, P> {
             Some(bucket) => Ok(bucket.clone()),
             None => {
                 names::check_bucket_name(name)?;
+                self.engine.require_catalog()?;
                 Err(S3Error::from(Code::NoSuchBucket).field("BucketName", name))
             }
         }

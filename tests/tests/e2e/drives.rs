@@ -95,17 +95,18 @@ fn on(site: Site, dirs: [PathBuf; 2]) -> Site {
     site.data_dirs(dirs.to_vec())
 }
 
-/// A store whose second drive is a filesystem of its own.
-fn with_volume() -> Option<(Site, Volume)> {
+/// A store of two drives, of which this one is a filesystem of its own.
+fn with_volume(drive: usize) -> Option<(Site, Volume)> {
     let site = site();
     let volume = Volume::new(&site, "drive", VOLUME_BYTES)?;
-    let dirs = [site.path("data"), volume.path().to_owned()];
+    let mut dirs = [site.path("data"), volume.path().to_owned()];
+    dirs.rotate_left(usize::from(drive == 0));
     Some((on(site, dirs), volume))
 }
 
 #[test]
 fn a_drive_that_dies_takes_down_its_own_keys_only() {
-    let Some((site, volume)) = with_volume() else { return };
+    let Some((site, volume)) = with_volume(1) else { return };
     let server = site.start();
     fill(&server);
     assert!(refused(&server).is_empty());
@@ -136,6 +137,33 @@ fn a_drive_that_dies_takes_down_its_own_keys_only() {
     assert_eq!(page.matches("<Key>").count(), OBJECTS);
     server.client().delete("/empty").expect(204);
     assert_eq!(Client::new(server.admin_listen).get("/health/ready").text(), "ready");
+    server.stop();
+}
+
+/// The bucket catalogue is judged on the first drive and known on every one.
+#[test]
+fn without_the_first_drive_buckets_are_known_and_do_not_change() {
+    let Some((site, volume)) = with_volume(0) else { return };
+    let server = site.start();
+    fill(&server);
+    server.kill();
+    volume.unmount();
+
+    let server = site.start();
+    let offline = refused(&server);
+    check_degraded(&server, &offline);
+    let mut client = server.client();
+    client.put("/new", "").expect_error(503, "ServiceUnavailable");
+    client.get("/").expect_error(503, "ServiceUnavailable");
+    // It may have been made while this drive was away: nobody can say that it was not.
+    client.get("/unknown/key").expect_error(503, "ServiceUnavailable");
+    server.stop();
+
+    volume.mount();
+    let server = site.start();
+    assert!(refused(&server).is_empty());
+    server.client().put("/new", "").expect(200);
+    server.client().get("/unknown/key").expect_error(404, "NoSuchBucket");
     server.stop();
 }
 
