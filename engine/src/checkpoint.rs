@@ -5,7 +5,8 @@
 //! index's leaves given in slices; what changes meanwhile is copied before its first change.
 //!
 //! Invariants: the header is written when all frames are durable; of the three slots, the two newest
-//! checkpoints are never written to.
+//! checkpoints are never written to. The space of all slots is taken before that of segments: where a
+//! filesystem is full no space could be gained without a checkpoint.
 //!
 //! Not here: when one is due (`maintenance`), reading them (`recover`).
 
@@ -16,6 +17,7 @@ use crate::format::checkpoint::{
     LogPosition, RowUse, SLOTS, SegmentRow, frame_bytes, seal_frame,
 };
 use crate::format::segment::Stream;
+use crate::limits::UNIT_BYTES;
 use crate::metrics::count;
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use crate::segments::{Segment, Stage, Use};
@@ -28,6 +30,9 @@ use std::time::Duration;
 
 /// Leaves are collected in slices of so many bytes; others run in between.
 const SLICE_BYTES: usize = 64 << 10;
+
+/// A segment's row in a checkpoint, without the map of a slab, generously.
+const SEGMENT_ROW_BYTES: usize = 64;
 
 /// A checkpoint that a start may use.
 #[derive(Debug, Clone, Copy)]
@@ -52,11 +57,13 @@ pub(crate) struct Checkpoints {
     pub(crate) retained: Vec<Retained>,
     /// Where progress stood when the newest one began.
     covered: Progress,
+    /// Space that every slot has.
+    slot_bytes: u64,
 }
 
 impl Checkpoints {
     pub(crate) fn new(retained: Vec<Retained>) -> Self {
-        Self { retained, covered: Progress::default() }
+        Self { retained, ..Self::default() }
     }
 
     /// What the newest one does not cover.
@@ -91,6 +98,13 @@ fn progress<P: Platform>(log: &Log<P>, state: &State) -> Progress {
 /// The path of a slot of a shard's checkpoints.
 pub(crate) fn slot_path(shard_dir: &std::path::Path, slot: u64) -> PathBuf {
     shard_dir.join(format!("checkpoint-{slot}.ckp"))
+}
+
+/// What a slot must hold at most.
+fn slot_bytes_max(leaf_bytes: usize, others_bytes: usize) -> u64 {
+    // Every frame of leaves may end a leaf short.
+    let frames = leaf_bytes / (FRAME_CONTENT_MAX - BLOCK_BYTES) + 2;
+    (others_bytes.next_multiple_of(BLOCK_BYTES) + BLOCK_BYTES + frames * FRAME_BYTES_MAX) as u64
 }
 
 /// What was taken at the instant of the checkpoint, beside the leaves.
@@ -171,9 +185,7 @@ impl<P: Platform> Shard<P> {
         }
         let others_bytes: usize =
             packer.frames.iter().map(|(.., content)| frame_bytes(content.len())).sum();
-        let leaf_bytes = state.index.memory_bytes();
-        // Every frame of leaves may end a leaf short.
-        let frames = leaf_bytes / (FRAME_CONTENT_MAX - BLOCK_BYTES) + 2;
+        let bytes_max = slot_bytes_max(state.index.memory_bytes(), others_bytes);
         Instant {
             header: CheckpointHeader {
                 shard: self.id,
@@ -193,8 +205,40 @@ impl<P: Platform> Shard<P> {
             slot: self.maintenance.checkpoints.borrow().free_slot(),
             progress: progress(&log, &state),
             others: packer.frames,
-            bytes_max: (BLOCK_BYTES + others_bytes + frames * FRAME_BYTES_MAX) as u64,
+            bytes_max,
         }
+    }
+
+    /// Sees to it that every slot has space for a checkpoint of the index as it is now, and of what the
+    /// segments that are there may still add to it: a fourth, and a little where there is nothing yet.
+    /// (Objects of a few bytes add more; then a full filesystem must be given space to go on.)
+    ///
+    /// # Errors
+    /// [`Error::OutOfSpace`]: new data must not take what is left.
+    pub(crate) async fn reserve_slots(&self) -> Result<()> {
+        let layout = &self.context.layout;
+        let (leaf_bytes, segments) = {
+            let state = self.state.borrow();
+            (state.index.memory_bytes(), state.segments.len() + 1)
+        };
+        let map_bytes = layout.segment_bytes as usize / UNIT_BYTES / 8;
+        let others_bytes = segments * (SEGMENT_ROW_BYTES + map_bytes) + FRAME_BYTES_MAX;
+        let least = layout.segment_bytes as usize / 16;
+        let bytes = |leaf_bytes| slot_bytes_max(leaf_bytes + least, others_bytes);
+        if bytes(leaf_bytes + leaf_bytes / 4) <= self.maintenance.checkpoints.borrow().slot_bytes {
+            return Ok(());
+        }
+        // More than that, so that it is not due again at every segment.
+        let ahead = bytes(leaf_bytes * 2);
+        for slot in 0..SLOTS {
+            let path = slot_path(&layout.shard_dir(self.id), slot);
+            let file = self.open_slot(&path, ahead).await?;
+            let failed = |source| slot_error(&path, source);
+            file.sync().await.map_err(failed)?;
+            file.close().await.map_err(failed)?;
+        }
+        self.maintenance.checkpoints.borrow_mut().slot_bytes = ahead;
+        Ok(())
     }
 
     async fn write_slot(&self, instant: &mut Instant) -> Result<()> {

@@ -472,6 +472,17 @@ impl<P: Platform> Shard<P> {
         let layout = &self.context.layout;
         let dir = layout.shard_dir(self.id);
         let bytes = layout.segment_bytes;
+        match self.reserve_slots().await {
+            Ok(()) => {}
+            Err(Error::OutOfSpace) => {
+                self.state.borrow_mut().segments.set_exhausted(true);
+                return Err(Error::OutOfSpace);
+            }
+            Err(error) => {
+                self.latch(format!("taking space for checkpoints failed: {error}"));
+                return Err(self.read_only_error());
+            }
+        }
         match create_segment_file(&self.platform, &dir, segment, bytes).await {
             Ok(()) => Ok(self.state.borrow_mut().segments.push(used, false)),
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
