@@ -8,6 +8,7 @@ pub mod error;
 pub mod keys;
 pub mod limits;
 pub mod memory;
+pub mod report;
 pub mod store;
 
 pub use error::{Error, Result};

@@ -62,14 +62,21 @@ pub struct Store {
 
 /// Opens the store in `directory`, or formats one there that holds `keys` small objects.
 pub async fn open(directory: &Path, keys: u64, body_bytes: usize) -> Result<Store> {
+    open_with(directory, format_options(keys, body_bytes), engine_options(keys)).await
+}
+
+/// Opens the store in `directory`, or formats one there.
+pub async fn open_with(
+    directory: &Path,
+    format: FormatOptions,
+    options: EngineOptions,
+) -> Result<Store> {
     let platform = GlommioPlatform::new().map_err(|source| Error::io("the platform", source))?;
     let begin = Instant::now();
-    let format = || format_options(keys, body_bytes);
-    let store = open_or_format(&platform, &[directory.to_owned()], format).await?;
+    let store = open_or_format(&platform, &[directory.to_owned()], || format).await?;
     let open = begin.elapsed();
     let begin = Instant::now();
     let layout = store.layout.clone();
-    let options = engine_options(keys);
     let engine = Engine::start(platform, layout, options, Shared::new(1), 0).await?;
     let start = begin.elapsed();
     let known = engine.catalog().bucket(BUCKET).map(|bucket| bucket.id);
@@ -159,7 +166,8 @@ impl Store {
     }
 }
 
-async fn put(
+/// Puts the object of a number.
+pub async fn put(
     engine: &Engine<GlommioPlatform>,
     bucket: BucketId,
     fill: Fill,

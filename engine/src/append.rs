@@ -283,7 +283,9 @@ impl<P: Platform> Shard<P> {
         let locations: Vec<_> =
             layout.locations(&log.at, batch.iter().map(|staged| &staged.encoded)).collect();
         for (item, location) in batch.iter_mut().zip(&locations) {
-            self.state.borrow_mut().name_killed(item, *location);
+            let mut state = self.state.borrow_mut();
+            state.name_killed(item, *location);
+            state.segments.add_written(location.segment, u64::from(location.span_bytes));
         }
         let facts = GroupFacts {
             shard: self.id,

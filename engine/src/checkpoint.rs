@@ -18,9 +18,10 @@ use crate::format::checkpoint::{
 };
 use crate::format::segment::Stream;
 use crate::limits::UNIT_BYTES;
+use crate::maintenance::is_retired;
 use crate::metrics::count;
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
-use crate::segments::{Segment, Stage, Use};
+use crate::segments::{Segment, Use};
 use crate::shard::Shard;
 use crate::state::State;
 use crate::store::Mutation;
@@ -365,13 +366,10 @@ impl<P: Platform> Shard<P> {
             let read = row.displaced_stamp > oldest.sequence;
             too_soon || (behind && !read)
         };
-        let retired = |row: &Segment| {
-            row.log().is_some_and(|log| log.stage == Stage::Retired) && row.holds == 0
-        };
         state
             .segments
             .iter()
-            .find(|(_, row)| retired(row) && covered(row))
+            .find(|(_, row)| is_retired(row) && covered(row))
             .map(|(number, _)| number)
     }
 
@@ -395,8 +393,8 @@ fn encode_row(row: &Segment) -> SegmentRow {
         Use::Log(log) => RowUse::Log { stream: log.stream, end_lsn: log.end_lsn },
         Use::Slab(map) => RowUse::Slab(map.published().to_vec()),
     };
-    let Segment { epoch, opened, filled, content_stamp, .. } = *row;
-    SegmentRow { epoch, opened, filled, content_stamp, used }
+    let Segment { epoch, opened, filled, content_stamp, record_bytes, .. } = *row;
+    SegmentRow { epoch, opened, filled, content_stamp, record_bytes, used }
 }
 
 fn slot_error(path: &std::path::Path, source: std::io::Error) -> Error {

@@ -15,7 +15,6 @@
 use crate::error::{Error, Result};
 use crate::format::record::{Encoded, Flags, Head, Killed, Location, Record, RecordKind, Sections};
 use crate::index_key;
-use crate::limits::RELOCATION_GROUP_BYTES;
 use crate::metrics::count;
 use crate::platform::Platform;
 use crate::scan::{Scan, Scanned};
@@ -131,7 +130,6 @@ impl<P: Platform> Shard<P> {
             (log.stream, row.epoch)
         };
         let mut scan = Scan::open(&self.context, self.id, segment, stream, epoch).await?;
-        let target = RELOCATION_GROUP_BYTES.min(self.context.layout.segment_bytes as usize / 8);
         let mut started_ns = self.platform.monotonic_ns();
         while let Some(scanned) = scan.next().await? {
             if self.context.stopping.get() {
@@ -141,7 +139,7 @@ impl<P: Platform> Shard<P> {
                 count(&self.context.counters.checksum_failures_total, 1);
             }
             self.collect(&scanned, outgoing);
-            if outgoing.bytes >= target {
+            if outgoing.bytes >= self.relocation_target() {
                 self.flush(outgoing).await?;
                 self.pause_after(started_ns).await;
                 started_ns = self.platform.monotonic_ns();
@@ -192,6 +190,7 @@ impl<P: Platform> Shard<P> {
         let mut state = self.state.borrow_mut();
         if let Ok(locations) = &written {
             for (encoded, location) in records.iter().zip(locations) {
+                state.segments.add_written(location.segment, u64::from(location.span_bytes));
                 state.publish(&Change::of_record(&encoded.record), None, *location);
             }
             count(&self.context.counters.relocated_records_total, records.len() as u64);

@@ -7,6 +7,7 @@ use crate::engine::Shared;
 use crate::files::FileCache;
 use crate::format::Salt;
 use crate::mailbox::Mailboxes;
+use crate::maintenance::Work;
 use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::shard::Shard;
@@ -113,6 +114,12 @@ impl<P: Platform> CoreContext<P> {
             metrics.index_entries += state.index.len() as u64;
             metrics.index_bytes += state.index.memory_bytes() as u64;
             metrics.available_bytes += state.segments.available_bytes();
+            let (log_segments, alive) = state.segments.log_use();
+            metrics.log_segment_bytes += log_segments as u64 * self.layout.segment_bytes;
+            metrics.log_live_bytes += alive;
+            let work = shard.maintenance.work();
+            metrics.shards_in_checkpoint += u64::from(work == Some(Work::Checkpoint));
+            metrics.shards_in_compaction += u64::from(matches!(work, Some(Work::Compact(_))));
             metrics.pins_held += state.pins.held() as u64;
             metrics.shards_read_only += u64::from(shard.is_latched());
         }

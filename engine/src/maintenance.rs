@@ -10,18 +10,29 @@
 use crate::checkpoint::Checkpoints;
 use crate::error::{Error, Result};
 use crate::limits::{
-    DISPLACED_BETWEEN_CHECKPOINTS, MAINTENANCE_RETRY, RESERVED_SEGMENTS, SPACE_WAIT_MAX,
+    COMPACTION_SEGMENTS, DISPLACED_BETWEEN_CHECKPOINTS, MAINTENANCE_RETRY, RESERVED_SEGMENTS,
+    SPACE_WAIT_MAX,
 };
 use crate::platform::Platform;
-use crate::segments::{Need, Stage, Use};
+use crate::segments::{Need, Segment, Stage, Use};
 use crate::shard::Shard;
+use crate::state::State;
 use crate::wait::Event;
 use futures_lite::FutureExt;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Watermarks count segments in shares of the shard: one in so many is kept free by compaction.
-const FREE_SHARE: usize = 16;
+/// One in so many of a shard's segments is kept free by compaction, and at least a few.
+const FREE_SHARE: usize = 64;
+const SPARE_SEGMENTS: usize = 2;
+/// At most one in so many is emptied ahead of the checkpoints that it waits for.
+const WAITING_SHARE: usize = 12;
+/// A checkpoint is written at the latest when so large a share of the shard was logged, as a divisor.
+const CHECKPOINT_SHARE: u64 = 64;
+/// A segment with less garbage is not worth reading, as a divisor.
+const GARBAGE_MIN_SHARE: u64 = 50;
+/// When space is short, so many segments are emptied before a checkpoint is written for their sake.
+const LEAVING_AT_ONCE: usize = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct Maintenance {
@@ -31,10 +42,10 @@ pub(crate) struct Maintenance {
     pub(crate) space_event: Event,
     pub(crate) checkpoints: RefCell<Checkpoints>,
     running: Cell<bool>,
-    /// Something is being done right now.
-    busy: Cell<bool>,
-    /// Nothing that failed for want of space is tried before.
-    not_before_ns: Cell<u64>,
+    /// What is being done right now.
+    work: Cell<Option<Work>>,
+    /// What failed for want of space is not tried before, by kind of work.
+    not_before_ns: Cell<[u64; 3]>,
     /// Writers that wait for space.
     pub(crate) waiting: Cell<usize>,
 }
@@ -43,16 +54,65 @@ impl Maintenance {
     pub(crate) fn new(checkpoints: Checkpoints) -> Self {
         Self { checkpoints: RefCell::new(checkpoints), ..Self::default() }
     }
+
+    pub(crate) fn work(&self) -> Option<Work> {
+        self.work.get()
+    }
 }
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
+pub(crate) enum Work {
     Stop,
     Spare,
     Recycle(u32),
     Checkpoint,
     Compact(u32),
+}
+
+impl Work {
+    /// Where its kind stands in `not_before_ns`, if it may fail for want of space.
+    fn kind(self) -> Option<usize> {
+        match self {
+            Self::Spare => Some(0),
+            Self::Checkpoint => Some(1),
+            Self::Compact(_) => Some(2),
+            Self::Stop | Self::Recycle(_) => None,
+        }
+    }
+
+    fn gains_space(self) -> bool {
+        matches!(self, Self::Checkpoint | Self::Compact(_) | Self::Recycle(_))
+    }
+}
+
+/// How a shard stands with its segments.
+#[derive(Debug, Clone, Copy)]
+struct Space {
+    /// Free, or yet to be made.
+    obtainable: usize,
+    /// Emptied; they wait for readers or checkpoints.
+    leaving: usize,
+    /// Of these, those that wait for checkpoints only.
+    retired: usize,
+    /// As many as both together should be.
+    wanted: usize,
+}
+
+/// Whether only checkpoints keep a segment from being free.
+pub(crate) fn is_retired(row: &Segment) -> bool {
+    row.log().is_some_and(|log| log.stage == Stage::Retired) && row.holds == 0
+}
+
+impl Space {
+    /// New data gets no more segments, and checkpoints would change that. Each costs the writing of
+    /// the whole index, so as long as compaction can go on, some are emptied before.
+    fn checkpoint_would_help(&self, can_compact: bool) -> bool {
+        let enough = self.retired >= LEAVING_AT_ONCE
+            || self.obtainable <= COMPACTION_SEGMENTS + 1
+            || !can_compact;
+        self.obtainable <= RESERVED_SEGMENTS && self.retired > 0 && enough
+    }
 }
 
 impl<P: Platform> Shard<P> {
@@ -77,7 +137,7 @@ impl<P: Platform> Shard<P> {
     async fn maintain(self: &Rc<Self>) {
         loop {
             let work = self.maintenance.event.wait_until(|| self.next_work()).await;
-            self.maintenance.busy.set(true);
+            self.maintenance.work.set(Some(work));
             let done = match work {
                 Work::Stop => return,
                 Work::Spare => self.make_spare().await,
@@ -86,25 +146,34 @@ impl<P: Platform> Shard<P> {
                 Work::Compact(segment) => self.compact(segment).await,
             };
             match done {
+                // What failed before may succeed now.
+                Ok(()) if work.gains_space() => self.maintenance.not_before_ns.set([0; 3]),
                 Ok(()) => {}
-                Err(Error::OutOfSpace) => self.retry_later(),
+                Err(Error::OutOfSpace) => self.retry_later(work),
                 Err(Error::Stopping) => return,
                 Err(error) => self.latch(format!("background work failed: {error}")),
             }
-            self.maintenance.busy.set(false);
+            self.maintenance.work.set(None);
             self.maintenance.space_event.notify();
             self.platform.yield_now().await;
         }
     }
 
-    fn retry_later(self: &Rc<Self>) {
-        let retry_ns = MAINTENANCE_RETRY.as_nanos() as u64;
-        self.maintenance.not_before_ns.set(self.platform.monotonic_ns() + retry_ns);
+    fn retry_later(self: &Rc<Self>, work: Work) {
+        let Some(kind) = work.kind() else { return };
+        let mut not_before_ns = self.maintenance.not_before_ns.get();
+        not_before_ns[kind] = self.platform.monotonic_ns() + MAINTENANCE_RETRY.as_nanos() as u64;
+        self.maintenance.not_before_ns.set(not_before_ns);
         let shard = self.clone();
         self.platform.spawn(async move {
             shard.platform.sleep(MAINTENANCE_RETRY).await;
             shard.maintenance.event.notify();
         });
+    }
+
+    fn may_try(&self, work: Work) -> bool {
+        let not_before_ns = self.maintenance.not_before_ns.get();
+        work.kind().is_none_or(|kind| self.platform.monotonic_ns() >= not_before_ns[kind])
     }
 
     /// Displaced records were dealt with, or space was given back.
@@ -120,18 +189,21 @@ impl<P: Platform> Shard<P> {
         if let Some(segment) = self.recyclable() {
             return Some(Work::Recycle(segment));
         }
-        if self.platform.monotonic_ns() < self.maintenance.not_before_ns.get() {
-            return None;
-        }
-        let state = self.state.borrow();
-        if !state.segments.has_spares() && state.segments.may_create() {
+        let spare_is_due = {
+            let state = self.state.borrow();
+            !state.segments.has_spares() && state.segments.may_create()
+        };
+        if spare_is_due && self.may_try(Work::Spare) {
             return Some(Work::Spare);
         }
-        drop(state);
-        if self.checkpoint_is_due() {
+        let space = self.space();
+        let victim = self.victim(&space).filter(|victim| self.may_try(Work::Compact(*victim)));
+        let checkpoint_is_due =
+            self.checkpoint_is_due() || space.checkpoint_would_help(victim.is_some());
+        if checkpoint_is_due && self.may_try(Work::Checkpoint) {
             return Some(Work::Checkpoint);
         }
-        self.victim().map(Work::Compact)
+        victim.map(Work::Compact)
     }
 
     /// Creates a free segment, so that neither the log nor a deletion need wait for one.
@@ -146,58 +218,63 @@ impl<P: Platform> Shard<P> {
     // --- When ----------------------------------------------------------------------------------
 
     fn checkpoint_is_due(&self) -> bool {
-        let options = &self.context.options;
-        let layout = &self.context.layout;
         let (state, log) = (self.state.borrow(), self.log.borrow());
-        let checkpoints = self.maintenance.checkpoints.borrow();
-        let since = checkpoints.since(&log, &state);
-        // A share of the shard, so that a small one need not keep all its log for two checkpoints.
-        let share = layout.segments_max(self.id) as u64 * layout.segment_bytes / 16;
-        let bytes = options.checkpoint_log_bytes.min(share).max(state.index.memory_bytes() as u64);
-        let records = options.checkpoint_records.max(state.index.len() as u64 / 4);
-        since.bytes >= bytes
+        let since = self.maintenance.checkpoints.borrow().since(&log, &state);
+        let records = self.context.options.checkpoint_records.max(state.index.len() as u64 / 4);
+        since.bytes >= self.checkpoint_interval(&state)
             || since.records >= records
             || since.displaced >= DISPLACED_BETWEEN_CHECKPOINTS
-            || (since.bytes > 0 && self.is_short(&state.segments) && self.checkpoint_would_free())
     }
 
-    /// Whether segments could be had if checkpoints were newer.
-    fn checkpoint_would_free(&self) -> bool {
+    /// So much log is written between two checkpoints.
+    fn checkpoint_interval(&self, state: &State) -> u64 {
+        let whole =
+            self.context.layout.segments_max(self.id) as u64 * self.context.layout.segment_bytes;
+        // Segments wait for two checkpoints before they can be used again: in a small shard not for
+        // much of it, and in none for less than what a checkpoint writes.
+        let share = whole / CHECKPOINT_SHARE;
+        let wanted = self.context.options.checkpoint_log_bytes.min(share);
+        wanted.max(state.index.memory_bytes() as u64)
+    }
+
+    fn space(&self) -> Space {
         let state = self.state.borrow();
-        state.segments.iter().any(|(_, row)| {
-            row.log().is_some_and(|log| log.stage == Stage::Retired) && row.holds == 0
-        })
-    }
-
-    /// Whether compaction should look for a segment to empty.
-    fn is_short(&self, segments: &crate::segments::SegmentTable) -> bool {
-        segments.obtainable() < RESERVED_SEGMENTS + (segments.len() / FREE_SHARE).max(2)
+        let segments = &state.segments;
+        let leaving = |stage| matches!(stage, Stage::Emptied | Stage::Retired);
+        let waiting = 2 * self.checkpoint_interval(&state) / segments.segment_bytes;
+        let most = segments.len() / WAITING_SHARE;
+        Space {
+            obtainable: segments.obtainable(),
+            leaving: segments.log_at(leaving).len(),
+            retired: segments.iter().filter(|(_, row)| is_retired(row)).count(),
+            wanted: RESERVED_SEGMENTS
+                + (segments.len() / FREE_SHARE).max(SPARE_SEGMENTS)
+                + (waiting as usize).min(most),
+        }
     }
 
     /// The segment from which most is to be had for the least work, if space is short: free space
     /// times the age of what is alive, over the cost of reading all and writing what is alive.
-    fn victim(&self) -> Option<u32> {
-        if !self.context.options.compaction {
+    fn victim(&self, space: &Space) -> Option<u32> {
+        if !self.context.options.compaction || space.obtainable + space.leaving >= space.wanted {
             return None;
         }
         let state = self.state.borrow();
         let segments = &state.segments;
-        let on_the_way = segments.log_at(|stage| matches!(stage, Stage::Emptied | Stage::Retired));
-        let coming = segments.obtainable() + on_the_way.len();
-        if coming >= RESERVED_SEGMENTS + (segments.len() / FREE_SHARE).max(2) {
-            return None;
-        }
-        let now = self.platform.wall_clock_ns() / crate::segments::AGE_UNIT_NS;
+        // Its use began so long ago: what was just moved here is not moved again at once.
+        let now = self.clock.last().max(self.platform.wall_clock_ns());
         let whole = segments.segment_bytes as f64;
-        let score = |row: &crate::segments::Segment| {
-            let alive = row.live_bytes as f64 / whole;
-            let age = now.saturating_sub(row.mean_version()).max(1) as f64;
+        let score = |row: &Segment| {
+            let free = row.garbage_bytes(segments.segment_bytes) as f64 / whole;
+            let alive = 1.0 - free;
+            let age = now.saturating_sub(row.opened).max(1) as f64;
             let age = if row.live_records == 0 { f64::MAX / 4.0 } else { age };
-            (1.0 - alive) * age / (1.0 + alive)
+            free * age / (1.0 + alive)
         };
-        let is_victim = |row: &crate::segments::Segment| {
+        let is_victim = |row: &Segment| {
             row.log().is_some_and(|log| log.stage == Stage::Kept && log.end_lsn.is_some())
-                && row.live_bytes * 20 < segments.segment_bytes * 19
+                && row.garbage_bytes(segments.segment_bytes) * GARBAGE_MIN_SHARE
+                    >= segments.segment_bytes
         };
         let victims = segments.iter().filter(|(_, row)| is_victim(row));
         victims
@@ -215,13 +292,24 @@ impl<P: Platform> Shard<P> {
         let maintenance = &self.maintenance;
         maintenance.waiting.set(maintenance.waiting.get() + 1);
         let room = maintenance.space_event.wait_until(|| {
-            let hopeless =
-                self.next_work().is_none_or(|work| work == Work::Stop) && !maintenance.busy.get();
+            let hopeless = !self.is_gaining_space();
             (!self.log_is_tight(need) || hopeless).then_some(())
         });
         maintenance.event.notify();
         room.or(self.platform.sleep(SPACE_WAIT_MAX)).await;
         maintenance.waiting.set(maintenance.waiting.get() - 1);
+    }
+
+    /// Whether background work makes room, or is about to.
+    fn is_gaining_space(&self) -> bool {
+        let work = self.maintenance.work.get().or_else(|| self.next_work());
+        if work == Some(Work::Stop) {
+            return false;
+        }
+        let held_off = [Work::Checkpoint, Work::Compact(0)].iter().any(|work| !self.may_try(*work));
+        work.is_some_and(|work| work == Work::Spare || work.gains_space())
+            || held_off
+            || !self.state.borrow().displaced.is_empty()
     }
 
     /// The log cannot go on in another segment, and the present one is nearly full.

@@ -82,6 +82,13 @@ counters! {
     body_bytes,
     /// Bytes that new data may still take.
     available_bytes,
+    /// Shards that write a checkpoint now.
+    shards_in_checkpoint,
+    /// Shards that compact a segment now.
+    shards_in_compaction,
+    /// Bytes of log segments, and of the records in them that are alive.
+    log_segment_bytes,
+    log_live_bytes,
     /// Shards that take no writes since an I/O error.
     shards_read_only,
     /// Shards that cannot be reached because their drive is offline.

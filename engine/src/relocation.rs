@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::checkpoint::LogPosition;
 use crate::format::record::{Encoded, Location};
 use crate::format::segment::Stream;
+use crate::limits::RELOCATION_GROUP_BYTES;
 use crate::log_group::{GroupFacts, GroupLayout, encode};
 use crate::metrics::count;
 use crate::platform::{BLOCK_BYTES, File, Platform};
@@ -36,6 +37,15 @@ impl<P: Platform> Shard<P> {
         self.write_group(&mut at, &layout, records, None).await?;
         count(&self.context.counters.relocated_bytes_total, layout.bytes as u64);
         Ok(locations)
+    }
+
+    /// How large the next group should be: it fills the segment up, unless little is left of that.
+    pub(crate) fn relocation_target(&self) -> usize {
+        let segment_bytes = self.context.layout.segment_bytes;
+        let target = RELOCATION_GROUP_BYTES.min(segment_bytes as usize / 8);
+        let at = self.relocation.borrow().as_ref().map_or(0, |log| log.at.offset);
+        let left = segment_bytes.saturating_sub(at + 3 * BLOCK_BYTES as u64) as usize;
+        if left < target / 8 { target } else { target.min(left) }
     }
 
     /// The position of the next group of so many bytes; opens a segment for it if need be.

@@ -63,8 +63,8 @@ pub(crate) struct Segment {
     pub(crate) live_bytes: u64,
     /// Log: records that the index points to.
     pub(crate) live_records: u32,
-    /// Log: sum of their versions, each divided by [`AGE_UNIT_NS`].
-    age_sum: u64,
+    /// Log: bytes of all records, alive or not.
+    pub(crate) record_bytes: u64,
     /// Displaced records whose manifests are still to be read.
     pub(crate) holds: u32,
     /// Log: a start from a checkpoint before this one reads manifests of displaced records here.
@@ -74,9 +74,6 @@ pub(crate) struct Segment {
     /// Slab: changes whenever bytes in it were published, so that a backup knows what it has.
     pub(crate) content_stamp: u64,
 }
-
-/// Ages are reckoned in units of about a millisecond: sums of them fit 64 bits.
-pub(crate) const AGE_UNIT_NS: u64 = 1 << 20;
 
 impl Segment {
     pub(crate) fn used(&self) -> &Use {
@@ -90,9 +87,11 @@ impl Segment {
         }
     }
 
-    /// Mean version of what is alive, in units of [`AGE_UNIT_NS`].
-    pub(crate) fn mean_version(&self) -> u64 {
-        self.age_sum / u64::from(self.live_records.max(1))
+    /// Log: bytes that moving what is alive would gain: those of dead records, or the gaps between
+    /// records where groups were small. A segment is full when a sixteenth of it is gaps.
+    pub(crate) fn garbage_bytes(&self, segment_bytes: u64) -> u64 {
+        let filled = self.record_bytes.max(segment_bytes - segment_bytes / 16);
+        filled.saturating_sub(self.live_bytes)
     }
 }
 
@@ -171,7 +170,7 @@ impl SegmentTable {
             opened: 0,
             live_bytes: 0,
             live_records: 0,
-            age_sum: 0,
+            record_bytes: 0,
             holds: 0,
             displaced_stamp: 0,
             filled,
@@ -195,12 +194,18 @@ impl SegmentTable {
         }
     }
 
+    /// Records were written to a log segment.
+    pub(crate) fn add_written(&mut self, segment: u32, bytes: u64) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.record_bytes += bytes;
+        }
+    }
+
     /// What a checkpoint's index points to in a segment.
-    pub(crate) fn restore_records(&mut self, segment: u32, bytes: u64, records: u32, age_sum: u64) {
+    pub(crate) fn restore_records(&mut self, segment: u32, bytes: u64, records: u32) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
             row.live_bytes += bytes;
             row.live_records += records;
-            row.age_sum = row.age_sum.wrapping_add(age_sum);
             self.log_live_bytes += bytes;
         }
     }
@@ -234,7 +239,10 @@ impl SegmentTable {
             Use::Free => {
                 self.free.insert(segment);
             }
-            Use::Log(_) => self.log_segments += 1,
+            Use::Log(_) => {
+                self.log_segments += 1;
+                row.record_bytes = 0;
+            }
             Use::Slab(map) => {
                 row.live_bytes = u64::from(map.published_units()) * UNIT_BYTES as u64;
                 if map.free_units() > 0 {
@@ -354,20 +362,18 @@ impl SegmentTable {
     }
 
     /// The index points to one more record here.
-    pub(crate) fn add_record(&mut self, segment: u32, bytes: u32, version: u64) {
+    pub(crate) fn add_record(&mut self, segment: u32, bytes: u32) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
             row.live_bytes += u64::from(bytes);
             row.live_records += 1;
-            row.age_sum = row.age_sum.wrapping_add(version / AGE_UNIT_NS);
             self.log_live_bytes += u64::from(bytes);
         }
     }
 
-    pub(crate) fn remove_record(&mut self, segment: u32, bytes: u32, version: u64) {
+    pub(crate) fn remove_record(&mut self, segment: u32, bytes: u32) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
             row.live_bytes = row.live_bytes.saturating_sub(u64::from(bytes));
             row.live_records = row.live_records.saturating_sub(1);
-            row.age_sum = row.age_sum.wrapping_sub(version / AGE_UNIT_NS);
             self.log_live_bytes = self.log_live_bytes.saturating_sub(u64::from(bytes));
         }
     }

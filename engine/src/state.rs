@@ -306,8 +306,8 @@ impl State {
         else {
             return;
         };
-        self.segments.remove_record(entry.segment, entry.span_bytes, version);
-        self.segments.add_record(location.segment, location.span_bytes, version);
+        self.segments.remove_record(entry.segment, entry.span_bytes);
+        self.segments.add_record(location.segment, location.span_bytes);
         let Location { segment, offset_units, span_bytes } = location;
         self.index.insert(&key, version, Entry { segment, offset_units, span_bytes, ..entry });
     }
@@ -323,7 +323,7 @@ impl State {
             flags: if change.has_extents { FLAG_EXTENTS } else { 0 },
             label: change.label,
         };
-        self.segments.add_record(location.segment, location.span_bytes, change.version);
+        self.segments.add_record(location.segment, location.span_bytes);
         self.index.insert(index_key, change.version, entry);
     }
 
@@ -335,7 +335,7 @@ impl State {
 
     fn remove(&mut self, index_key: &[u8], version: u64, gone: &mut Vec<Displaced>) {
         if let Some(entry) = self.index.remove(index_key, version) {
-            self.segments.remove_record(entry.segment, entry.span_bytes, version);
+            self.segments.remove_record(entry.segment, entry.span_bytes);
             if entry.flags & FLAG_EXTENTS != 0 {
                 gone.push(Displaced { location: location_of(&entry), version });
             }

@@ -14,10 +14,11 @@ use clap::Parser;
 use ringfort_bench::keys::{KEY_BYTES, KeyShape, mixed};
 use ringfort_bench::limits::{BODY_BYTES_MAX, CONCURRENCY_MAX, KEYS_CHECKED_MAX, KEYS_MAX};
 use ringfort_bench::memory::resident_bytes;
+use ringfort_bench::report::{exit_code, print};
 use ringfort_bench::store::{Fill, on_executor, open, store_path, temporary_directory};
 use ringfort_bench::{Error, Result};
 use serde::Serialize;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -86,6 +87,8 @@ struct Restarted {
     open_seconds: f64,
     /// The engine's start: recovery of all shards.
     start_seconds: f64,
+    /// Keys that came from checkpoints.
+    checkpoint_entries: u64,
     log_groups: u64,
     log_records: u64,
     log_bytes: u64,
@@ -105,14 +108,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let result = check(&options)
         .and_then(|()| if options.fill { fill_until_killed(options) } else { measure(options) });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // With standard error closed there is nobody to tell.
-            _ = writeln!(std::io::stderr().lock(), "memory_per_key: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("memory_per_key", result)
 }
 
 fn check(options: &Options) -> Result<()> {
@@ -231,13 +227,15 @@ async fn restart(options: &Options, path: &Path) -> Result<Restarted> {
     let numbers = (0..keys_checked).map(|number| mixed(number) % options.keys);
     let present = store.count_present(options.key_shape, numbers).await?;
     store.engine.close().await;
-    let (expected, entries) = (options.keys, metrics.index_entries);
+    // The bucket has an entry too.
+    let (expected, entries) = (options.keys, metrics.index_entries - 1);
     if entries != expected || present != keys_checked {
         return Err(Error::KeysLost { expected, entries, checked: keys_checked, present });
     }
     Ok(Restarted {
         open_seconds: store.open.as_secs_f64(),
         start_seconds: store.start.as_secs_f64(),
+        checkpoint_entries: recovered.checkpoint_entries,
         log_groups: recovered.groups,
         log_records: recovered.records,
         log_bytes: recovered.log_bytes,
@@ -245,16 +243,4 @@ async fn restart(options: &Options, path: &Path) -> Result<Restarted> {
         keys_checked,
         bytes_per_key: after.saturating_sub(before) as f64 / options.keys as f64,
     })
-}
-
-/// One line of JSON.
-fn print(value: &impl Serialize) -> Result<()> {
-    let mut line = serde_json::to_vec(value)
-        .map_err(|error| Error::io("writing the figures", error.into()))?;
-    line.push(b'\n');
-    let mut output = std::io::stdout().lock();
-    output
-        .write_all(&line)
-        .and_then(|()| output.flush())
-        .map_err(|source| Error::io("standard output", source))
 }

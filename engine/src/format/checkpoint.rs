@@ -289,6 +289,8 @@ pub struct SegmentRow {
     pub opened: u64,
     pub filled: bool,
     pub content_stamp: u64,
+    /// Log: of all records, alive or not.
+    pub record_bytes: u64,
     pub used: RowUse,
 }
 
@@ -318,6 +320,7 @@ impl SegmentRow {
         out.put_u64(self.epoch);
         out.put_u64(self.opened);
         out.put_u64(self.content_stamp);
+        out.put_u64(self.record_bytes);
         match &self.used {
             RowUse::Free => {}
             RowUse::Log { end_lsn, .. } => out.put_u64(end_lsn.unwrap_or(0)),
@@ -332,7 +335,8 @@ impl SegmentRow {
         let (kind, stream) = (reader.u8()?, reader.u8()?);
         let filled = reader.u8()? != 0;
         reader.u8()?;
-        let (epoch, opened, content_stamp) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let (epoch, opened) = (reader.u64()?, reader.u64()?);
+        let (content_stamp, record_bytes) = (reader.u64()?, reader.u64()?);
         let used = match kind {
             1 => RowUse::Log {
                 stream: Stream::of(stream)?,
@@ -346,7 +350,7 @@ impl SegmentRow {
             3 => RowUse::Free,
             _ => return Err(Malformed("a segment of the checkpoint is of an unknown kind")),
         };
-        Ok(Self { epoch, opened, filled, content_stamp, used })
+        Ok(Self { epoch, opened, filled, content_stamp, record_bytes, used })
     }
 }
 
@@ -462,7 +466,14 @@ mod tests {
             RowUse::Slab(vec![1, 2, u64::MAX]),
         ];
         for used in uses {
-            let row = SegmentRow { epoch: 3, opened: 6, filled: true, content_stamp: 4, used };
+            let row = SegmentRow {
+                epoch: 3,
+                opened: 6,
+                filled: true,
+                content_stamp: 4,
+                record_bytes: 5,
+                used,
+            };
             let mut bytes = Vec::new();
             row.encode(&mut bytes);
             assert_eq!(SegmentRow::decode(&mut Reader::new(&bytes)), Ok(row));

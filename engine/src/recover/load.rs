@@ -17,7 +17,6 @@ use crate::format::codec::Reader;
 use crate::index::{Index, Loader};
 use crate::limits::{CHECKPOINT_READS_IN_FLIGHT, SEGMENTS_MAX};
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
-use crate::segments::AGE_UNIT_NS;
 use crate::wait::join_all;
 use std::rc::Rc;
 
@@ -26,7 +25,6 @@ use std::rc::Rc;
 pub(crate) struct Live {
     pub(crate) bytes: u64,
     pub(crate) records: u32,
-    pub(crate) age_sum: u64,
 }
 
 /// A checkpoint that verified.
@@ -176,7 +174,7 @@ impl Collector {
 
     fn take_leaves(&mut self, content: &[u8]) -> Result<(), Malformed> {
         let (live, mut in_range) = (&mut self.live, true);
-        self.entries += self.loader.push(content, |version, entry| {
+        self.entries += self.loader.push(content, |_, entry| {
             let segment = entry.segment as usize;
             if segment >= live.len() {
                 in_range &= entry.segment < SEGMENTS_MAX;
@@ -188,7 +186,6 @@ impl Collector {
             let live = &mut live[segment];
             live.bytes += u64::from(entry.span_bytes);
             live.records += 1;
-            live.age_sum = live.age_sum.wrapping_add(version / AGE_UNIT_NS);
         })?;
         if in_range { Ok(()) } else { Err(Malformed("an entry names an impossible segment")) }
     }

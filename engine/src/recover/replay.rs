@@ -308,6 +308,7 @@ impl<P: Platform> Replay<'_, P> {
                     span_bytes: head.span_bytes() as u32,
                 };
                 self.clock.observe(head.version);
+                self.state.segments.add_written(position.segment, head.span_bytes() as u64);
                 apply(self, &head, location)
             });
             // The checksum of the whole group has matched: this was written so.

@@ -33,6 +33,13 @@ pub(super) fn make_table<P: Platform>(
     for (found, number) in headers.iter().zip(0..) {
         let row = rows.get(number as usize);
         let (used, epoch, opened) = match (&found.header, row) {
+            // A header that a killed process left was seen and not durable: a later start found nothing
+            // behind it, and then the power took it.
+            (Header::Valid(header), Some(row))
+                if header.epoch < row.epoch && row.used == RowUse::Free =>
+            {
+                (Use::Free, row.epoch, row.opened)
+            }
             (Header::Valid(header), Some(row)) if header.epoch < row.epoch => {
                 return Err(damaged(
                     context,
@@ -57,11 +64,14 @@ pub(super) fn make_table<P: Platform>(
         table.set_opened(segment, epoch, opened);
         if let Some(row) = row {
             table.restore_stamp(segment, row.content_stamp);
+            if row.epoch == epoch {
+                table.add_written(segment, row.record_bytes);
+            }
         }
     }
     for (live, segment) in loaded.iter().flat_map(|loaded| &loaded.live).zip(0..) {
-        let Live { bytes, records, age_sum } = *live;
-        table.restore_records(segment, bytes, records, age_sum);
+        let Live { bytes, records } = *live;
+        table.restore_records(segment, bytes, records);
     }
     if let Some(loaded) = loaded {
         table.next_checkpoint = loaded.header.sequence + 1;
