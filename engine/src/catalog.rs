@@ -146,6 +146,11 @@ impl Catalog {
         }
     }
 
+    /// An id that was given, whatever became of its bucket.
+    pub(crate) fn observe_id(&mut self, id: BucketId) {
+        self.last_id = self.last_id.max(id.0);
+    }
+
     /// As a checkpoint stores it, in pieces: the highest id ever given and the number of the newest
     /// change, then the buckets.
     pub(crate) fn encode(&self) -> Vec<Vec<u8>> {

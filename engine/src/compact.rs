@@ -123,13 +123,13 @@ impl<P: Platform> Shard<P> {
 
     /// Reads a segment and flushes what comes out of it, group by group.
     async fn empty_segment(self: &Rc<Self>, segment: u32, outgoing: &mut Outgoing) -> Result<()> {
-        let (stream, epoch) = {
+        let (stream, epoch, end_lsn) = {
             let state = self.state.borrow();
             let Some(row) = state.segments.get(segment) else { return Ok(()) };
             let Some(log) = row.log() else { return Ok(()) };
-            (log.stream, row.epoch)
+            (log.stream, row.epoch, log.end_lsn)
         };
-        let mut scan = Scan::open(&self.context, self.id, segment, stream, epoch).await?;
+        let mut scan = Scan::open(&self.context, self.id, segment, stream, epoch, end_lsn).await?;
         let mut started_ns = self.platform.monotonic_ns();
         while let Some(scanned) = scan.next().await? {
             if self.context.stopping.get() {

@@ -8,7 +8,7 @@
 //!
 //! Not here: a judgement over the whole store. Recovery gives one at each start.
 
-mod bytes;
+pub(crate) mod bytes;
 mod rows;
 mod walk;
 

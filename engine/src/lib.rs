@@ -44,6 +44,7 @@ mod slab;
 mod state;
 pub mod store;
 pub mod types;
+pub mod verify;
 mod wait;
 mod window;
 mod writer;

@@ -86,6 +86,12 @@ pub const LIST_LIMIT_MAX: usize = 1000;
 /// Records read at once to complete an upload.
 pub const PART_READS_IN_FLIGHT: usize = 32;
 
+/// Log segments that a verification reads at once, and chunks of large objects for each of them.
+pub const VERIFY_SEGMENTS_IN_FLIGHT: usize = 4;
+pub const VERIFY_CHUNKS_IN_FLIGHT: usize = 4;
+/// Findings that a report or the scrubber keeps.
+pub const FINDINGS_KEPT_MAX: usize = 10_000;
+
 /// Frames of a checkpoint read at once.
 pub const CHECKPOINT_READS_IN_FLIGHT: usize = 4;
 /// Bytes of one window of the log that recovery reads.

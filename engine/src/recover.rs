@@ -78,6 +78,12 @@ impl Understood {
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.catalog
     }
+
+    /// The state, the catalogue, and where both logs end: for who only looks.
+    pub(crate) fn into_view(self) -> (State, Catalog, (LogPosition, Option<LogPosition>)) {
+        let relocation = self.relocation.map(|stream_end| stream_end.end.at);
+        (self.state, self.catalog, (self.foreground.end.at, relocation))
+    }
 }
 
 /// Reads a shard: segment headers, the newest checkpoint, the logs behind it.

@@ -31,6 +31,8 @@ pub(crate) struct Scan<P: Platform> {
     end: u64,
     /// LSN of the group found last.
     lsn: Option<u64>,
+    /// Behind the segment's last group, once the log has gone on elsewhere.
+    end_lsn: Option<u64>,
 }
 
 /// A group as it was found.
@@ -47,13 +49,15 @@ pub(crate) struct Scanned<'a> {
 }
 
 impl<P: Platform> Scan<P> {
-    /// A walk over a segment that was opened for `stream` in `epoch`.
+    /// A walk over a segment that was opened for `stream` in `epoch`. `end_lsn`: where its part of the
+    /// log ends, if that is known.
     pub(crate) async fn open(
         context: &Rc<CoreContext<P>>,
         shard: u16,
         segment: u32,
         stream: Stream,
         epoch: u64,
+        end_lsn: Option<u64>,
     ) -> Result<Self> {
         Ok(Self {
             window: Window::open(context, shard, segment).await?,
@@ -65,6 +69,7 @@ impl<P: Platform> Scan<P> {
             offset: BLOCK_BYTES as u64,
             end: context.layout.segment_bytes,
             lsn: None,
+            end_lsn,
         })
     }
 
@@ -104,6 +109,7 @@ impl<P: Platform> Scan<P> {
         let is_ours = (header.shard, header.stream, header.segment) == here
             && header.epoch >= self.epoch
             && self.lsn.is_none_or(|lsn| header.lsn > lsn)
+            && self.end_lsn.is_none_or(|end_lsn| header.lsn < end_lsn)
             && self.offset + u64::from(header.group_bytes) <= self.end;
         Ok(is_ours.then_some(header))
     }

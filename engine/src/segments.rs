@@ -361,6 +361,14 @@ impl SegmentTable {
         }
     }
 
+    /// Slab segments without any unit given out are free.
+    pub(crate) fn free_vacant(&mut self) {
+        let is_vacant = |used: &Use| matches!(used, Use::Slab(map) if map.is_vacant());
+        let vacant = self.iter().filter(|(_, row)| is_vacant(row.used()));
+        let vacant: Vec<u32> = vacant.map(|(segment, _)| segment).collect();
+        vacant.into_iter().for_each(|segment| self.set_use(segment, Use::Free));
+    }
+
     /// The index points to one more record here.
     pub(crate) fn add_record(&mut self, segment: u32, bytes: u32) {
         if let Some(row) = self.segments.get_mut(segment as usize) {

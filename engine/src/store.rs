@@ -259,6 +259,26 @@ pub async fn open_or_format<P: Platform>(
     Ok(OpenStore { layout, formatted, _locks: locks })
 }
 
+/// Locks the directories of an existing store, but for drives that are offline, and reads its layout.
+/// Locks are given up when they are dropped.
+///
+/// # Errors
+/// [`Error::Unusable`] if there is no store, or another process uses it. Nothing was changed then.
+pub(crate) async fn lock_existing<P: Platform>(
+    platform: &P,
+    data_dirs: &[PathBuf],
+) -> Result<(Layout, Vec<P::Lock>)> {
+    let before = read_layout(platform, data_dirs).await?;
+    let mut locks = Vec::new();
+    for (dir, offline) in before.data_dirs.iter().zip(&before.offline) {
+        if offline.is_none() {
+            let lock = platform.lock(&dir.join(LOCK)).await;
+            locks.push(lock.map_err(|error| not_locked(dir, &error))?);
+        }
+    }
+    Ok((read_layout(platform, data_dirs).await?, locks))
+}
+
 /// A process that was killed while it formatted may have left names that are not durable.
 async fn make_names_durable<P: Platform>(
     platform: &P,

@@ -8,7 +8,7 @@ use std::path::Path;
 const WINDOW_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
-pub(super) struct SegmentBytes<P: Platform> {
+pub(crate) struct SegmentBytes<P: Platform> {
     file: P::File,
     file_bytes: u64,
     end: u64,
@@ -18,7 +18,7 @@ pub(super) struct SegmentBytes<P: Platform> {
 }
 
 impl<P: Platform> SegmentBytes<P> {
-    pub(super) async fn open(
+    pub(crate) async fn open(
         platform: &P,
         path: &Path,
         segment_bytes: u64,
@@ -31,17 +31,17 @@ impl<P: Platform> SegmentBytes<P> {
         Ok(Self { file, file_bytes, end, start: 0, buffer: None })
     }
 
-    pub(super) fn file_bytes(&self) -> u64 {
+    pub(crate) fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
     /// Where the readable part ends: whole blocks, at most a segment.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
     /// The `count` bytes at `offset`, a multiple of the block size.
-    pub(super) async fn at(&mut self, offset: u64, count: usize) -> Result<&[u8], String> {
+    pub(crate) async fn at(&mut self, offset: u64, count: usize) -> Result<&[u8], String> {
         let held = self.buffer.as_ref().map_or(0, |buffer| buffer.len()) as u64;
         let end = offset.saturating_add(count as u64);
         if end > self.end {

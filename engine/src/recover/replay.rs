@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::clock::HybridClock;
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
-use crate::format::checkpoint::{Displaced, LogPosition, SegmentRow};
+use crate::format::checkpoint::{Displaced, LogPosition, RowUse, SegmentRow};
 use crate::format::group::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::format::manifest::{Extent, Manifest};
 use crate::format::record::{Location, Records};
@@ -97,7 +97,17 @@ impl<P: Platform> Replay<'_, P> {
             records: 0,
             bytes: 0,
         };
-        self.require_segment(&walk)?;
+        let begins_unopened = self.is_unopened(from.segment);
+        if begins_unopened {
+            let entered = self.enter(from.segment, &walk).await?;
+            if entered.offset == 0 {
+                return self.reopen(walk, from.segment);
+            }
+            walk.at = entered;
+            self.state.segments.set_use(from.segment, Use::Log(LogUse::new(stream)));
+        } else {
+            self.require_segment(&walk)?;
+        }
         loop {
             let Some(next) = self.segment(&mut walk).await? else { break };
             self.state.segments.seal(walk.at.segment, walk.at.next_lsn);
@@ -110,7 +120,7 @@ impl<P: Platform> Replay<'_, P> {
             walk.at = entered;
             self.state.segments.set_use(next, Use::Log(LogUse::new(stream)));
         }
-        if walk.at.offset == BLOCK_BYTES as u64 && walk.used.len() > 1 {
+        if walk.at.offset == BLOCK_BYTES as u64 && (walk.used.len() > 1 || begins_unopened) {
             // Its header may be as little durable as the seal before it.
             let segment = walk.at.segment;
             return self.reopen(walk, segment);
@@ -118,6 +128,12 @@ impl<P: Platform> Replay<'_, P> {
         self.require_nothing_beyond(&walk)?;
         self.drop_unreached(&walk);
         Ok(self.ended(walk, None))
+    }
+
+    /// A checkpoint that a rebuild made (`verify`) lets the logs go on in segments that it still calls
+    /// free: the first start opens them.
+    fn is_unopened(&self, segment: u32) -> bool {
+        self.rows.get(segment as usize).is_some_and(|row| row.used == RowUse::Free)
     }
 
     /// The segment in which the walk begins must be what the position says.

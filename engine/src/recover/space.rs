@@ -18,7 +18,6 @@ use crate::format::manifest::Extent;
 use crate::limits::MANIFEST_READS_IN_FLIGHT;
 use crate::platform::Platform;
 use crate::read;
-use crate::segments::Use;
 use crate::state::State;
 use crate::wait::join_all;
 use std::collections::HashSet;
@@ -44,7 +43,7 @@ pub(super) async fn settle_space<P: Platform>(
     withdraw_all(replay, &displaced, true).await;
     take_extents(replay)?;
     check_places(replay)?;
-    free_vacant(&mut replay.state);
+    replay.state.segments.free_vacant();
     Ok(())
 }
 
@@ -128,15 +127,4 @@ fn check_places<P: Platform>(replay: &Replay<'_, P>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn free_vacant(state: &mut State) {
-    let is_vacant = |used: &Use| matches!(used, Use::Slab(map) if map.is_vacant());
-    let vacant: Vec<u32> = state
-        .segments
-        .iter()
-        .filter(|(_, row)| is_vacant(row.used()))
-        .map(|(segment, _)| segment)
-        .collect();
-    vacant.into_iter().for_each(|segment| state.segments.set_use(segment, Use::Free));
 }
