@@ -102,8 +102,7 @@ impl<P: Platform> Shard<P> {
 
     async fn write_change(self: &Rc<Self>, record: Record) -> Result<()> {
         let index_key = index_key::bucket(BucketId(record.bucket));
-        self.await_space(Need::Reserve).await;
-        self.await_relocation(&[&index_key]).await;
+        self.await_turn(Need::Reserve, &[&index_key]).await;
         self.check_writable(&record, Need::Reserve)?;
         let (_, ticket) = self.stage(record, &index_key, Need::Reserve)?;
         self.outcome(ticket.wait().await)

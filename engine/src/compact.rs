@@ -13,7 +13,10 @@
 //! Budget: one read window, one group, and the heads of what waits for a write under way.
 
 use crate::error::{Error, Result};
-use crate::format::record::{Encoded, Flags, Head, Killed, Location, Record, RecordKind, Sections};
+use crate::format::group::GROUP_HEADER_BYTES;
+use crate::format::record::{
+    Encoded, Flags, Head, Killed, Location, Record, RecordKind, Sections, place,
+};
 use crate::index_key;
 use crate::metrics::count;
 use crate::platform::Platform;
@@ -23,12 +26,15 @@ use crate::shard::Shard;
 use crate::state::{Change, Space, State, location_of};
 use crate::store::Mutation;
 use crate::types::{BucketId, UploadId};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// How often to look again at an upload that is about to end.
 const RECHECK: Duration = Duration::from_millis(1);
+
+/// Others run after so many bytes of groups were looked through.
+const SLICE_BYTES: u64 = 256 << 10;
 
 /// Something on its way out of the victim.
 #[derive(Debug)]
@@ -45,11 +51,13 @@ struct Outgoing {
     bytes: usize,
     /// Alive, with a write under way.
     later: Vec<Item>,
+    /// Something could not be read, and so nobody knows what it was.
+    unreadable: bool,
 }
 
 impl Outgoing {
     fn push(&mut self, item: Item) {
-        self.bytes += item.record.data.len() + item.record.key.len() + 256;
+        self.bytes += item.from.span_bytes as usize;
         self.items.push(item);
     }
 }
@@ -102,23 +110,23 @@ impl<P: Platform> Shard<P> {
     /// Moves everything out of a segment that still counts.
     pub(crate) async fn compact(self: &Rc<Self>, segment: u32) -> Result<()> {
         let mut outgoing = Outgoing::default();
-        if let Err(error) = self.empty_segment(segment, &mut outgoing).await {
-            match error {
-                Error::Io { .. } | Error::Corrupt(_) if !self.is_latched() => {
-                    tracing::error!(shard = self.id, segment, %error, "compaction cannot read a segment");
-                }
-                other => return Err(other),
-            }
-        }
+        self.empty_segment(segment, &mut outgoing).await?;
         while !outgoing.items.is_empty() || !outgoing.later.is_empty() {
+            self.check_going_on()?;
             self.await_writes(&outgoing.later).await;
             let later = std::mem::take(&mut outgoing.later);
             outgoing.items.extend(later);
             self.flush(&mut outgoing).await?;
         }
         self.witness_relocation().await?;
-        self.let_go(segment);
+        self.let_go(segment, outgoing.unreadable);
         Ok(())
+    }
+
+    /// Background work stops when the shard does.
+    fn check_going_on(&self) -> Result<()> {
+        let is_over = self.is_latched() || self.context.stopping.get();
+        if is_over { Err(Error::Stopping) } else { Ok(()) }
     }
 
     /// Reads a segment and flushes what comes out of it, group by group.
@@ -131,14 +139,28 @@ impl<P: Platform> Shard<P> {
         };
         let mut scan = Scan::open(&self.context, self.id, segment, stream, epoch, end_lsn).await?;
         let mut started_ns = self.platform.monotonic_ns();
-        while let Some(scanned) = scan.next().await? {
-            if self.context.stopping.get() {
-                return Err(Error::Stopping);
-            }
+        let mut slice_bytes = 0;
+        loop {
+            self.check_going_on()?;
+            let scanned = match scan.next().await {
+                Ok(Some(scanned)) => scanned,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(shard = self.id, segment, %error, "a segment cannot be compacted");
+                    outgoing.unreadable = true;
+                    break;
+                }
+            };
             if scanned.gap_bytes > 0 || scanned.content.is_err() {
                 count(&self.context.counters.checksum_failures_total, 1);
+                outgoing.unreadable = true;
             }
             self.collect(&scanned, outgoing);
+            slice_bytes += u64::from(scanned.header.group_bytes);
+            if slice_bytes >= SLICE_BYTES {
+                slice_bytes = 0;
+                self.platform.yield_now().await;
+            }
             if outgoing.bytes >= self.relocation_target() {
                 self.flush(outgoing).await?;
                 self.pause_after(started_ns).await;
@@ -152,9 +174,15 @@ impl<P: Platform> Shard<P> {
     fn collect(&self, scanned: &Scanned<'_>, outgoing: &mut Outgoing) {
         for item in scanned.records(self.context.salt) {
             // A record that cannot be read is left where it is: the segment will not become empty.
-            let Ok((from, at, head)) = item else { continue };
+            let Ok((from, at, head)) = item else {
+                outgoing.unreadable = true;
+                continue;
+            };
             let data = scanned.bytes.get(at + head.head_bytes..at + head.span_bytes());
-            let Ok(mut record) = Record::of_head(&head) else { continue };
+            let Ok(mut record) = Record::of_head(&head) else {
+                outgoing.unreadable = true;
+                continue;
+            };
             let state = self.state.borrow();
             let part_number = record.sections.part_number.unwrap_or(0);
             record.sections.killed.retain(|killed| {
@@ -180,9 +208,23 @@ impl<P: Platform> Shard<P> {
         }
     }
 
-    /// Writes what was collected as one group, and publishes it.
+    /// Writes what was collected, in groups, and publishes it.
     async fn flush(self: &Rc<Self>, outgoing: &mut Outgoing) -> Result<()> {
-        let (records, keys) = self.prepare_group(outgoing);
+        let mut items: VecDeque<_> = std::mem::take(&mut outgoing.items).into();
+        outgoing.bytes = 0;
+        while !items.is_empty() {
+            self.check_going_on()?;
+            self.flush_group(&mut items, &mut outgoing.later).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush_group(
+        self: &Rc<Self>,
+        items: &mut VecDeque<Item>,
+        later: &mut Vec<Item>,
+    ) -> Result<()> {
+        let (records, keys) = self.prepare_group(items, later);
         if records.is_empty() {
             return Ok(());
         }
@@ -203,15 +245,26 @@ impl<P: Platform> Shard<P> {
         written.map(drop)
     }
 
-    /// What goes into the next group, and the keys that take no writes until it is published.
-    fn prepare_group(&self, outgoing: &mut Outgoing) -> (Vec<Encoded>, HashSet<Vec<u8>>) {
+    /// What goes into the next group, and the keys that take no writes until it is published. One
+    /// record always does; a second one only if the group keeps to its size.
+    fn prepare_group(
+        &self,
+        items: &mut VecDeque<Item>,
+        later: &mut Vec<Item>,
+    ) -> (Vec<Encoded>, HashSet<Vec<u8>>) {
         let (mut records, mut keys) = (Vec::new(), HashSet::new());
-        outgoing.bytes = 0;
-        for mut item in std::mem::take(&mut outgoing.items) {
+        let (mut end, target) = (GROUP_HEADER_BYTES, self.relocation_target());
+        while let Some(mut item) = items.pop_front() {
+            let span = item.from.span_bytes as usize + size_of::<Killed>() * 2;
+            let behind = place(end, span) + span;
+            if behind > target && !records.is_empty() {
+                items.push_front(item);
+                break;
+            }
             let mut state = self.state.borrow_mut();
             if let Some(key) = item.index_key.take() {
                 if state.is_busy(&item, &key) {
-                    outgoing.later.push(Item { index_key: Some(key), ..item });
+                    later.push(Item { index_key: Some(key), ..item });
                     continue;
                 }
                 if state.is_alive(&item, &key) {
@@ -228,6 +281,7 @@ impl<P: Platform> Shard<P> {
             }
             // What does not fit any more stays in its old place, and the segment with it.
             records.extend(Encoded::new(item.record));
+            end = behind;
         }
         (records, keys)
     }
@@ -246,10 +300,11 @@ impl<P: Platform> Shard<P> {
     }
 
     /// Nothing that counts is left in a segment, or what is left cannot be read.
-    fn let_go(self: &Rc<Self>, segment: u32) {
+    fn let_go(self: &Rc<Self>, segment: u32, unreadable: bool) {
         let mut state = self.state.borrow_mut();
         let State { pins, segments, .. } = &mut *state;
-        if segments.get(segment).is_some_and(|row| row.live_records > 0) {
+        // What dead records killed must not be lost with them.
+        if unreadable || segments.get(segment).is_some_and(|row| row.live_records > 0) {
             segments.set_stage(segment, Stage::Damaged);
             count(&self.context.counters.segments_damaged_total, 1);
             tracing::error!(

@@ -114,9 +114,8 @@ impl<P: Platform> CoreContext<P> {
             metrics.index_entries += state.index.len() as u64;
             metrics.index_bytes += state.index.memory_bytes() as u64;
             metrics.available_bytes += state.segments.available_bytes();
-            let (log_segments, alive) = state.segments.log_use();
-            metrics.log_segment_bytes += log_segments as u64 * self.layout.segment_bytes;
-            metrics.log_live_bytes += alive;
+            metrics.log_capacity_bytes += shard.log_capacity_bytes();
+            metrics.log_live_bytes += state.segments.log_use().1;
             let work = shard.maintenance.work();
             metrics.shards_in_checkpoint += u64::from(work == Some(Work::Checkpoint));
             metrics.shards_in_compaction += u64::from(matches!(work, Some(Work::Compact(_))));

@@ -49,7 +49,7 @@ impl Displacements {
 
     /// The space of records whose manifests cannot be read stays taken.
     pub(crate) fn keep_unreadable(&mut self, kept: &HashSet<u64>, gone: Displaced) {
-        let kept = kept.iter().copied().collect();
+        let kept = sorted(kept);
         self.unreadable.push(DisplacedRow { kept, gone: vec![gone] });
     }
 
@@ -60,7 +60,7 @@ impl Displacements {
     /// As a checkpoint stores it.
     pub(crate) fn rows(&self) -> Vec<DisplacedRow> {
         let row = |batch: &Batch| DisplacedRow {
-            kept: batch.kept.iter().copied().collect(),
+            kept: sorted(&batch.kept),
             gone: batch.gone.iter().copied().collect(),
         };
         self.batches.iter().map(row).chain(self.unreadable.iter().cloned()).collect()
@@ -85,6 +85,13 @@ impl Displacements {
             self.batches.pop_front();
         }
     }
+}
+
+/// In order, so that equal histories write equal bytes.
+fn sorted(tags: &HashSet<u64>) -> Vec<u64> {
+    let mut tags: Vec<_> = tags.iter().copied().collect();
+    tags.sort_unstable();
+    tags
 }
 
 /// Withdraws the extents of a displaced record, but for those of `kept` parts and those whose segment

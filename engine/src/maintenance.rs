@@ -46,6 +46,8 @@ pub(crate) struct Maintenance {
     work: Cell<Option<Work>>,
     /// What failed for want of space is not tried before, by kind of work.
     not_before_ns: Cell<[u64; 3]>,
+    /// How often a kind of work has failed so in a row.
+    failures: Cell<[u32; 3]>,
     /// Writers that wait for space.
     pub(crate) waiting: Cell<usize>,
 }
@@ -147,7 +149,10 @@ impl<P: Platform> Shard<P> {
             };
             match done {
                 // What failed before may succeed now.
-                Ok(()) if work.gains_space() => self.maintenance.not_before_ns.set([0; 3]),
+                Ok(()) if work.gains_space() => {
+                    self.maintenance.not_before_ns.set([0; 3]);
+                    self.maintenance.failures.set([0; 3]);
+                }
                 Ok(()) => {}
                 Err(Error::OutOfSpace) => self.retry_later(work),
                 Err(Error::Stopping) => return,
@@ -164,6 +169,9 @@ impl<P: Platform> Shard<P> {
         let mut not_before_ns = self.maintenance.not_before_ns.get();
         not_before_ns[kind] = self.platform.monotonic_ns() + MAINTENANCE_RETRY.as_nanos() as u64;
         self.maintenance.not_before_ns.set(not_before_ns);
+        let mut failures = self.maintenance.failures.get();
+        failures[kind] += 1;
+        self.maintenance.failures.set(failures);
         let shard = self.clone();
         self.platform.spawn(async move {
             shard.platform.sleep(MAINTENANCE_RETRY).await;
@@ -241,16 +249,31 @@ impl<P: Platform> Shard<P> {
         let state = self.state.borrow();
         let segments = &state.segments;
         let leaving = |stage| matches!(stage, Stage::Emptied | Stage::Retired);
-        let waiting = 2 * self.checkpoint_interval(&state) / segments.segment_bytes;
-        let most = segments.len() / WAITING_SHARE;
         Space {
             obtainable: segments.obtainable(),
             leaving: segments.log_at(leaving).len(),
             retired: segments.iter().filter(|(_, row)| is_retired(row)).count(),
-            wanted: RESERVED_SEGMENTS
-                + (segments.len() / FREE_SHARE).max(SPARE_SEGMENTS)
-                + (waiting as usize).min(most),
+            wanted: self.wanted_segments(&state),
         }
+    }
+
+    /// Segments that should be free or about to be: the reserve, some to go on with, and those that
+    /// wait for checkpoints.
+    fn wanted_segments(&self, state: &State) -> usize {
+        let segments = &state.segments;
+        let waiting = 2 * self.checkpoint_interval(state) / segments.segment_bytes;
+        let most = segments.len() / WAITING_SHARE;
+        RESERVED_SEGMENTS
+            + (segments.len() / FREE_SHARE).max(SPARE_SEGMENTS)
+            + (waiting as usize).min(most)
+    }
+
+    /// Bytes of the segments that the log has or may get, without those that should be free.
+    pub(crate) fn log_capacity_bytes(&self) -> u64 {
+        let state = self.state.borrow();
+        let all = state.segments.log_use().0 + state.segments.obtainable();
+        let usable = all.saturating_sub(self.wanted_segments(&state)).max(1);
+        usable as u64 * state.segments.segment_bytes
     }
 
     /// The segment from which most is to be had for the least work, if space is short: free space
@@ -284,8 +307,25 @@ impl<P: Platform> Shard<P> {
 
     // --- Back-pressure -------------------------------------------------------------------------
 
+    /// Waits while the log has no room for a write and background work is about to make some, and
+    /// while one of these keys is on its way to another place.
+    pub(crate) async fn await_turn(&self, need: Need, keys: &[&[u8]]) {
+        let begun_ns = self.platform.monotonic_ns();
+        loop {
+            self.await_space(need).await;
+            self.await_relocation(keys).await;
+            // Others may have taken the room meanwhile.
+            let waited_ns = self.platform.monotonic_ns() - begun_ns;
+            let is_over = waited_ns >= SPACE_WAIT_MAX.as_nanos() as u64;
+            if is_over || !self.log_is_tight(need) || !self.is_gaining_space() {
+                return;
+            }
+            self.platform.yield_now().await;
+        }
+    }
+
     /// Waits while the log has no room for a write and background work is about to make some.
-    pub(crate) async fn await_space(&self, need: Need) {
+    async fn await_space(&self, need: Need) {
         if !self.log_is_tight(need) {
             return;
         }
@@ -306,7 +346,12 @@ impl<P: Platform> Shard<P> {
         if work == Some(Work::Stop) {
             return false;
         }
-        let held_off = [Work::Checkpoint, Work::Compact(0)].iter().any(|work| !self.may_try(*work));
+        // What has failed twice in a row gives no hope.
+        let failures = self.maintenance.failures.get();
+        let held_off = [Work::Checkpoint, Work::Compact(0)].iter().any(|work| {
+            let has_hope = work.kind().is_some_and(|kind| failures[kind] < 2);
+            has_hope && !self.may_try(*work)
+        });
         work.is_some_and(|work| work == Work::Spare || work.gains_space())
             || held_off
             || !self.state.borrow().displaced.is_empty()
@@ -327,10 +372,8 @@ impl<P: Platform> Shard<P> {
 
     /// Whether the log holds as much that is alive as it may.
     pub(crate) fn log_is_full(&self) -> bool {
-        let state = self.state.borrow();
-        let (log_segments, alive) = state.segments.log_use();
-        let usable = (log_segments + state.segments.obtainable()).saturating_sub(RESERVED_SEGMENTS);
+        let alive = self.state.borrow().segments.log_use().1;
         let percent = u64::from(self.context.options.log_utilisation_max_percent);
-        alive >= usable as u64 * self.context.layout.segment_bytes / 100 * percent
+        alive >= self.log_capacity_bytes() / 100 * percent
     }
 }

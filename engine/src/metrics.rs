@@ -86,8 +86,9 @@ counters! {
     shards_in_checkpoint,
     /// Shards that compact a segment now.
     shards_in_compaction,
-    /// Bytes of log segments, and of the records in them that are alive.
-    log_segment_bytes,
+    /// Bytes of the segments that logs may fill; a share of them may be alive.
+    log_capacity_bytes,
+    /// Bytes of the records in logs that are alive.
     log_live_bytes,
     /// Shards that take no writes since an I/O error.
     shards_read_only,

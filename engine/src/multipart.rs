@@ -142,8 +142,7 @@ impl<P: Platform> Shard<P> {
         let bucket = BucketId(record.bucket);
         let upload_key = index_key::upload(bucket, &record.key);
         loop {
-            self.await_space(Need::Data).await;
-            self.await_relocation(&[index_key, &upload_key]).await;
+            self.await_turn(Need::Data, &[index_key, &upload_key]).await;
             self.check_writable(&record, Need::Data)?;
             if !self.state.borrow().upload_is_open(bucket, &record.key, upload) {
                 return Err(Error::NoSuchUpload);
@@ -237,8 +236,7 @@ impl<P: Platform> Shard<P> {
         let upload_id = upload.0;
         let record =
             Record { upload: upload_id, ..Record::new(RecordKind::UploadAbort, bucket.0, key) };
-        self.await_space(Need::Reserve).await;
-        self.await_relocation(&[&index_key::upload(bucket, &record.key)]).await;
+        self.await_turn(Need::Reserve, &[&index_key::upload(bucket, &record.key)]).await;
         self.check_writable(&record, Need::Reserve)?;
         if !self.state.borrow().upload_is_open(bucket, &record.key, upload) {
             return Err(Error::NoSuchUpload);

@@ -45,7 +45,7 @@ use crate::shard::{Parts, Shard};
 use crate::state::State;
 use crate::store::Mutation;
 use crate::window::Window;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// What was found in one shard.
@@ -124,7 +124,7 @@ pub(crate) async fn understand_shard<P: Platform>(
         found: Found { checkpoints_damaged: bad.len() as u64, ..Found::default() },
         epoch: highest_epoch(&headers),
         extents: HashMap::new(),
-        displaced: HashMap::new(),
+        displaced: BTreeMap::new(),
         moved: Vec::new(),
     };
     let rows = loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.rows)).unwrap_or_default();

@@ -274,8 +274,7 @@ impl<P: Platform> Shard<P> {
         need: Need,
     ) -> Result<(Version, Option<Current>)> {
         loop {
-            self.await_space(need).await;
-            self.await_relocation(&[index_key]).await;
+            self.await_turn(need, &[index_key]).await;
             self.check_writable(&record, need)?;
             let (current, pending) = self.state.borrow().upcoming(index_key);
             let Some(failure) = judge(condition, current.as_ref()) else {

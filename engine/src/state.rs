@@ -179,7 +179,9 @@ impl State {
 
     /// How many records a new one of this key supersedes, at most.
     pub(crate) fn killed_places(&self, record: &Record, index_key: &[u8]) -> usize {
-        let names_predecessor = record.kind != RecordKind::UploadAbort;
+        // Uploads of one key stand beside each other.
+        let names_predecessor =
+            !matches!(record.kind, RecordKind::UploadAbort | RecordKind::UploadBegin);
         let has_predecessor =
             self.pending.contains_key(index_key) || self.index.latest(index_key).is_some();
         let ends_upload = ends_upload(record.kind, record.upload);

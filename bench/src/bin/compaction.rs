@@ -38,7 +38,7 @@ struct Options {
     capacity_mib: u64,
     #[arg(long, default_value_t = 4)]
     segment_mib: u64,
-    /// Share of the space that is alive, in percent.
+    /// Share of what the log may fill that is alive, in percent.
     #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u64).range(10..=95))]
     utilisation: u64,
     #[arg(long, default_value_t = 4096)]
@@ -95,6 +95,7 @@ struct Report {
     segment_bytes: u64,
     direct_io: bool,
     live_log_bytes: u64,
+    log_capacity_bytes: u64,
     /// While it counted.
     requests_log_bytes: u64,
     relocated_bytes: u64,
@@ -261,9 +262,19 @@ async fn run(options: &Options, store: &Rc<Store>) -> Result<Report> {
     const SAMPLE: u64 = 1000;
     store.fill(fill, 0..SAMPLE).await?;
     let capacity_bytes = options.capacity_mib << 20;
-    let wanted = capacity_bytes * options.utilisation / 100;
-    let keys = wanted * SAMPLE / store.engine.metrics().log_live_bytes.max(1);
-    store.fill(fill, SAMPLE..keys.max(SAMPLE)).await?;
+    let per_key = store.engine.metrics().log_live_bytes / SAMPLE;
+    let mut keys = SAMPLE;
+    // What the log may fill shrinks as the index grows.
+    loop {
+        let wanted = store.engine.metrics().log_capacity_bytes * options.utilisation / 100;
+        let enough = wanted / per_key.max(1);
+        if keys >= enough {
+            break;
+        }
+        let next = enough.min(keys + (enough / 16).max(SAMPLE));
+        store.fill(fill, keys..next).await?;
+        keys = next;
+    }
     let run = Rc::new(Run {
         store: store.clone(),
         fill,
@@ -278,7 +289,7 @@ async fn run(options: &Options, store: &Rc<Store>) -> Result<Report> {
         started: Cell::new(Instant::now()),
         rate: options.rate,
     });
-    let round = capacity_bytes / (wanted / keys.max(1)).max(1);
+    let round = capacity_bytes / per_key.max(1);
     overwrite(&run, round * options.warm_up_rounds, options.concurrency).await?;
     let (before, begun) = (store.engine.metrics(), Instant::now());
     overwrite(&run, round * options.rounds, options.concurrency).await?;
@@ -328,6 +339,7 @@ fn report(options: &Options, run: &Run, before: &EngineMetrics, puts_per_second:
         segment_bytes: options.segment_mib << 20,
         direct_io: run.store.direct_io,
         live_log_bytes: after.log_live_bytes,
+        log_capacity_bytes: after.log_capacity_bytes,
         requests_log_bytes,
         relocated_bytes,
         checkpoint_bytes,

@@ -355,7 +355,7 @@ impl SegmentRow {
 }
 
 /// A record that the index no longer points to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Displaced {
     pub location: Location,
     pub version: u64,

@@ -115,7 +115,7 @@ impl Flags {
 }
 
 /// Where a record lies in its shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Location {
     pub segment: u32,
     /// In units of 8 bytes from the start of the segment.

@@ -15,14 +15,14 @@ use crate::error::{Error, Result};
 use crate::format::checkpoint::{Displaced, LogPosition, RowUse, SegmentRow};
 use crate::format::group::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::format::manifest::{Extent, Manifest};
-use crate::format::record::{Location, Records};
+use crate::format::record::{Killed, Location, Records};
 use crate::format::segment::{Header, SegmentHeader, SegmentKind, Stream};
 use crate::limits::GROUPS_IN_FLIGHT_MAX;
 use crate::platform::{BLOCK_BYTES, Platform};
 use crate::segments::{LogUse, Use};
 use crate::state::{Change, State};
 use crate::window::Window;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 pub(super) struct Replay<'a, P: Platform> {
@@ -37,21 +37,15 @@ pub(super) struct Replay<'a, P: Platform> {
     pub(super) found: Found,
     /// Highest epoch seen anywhere.
     pub(super) epoch: u64,
-    /// Extents of every replayed record that the index points to and that has any.
-    pub(super) extents: HashMap<Location, Vec<Extent>>,
-    /// Records of before the replay that it displaced, and that have extents.
-    pub(super) displaced: HashMap<Location, Gone>,
+    /// Extents of every replayed record that the index points to and that has any. By version too: a
+    /// place may have been used twice since the checkpoint.
+    pub(super) extents: HashMap<Displaced, Vec<Extent>>,
+    /// Records of before the replay that it displaced, and that have extents; with the tags of the parts
+    /// that live on in the record that displaced each.
+    pub(super) displaced: BTreeMap<Displaced, Rc<HashSet<u64>>>,
     /// The manifests of those that were moved before they were displaced, with their versions: nothing
     /// may be left of them at the place where the checkpoint knew them.
     pub(super) moved: Vec<(Manifest, u64)>,
-}
-
-/// A displaced record.
-#[derive(Debug)]
-pub(super) struct Gone {
-    pub(super) version: u64,
-    /// Tags of the parts that live on in the record that displaced it.
-    pub(super) kept: Rc<HashSet<u64>>,
 }
 
 /// Where one log ends, and what is to be written before it goes on.
@@ -426,20 +420,23 @@ fn apply<P: Platform>(
     let parts = sections.manifest.iter().flat_map(|manifest| &manifest.parts);
     let kept = Rc::new(parts.map(|part| part.tag).collect::<HashSet<_>>());
     for gone in state.apply(&change, location) {
-        if extents.remove(&gone.location).is_none() {
-            let Displaced { location, version } = gone;
-            displaced.insert(location, Gone { version, kept: kept.clone() });
+        if extents.remove(&gone).is_none() {
+            displaced.insert(gone, kept.clone());
         }
     }
     match sections.manifest {
         Some(manifest) if head.flags.relocated => {
-            let was_displaced =
-                sections.killed.iter().any(|killed| displaced.remove(&killed.location).is_some());
+            // Of what it names, its former places are those of its own version.
+            let mut former = sections.killed.iter().filter(|killed| killed.version == head.version);
+            let was_displaced = former.any(|killed| {
+                let Killed { location, version, .. } = *killed;
+                displaced.remove(&Displaced { location, version }).is_some()
+            });
             moved.extend(was_displaced.then_some((manifest, head.version)));
         }
         Some(manifest) => {
             let all = manifest.parts.into_iter().flat_map(|part| part.extents).collect();
-            extents.insert(location, all);
+            extents.insert(Displaced { location, version: head.version }, all);
         }
         None => {}
     }

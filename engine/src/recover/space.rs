@@ -10,7 +10,7 @@
 //! space only.
 
 use super::damaged;
-use super::replay::{Gone, Replay};
+use super::replay::Replay;
 use crate::displaced::withdraw;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{Displaced, DisplacedRow};
@@ -36,10 +36,7 @@ pub(super) async fn settle_space<P: Platform>(
     for (manifest, version) in std::mem::take(&mut replay.moved) {
         give_up(&mut replay.state, &manifest, version, &nothing);
     }
-    let displaced = std::mem::take(&mut replay.displaced).into_iter();
-    let displaced: Vec<_> = displaced
-        .map(|(location, Gone { version, kept })| (Displaced { location, version }, kept))
-        .collect();
+    let displaced: Vec<_> = std::mem::take(&mut replay.displaced).into_iter().collect();
     withdraw_all(replay, &displaced, true).await;
     take_extents(replay)?;
     check_places(replay)?;
@@ -64,6 +61,7 @@ async fn withdraw_all<P: Platform>(
                 Err(error) => {
                     tracing::error!(shard, %error, "the extents of a displaced object are lost");
                     replay.state.displaced.keep_unreadable(kept, *gone);
+                    replay.state.segments.hold(gone.location.segment);
                 }
             }
         }

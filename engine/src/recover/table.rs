@@ -75,7 +75,7 @@ pub(super) fn make_table<P: Platform>(
     }
     if let Some(loaded) = loaded {
         table.next_checkpoint = loaded.header.sequence + 1;
-        table.stamp_displaced(loaded.header.sequence);
+        table.stamp_displaced(loaded.header.sequence + 1);
     }
     Ok(table)
 }
