@@ -88,6 +88,8 @@ pub(crate) struct Log<P: Platform> {
     /// Newest durable LSN that a submitted group tells.
     told_lsn: u64,
     pumping: bool,
+    /// No group is begun while a backup takes its snapshot; records gather.
+    held: bool,
     pace: Pace,
     witness_scheduled: bool,
     witness_due: bool,
@@ -130,6 +132,7 @@ impl<P: Platform> Log<P> {
             last_record_lsn: 0,
             told_lsn: 0,
             pumping: false,
+            held: false,
             pace: Pace::default(),
             witness_scheduled: false,
             witness_due: false,
@@ -158,10 +161,27 @@ impl<P: Platform> Shard<P> {
 
     /// Starts the pump unless it runs.
     fn kick(self: &Rc<Self>) {
-        if !std::mem::replace(&mut self.log.borrow_mut().pumping, true) {
+        let mut log = self.log.borrow_mut();
+        if !log.held && !std::mem::replace(&mut log.pumping, true) {
             let shard = self.clone();
             self.platform.spawn(async move { shard.pump().await });
         }
+    }
+
+    /// Holds back new groups, and waits until those under way are durable and published.
+    pub(crate) async fn hold_log(&self) {
+        self.log.borrow_mut().held = true;
+        self.log_event
+            .wait_until(|| {
+                let log = self.log.borrow();
+                (!log.pumping && log.flights.is_empty()).then_some(())
+            })
+            .await;
+    }
+
+    pub(crate) fn release_log(self: &Rc<Self>) {
+        self.log.borrow_mut().held = false;
+        self.kick();
     }
 
     async fn pump(self: Rc<Self>) {
@@ -246,7 +266,7 @@ impl<P: Platform> Shard<P> {
         let full = log.gathered_bytes >= target;
         let allowed = if full { GROUPS_IN_FLIGHT_MAX } else { 1 };
         let witness = log.witness_due && log.flights.is_empty();
-        if log.flights.len() >= allowed || (log.gathered.is_empty() && !witness) {
+        if log.held || log.flights.len() >= allowed || (log.gathered.is_empty() && !witness) {
             log.pumping = false;
             drop(log);
             // Whoever closes the shard waits for this too.

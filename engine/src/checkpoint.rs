@@ -109,9 +109,9 @@ fn slot_bytes_max(leaf_bytes: usize, others_bytes: usize) -> u64 {
 }
 
 /// What was taken at the instant of the checkpoint, beside the leaves.
-struct Instant {
-    header: CheckpointHeader,
-    slot: u64,
+#[derive(Debug)]
+pub(crate) struct Instant {
+    pub(crate) header: CheckpointHeader,
     progress: Progress,
     /// Frames behind the leaves: kind, items, content.
     others: Vec<(FrameKind, u32, Vec<u8>)>,
@@ -140,16 +140,17 @@ impl Packer {
 }
 
 impl<P: Platform> Shard<P> {
-    /// Writes a checkpoint of the shard as it is now.
+    /// Writes a checkpoint of the shard as it is now. The walk was taken for it.
     pub(crate) async fn write_checkpoint(self: &Rc<Self>) -> Result<()> {
-        let mut instant = self.begin_checkpoint();
-        let written = self.write_slot(&mut instant).await;
-        self.state.borrow_mut().index.end_walk();
+        let mut instant = self.begin_checkpoint(|_, row| encode_row(row));
+        let slot = self.maintenance.checkpoints.borrow().free_slot();
+        let written = self.write_slot(slot, &mut instant).await;
+        self.end_walk();
         if let Err(error) = written {
             count(&self.context.counters.checkpoint_failures_total, 1);
             return Err(error);
         }
-        let Instant { header, slot, progress, .. } = instant;
+        let Instant { header, progress, .. } = instant;
         let mut checkpoints = self.maintenance.checkpoints.borrow_mut();
         checkpoints.covered = progress;
         checkpoints.retained.truncate(1);
@@ -159,8 +160,8 @@ impl<P: Platform> Shard<P> {
         Ok(())
     }
 
-    /// Everything in one step, without an await.
-    fn begin_checkpoint(&self) -> Instant {
+    /// Everything in one step, without an await. `row_of`: what is said of each segment.
+    pub(crate) fn begin_checkpoint(&self, row_of: impl Fn(u32, &Segment) -> SegmentRow) -> Instant {
         let mut state = self.state.borrow_mut();
         let log = self.log.borrow();
         let layout = &self.context.layout;
@@ -169,9 +170,9 @@ impl<P: Platform> Shard<P> {
         state.index.begin_walk();
         let mut packer = Packer::default();
         let mut item = Vec::new();
-        for (_, row) in state.segments.iter() {
+        for (segment, row) in state.segments.iter() {
             item.clear();
-            encode_row(row).encode(&mut item);
+            row_of(segment, row).encode(&mut item);
             packer.push(FrameKind::Segments, &item);
         }
         if layout.catalog_homes().contains(&self.id) {
@@ -203,7 +204,6 @@ impl<P: Platform> Shard<P> {
                 foreground: log.settled,
                 relocation: self.relocation.borrow().as_ref().map(|log| log.at),
             },
-            slot: self.maintenance.checkpoints.borrow().free_slot(),
             progress: progress(&log, &state),
             others: packer.frames,
             bytes_max,
@@ -242,13 +242,23 @@ impl<P: Platform> Shard<P> {
         Ok(())
     }
 
-    async fn write_slot(&self, instant: &mut Instant) -> Result<()> {
-        let path = slot_path(&self.context.layout.shard_dir(self.id), instant.slot);
+    async fn write_slot(&self, slot: u64, instant: &mut Instant) -> Result<()> {
+        let path = slot_path(&self.context.layout.shard_dir(self.id), slot);
         let file = self.open_slot(&path, instant.bytes_max).await?;
         let failed = |source| slot_error(&path, source);
+        let bytes = self.write_instant(&file, instant).await.map_err(failed)?;
+        count(&self.context.counters.checkpoint_bytes_total, bytes);
+        file.close().await.map_err(failed)
+    }
+
+    /// Writes a checkpoint into a file, durably; gives its length.
+    pub(crate) async fn write_instant(
+        &self,
+        file: &P::File,
+        instant: &mut Instant,
+    ) -> std::io::Result<u64> {
         let mut offset = BLOCK_BYTES as u64;
-        instant.header.leaf_bytes =
-            self.write_leaves(&file, &mut instant.header).await.map_err(failed)?;
+        instant.header.leaf_bytes = self.write_leaves(file, &mut instant.header).await?;
         offset += instant.header.leaf_bytes;
         for (kind, items, content) in std::mem::take(&mut instant.others) {
             let header = &mut instant.header;
@@ -259,17 +269,16 @@ impl<P: Platform> Shard<P> {
             seal_frame(salt, header.sequence, kind, index, items, content.len(), &mut frame);
             header.frames += 1;
             let bytes = frame.len() as u64;
-            file.write_at(frame, offset).await.map_err(failed)?;
+            file.write_at(frame, offset).await?;
             offset += bytes;
         }
         instant.header.body_bytes = offset - BLOCK_BYTES as u64;
-        self.sync_slot(&file).await.map_err(failed)?;
+        self.sync_slot(file).await?;
         let mut block = self.platform.allocate(BLOCK_BYTES);
         instant.header.encode(&mut block);
-        file.write_at(block, 0).await.map_err(failed)?;
-        self.sync_slot(&file).await.map_err(failed)?;
-        count(&self.context.counters.checkpoint_bytes_total, offset);
-        file.close().await.map_err(failed)
+        file.write_at(block, 0).await?;
+        self.sync_slot(file).await?;
+        Ok(offset)
     }
 
     async fn sync_slot(&self, file: &P::File) -> std::io::Result<()> {
@@ -387,7 +396,7 @@ impl<P: Platform> Shard<P> {
     }
 }
 
-fn encode_row(row: &Segment) -> SegmentRow {
+pub(crate) fn encode_row(row: &Segment) -> SegmentRow {
     let used = match row.used() {
         Use::Free | Use::Opening => RowUse::Free,
         Use::Log(log) => RowUse::Log { stream: log.stream, end_lsn: log.end_lsn },

@@ -118,7 +118,9 @@ impl<P: Platform> Shard<P> {
             outgoing.items.extend(later);
             self.flush(&mut outgoing).await?;
         }
+        let guard = self.relocation_gate.enter().await;
         self.witness_relocation().await?;
+        drop(guard);
         self.let_go(segment, outgoing.unreadable);
         Ok(())
     }
@@ -224,6 +226,8 @@ impl<P: Platform> Shard<P> {
         items: &mut VecDeque<Item>,
         later: &mut Vec<Item>,
     ) -> Result<()> {
+        // A snapshot sees all of a move or nothing.
+        let _guard = self.relocation_gate.enter().await;
         let (records, keys) = self.prepare_group(items, later);
         if records.is_empty() {
             return Ok(());

@@ -2,6 +2,7 @@
 //!
 //! Cheap to clone; never leaves its core. Every operation is durable when it returns `Ok`.
 
+use crate::backup::BackupStatus;
 use crate::budget::Permit;
 use crate::catalog::{Catalog, Published};
 use crate::core::CoreContext;
@@ -27,6 +28,7 @@ use crate::types::{
 use crate::wait::to_the_end;
 use crate::writer::ObjectWriter;
 use arc_swap::ArcSwap;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -134,6 +136,8 @@ struct Inner<P: Platform> {
     shared: Arc<Shared>,
     core: usize,
     recovered: Recovered,
+    /// The backup that was begun last from here.
+    backup: RefCell<Option<BackupStatus>>,
 }
 
 impl<P: Platform> Clone for Engine<P> {
@@ -178,7 +182,8 @@ impl<P: Platform> Engine<P> {
         };
         let receiver = shared.mailboxes.clone().receive(core, context.clone());
         context.platform.spawn(receiver);
-        Ok(Self { inner: Rc::new(Inner { context, shared, core, recovered }) })
+        let backup = RefCell::default();
+        Ok(Self { inner: Rc::new(Inner { context, shared, core, recovered, backup }) })
     }
 
     /// Every core reads its shards before any core writes to one of its own, so that a store that
@@ -262,6 +267,7 @@ impl<P: Platform> Engine<P> {
     pub async fn close(&self) {
         let Inner { context, shared, core, .. } = &*self.inner;
         context.stopping.set(true);
+        self.end_backup().await;
         for shard in context.own_shards() {
             shard.close().await;
         }
@@ -289,6 +295,14 @@ impl<P: Platform> Engine<P> {
     pub(crate) fn tell(&self, shard: u16, request: Request) {
         let Inner { context, shared, .. } = &*self.inner;
         shared.mailboxes.tell(context, shard, request);
+    }
+
+    pub(crate) fn backup_slot(&self) -> &RefCell<Option<BackupStatus>> {
+        &self.inner.backup
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.inner.shared.mailboxes.cores()
     }
 
     fn shard_of(&self, bucket: BucketId, key: &[u8]) -> Result<u16> {

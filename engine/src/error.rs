@@ -45,6 +45,9 @@ pub enum Error {
     Io { context: String, source: io::Error },
     #[error("the store is stopping")]
     Stopping,
+    /// A backup or a restore cannot be made, and why.
+    #[error("backup: {0}")]
+    Backup(String),
     /// The data directory cannot be opened; nothing was changed in it.
     #[error("{}: {reason}", path.display())]
     Unusable { path: PathBuf, reason: String },

@@ -4,6 +4,7 @@
 //! `engine/FORMAT.md` draws every byte on disk.
 
 mod append;
+pub mod backup;
 mod bucket_ops;
 mod budget;
 mod catalog;
@@ -37,6 +38,7 @@ mod read;
 mod recover;
 mod relocation;
 mod request;
+pub mod restore;
 mod scan;
 mod segments;
 mod shard;

@@ -97,6 +97,18 @@ pub const CHECKPOINT_READS_IN_FLIGHT: usize = 4;
 /// Bytes of one window of the log that recovery reads.
 pub const REPLAY_WINDOW_BYTES: usize = 2 << 20;
 
+/// A backup keeps a shard from writing for at most so long, whatever happens; one flush is usual.
+pub const BACKUP_HOLD_MAX: Duration = Duration::from_secs(2);
+/// ... and tries so often to hold all of them at once.
+pub const BACKUP_HOLD_TRIES: usize = 5;
+/// Shards of one core whose segments are copied at once.
+pub const BACKUP_SHARDS_AT_ONCE: usize = 2;
+/// Backups and restores read and write in pieces of so many bytes.
+pub const BACKUP_WINDOW_BYTES: usize = 1 << 20;
+/// Longest name of a generation, and longest list of files that is read.
+pub const BACKUP_NAME_BYTES_MAX: usize = 64;
+pub const BACKUP_MANIFEST_BYTES_MAX: u64 = 256 << 20;
+
 const _: () = assert!(CHUNK_PAYLOAD_MAX / BLOCK_BYTES * 8 + 64 <= CHUNK_HEADER_BYTES - 8);
 const _: () = assert!(INLINE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(INLINE_BYTES_MAX as u64 * 4 <= SEGMENT_BYTES_MIN);

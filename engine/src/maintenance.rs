@@ -42,6 +42,8 @@ pub(crate) struct Maintenance {
     pub(crate) space_event: Event,
     pub(crate) checkpoints: RefCell<Checkpoints>,
     running: Cell<bool>,
+    /// The index is walked, for a checkpoint or for a backup: one walk at a time.
+    walking: Cell<bool>,
     /// What is being done right now.
     work: Cell<Option<Work>>,
     /// What failed for want of space is not tried before, by kind of work.
@@ -144,7 +146,10 @@ impl<P: Platform> Shard<P> {
                 Work::Stop => return,
                 Work::Spare => self.make_spare().await,
                 Work::Recycle(segment) => self.recycle(segment).await,
-                Work::Checkpoint => self.write_checkpoint().await,
+                Work::Checkpoint => {
+                    self.take_walk().await;
+                    self.write_checkpoint().await
+                }
                 Work::Compact(segment) => self.compact(segment).await,
             };
             match done {
@@ -162,6 +167,18 @@ impl<P: Platform> Shard<P> {
             self.maintenance.space_event.notify();
             self.platform.yield_now().await;
         }
+    }
+
+    /// Waits until nobody walks the index; whoever has taken the walk ends it.
+    pub(crate) async fn take_walk(&self) {
+        let walking = &self.maintenance.walking;
+        self.maintenance.event.wait_until(|| (!walking.replace(true)).then_some(())).await;
+    }
+
+    pub(crate) fn end_walk(&self) {
+        self.state.borrow_mut().index.end_walk();
+        self.maintenance.walking.set(false);
+        self.note_freed();
     }
 
     fn retry_later(self: &Rc<Self>, work: Work) {
@@ -208,7 +225,8 @@ impl<P: Platform> Shard<P> {
         let victim = self.victim(&space).filter(|victim| self.may_try(Work::Compact(*victim)));
         let checkpoint_is_due =
             self.checkpoint_is_due() || space.checkpoint_would_help(victim.is_some());
-        if checkpoint_is_due && self.may_try(Work::Checkpoint) {
+        let may_walk = !self.maintenance.walking.get();
+        if checkpoint_is_due && may_walk && self.may_try(Work::Checkpoint) {
             return Some(Work::Checkpoint);
         }
         victim.map(Work::Compact)
@@ -352,6 +370,7 @@ impl<P: Platform> Shard<P> {
             let has_hope = work.kind().is_some_and(|kind| failures[kind] < 2);
             has_hope && !self.may_try(*work)
         });
+        let held_off = held_off || self.maintenance.walking.get();
         work.is_some_and(|work| work == Work::Spare || work.gains_space())
             || held_off
             || !self.state.borrow().displaced.is_empty()

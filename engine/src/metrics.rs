@@ -70,6 +70,14 @@ counters! {
     relocated_bytes_total,
     /// Log segments that compaction could not read whole; they stay as they are.
     segments_damaged_total,
+    /// Backups made.
+    backups_total,
+    /// Backups that failed.
+    backup_failures_total,
+    /// Bytes that backups copied.
+    backup_bytes_total,
+    /// Microseconds for which the last backup held back writes.
+    backup_hold_us,
     /// Requests that crossed to another core.
     mailbox_requests_total,
     /// Requests refused because the memory budget was used up.

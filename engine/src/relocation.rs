@@ -4,7 +4,8 @@
 //! at a time, durable before the next: its records were acknowledged long ago, nobody waits for them.
 //!
 //! Invariants: a moved record is published only when its group is durable; only the background task
-//! of the shard writes here, so the log's position stands still while a checkpoint is begun.
+//! of the shard writes here, so the log's position stands still while a checkpoint is begun; for a
+//! backup's, the gate keeps it still.
 
 use crate::error::{Error, Result};
 use crate::format::checkpoint::LogPosition;

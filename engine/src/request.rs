@@ -1,5 +1,6 @@
 //! What can be asked of a shard by its name, from the same core or through the mailbox.
 
+use crate::backup::{CopyOrder, ShardRow};
 use crate::error::{Error, Result};
 use crate::format::manifest::Extent;
 use crate::format::record::Record;
@@ -38,6 +39,16 @@ pub(crate) enum BucketChange {
     FinishDelete {
         name: String,
     },
+}
+
+/// What a backup asks of every shard, in this order.
+pub(crate) enum BackupStep {
+    Begin,
+    Hold,
+    Snapshot,
+    /// Not all could be held at once: what was taken is given back, and all are held again.
+    Retry,
+    Copy(CopyOrder),
 }
 
 pub(crate) enum Request {
@@ -98,6 +109,12 @@ pub(crate) enum Request {
     ChangeBucket(BucketChange),
     /// A change that is durable at shard 0, for another drive's copy of the catalogue.
     CopyBucketChange(Box<Record>),
+    /// A step of the backup with this number.
+    Backup {
+        id: u64,
+        step: BackupStep,
+    },
+    EndBackup(u64),
 }
 
 pub(crate) enum Reply {
@@ -110,10 +127,17 @@ pub(crate) enum Reply {
     Page(ListPage),
     UploadBegun(UploadId),
     Upload(Located),
-    Parts { rows: Vec<PartRow>, truncated: bool, pin: Pin },
+    Parts {
+        rows: Vec<PartRow>,
+        truncated: bool,
+        pin: Pin,
+    },
     Uploads(UploadsPage),
     Empty(bool),
     Bucket(Arc<Bucket>),
+    /// About how many bytes a snapshot has.
+    Snapshot(u64),
+    Copied(Box<ShardRow>),
 }
 
 impl Reply {
@@ -135,7 +159,7 @@ impl<P: Platform> Shard<P> {
         Ok(match request {
             Request::Lookup { bucket, key } => Reply::Current(self.lookup(bucket, &key)),
             Request::Locate { bucket, key } => Reply::Located(self.locate(bucket, &key)),
-            Request::Unpin(_) | Request::Release(_) | Request::Latch(_) => {
+            Request::Unpin(_) | Request::Release(_) | Request::Latch(_) | Request::EndBackup(_) => {
                 self.handle_notice(request);
                 Reply::Done
             }
@@ -168,7 +192,20 @@ impl<P: Platform> Shard<P> {
                 self.write_next_change(*change).await?;
                 Reply::Done
             }
+            Request::Backup { id, step } => self.backup_step(id, step).await?,
         })
+    }
+
+    async fn backup_step(self: &Rc<Self>, id: u64, step: BackupStep) -> Result<Reply> {
+        match step {
+            BackupStep::Begin => self.begin_backup(id).await.map(|()| Reply::Done),
+            BackupStep::Hold => self.hold_for_backup(id).await.map(|()| Reply::Done),
+            BackupStep::Snapshot => self.take_snapshot(id).map(Reply::Snapshot),
+            BackupStep::Retry => self.retry_backup(id).map(|()| Reply::Done),
+            BackupStep::Copy(order) => {
+                self.copy_snapshot(id, order).await.map(|row| Reply::Copied(Box::new(row)))
+            }
+        }
     }
 
     /// Requests that need no answer.
@@ -177,6 +214,7 @@ impl<P: Platform> Shard<P> {
             Request::Unpin(pin) => self.unpin(pin),
             Request::Release(extents) => self.release(&extents),
             Request::Latch(cause) => self.latch(cause),
+            Request::EndBackup(id) => self.end_backup(id),
             _ => {}
         }
     }

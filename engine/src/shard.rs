@@ -47,9 +47,13 @@ pub(crate) struct Shard<P: Platform> {
     pub(crate) gather_event: Event,
     pub(crate) data_syncs: RefCell<DataSyncs>,
     pub(crate) relocation: RefCell<Option<RelocationLog<P>>>,
+    /// Held by whoever writes to the relocation log, and by a backup that takes its snapshot.
+    pub(crate) relocation_gate: Gate,
     /// Notified when records have been moved.
     pub(crate) relocation_event: Event,
     pub(crate) maintenance: Maintenance,
+    /// What a backup has of the shard, while one is under way.
+    pub(crate) backup: RefCell<Option<crate::backup::Turn>>,
     /// Notified when a sync of data has ended, or the shard is latched.
     pub(crate) sync_event: Event,
     /// Highest epoch used.
@@ -132,8 +136,10 @@ impl<P: Platform> Shard<P> {
             log_event: Event::default(),
             gather_event: Event::default(),
             relocation: RefCell::new(parts.relocation),
+            relocation_gate: Gate::default(),
             relocation_event: Event::default(),
             maintenance: Maintenance::new(parts.checkpoints),
+            backup: RefCell::default(),
             data_syncs: RefCell::default(),
             sync_event: Event::default(),
             epoch: Cell::new(parts.epoch),

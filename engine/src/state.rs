@@ -32,7 +32,8 @@ pub(crate) struct State {
     pub(crate) displaced: Displacements,
     /// Keys whose records are on their way to another place; writers of such a key wait.
     pub(crate) relocating: HashSet<Vec<u8>>,
-    /// Counts publications of extents, for backups.
+    /// The highest version at which extents were published. Versions are never given twice, so a slab
+    /// segment with the same stamp holds the same bytes, for a backup that has a copy of it.
     pub(crate) content_stamp: u64,
 }
 
@@ -235,7 +236,7 @@ impl State {
     ) {
         let gone = self.apply(change, location);
         if !change.flags.relocated {
-            self.take_over(manifest, gone);
+            self.take_over(change.version, manifest, gone);
         }
     }
 
@@ -282,10 +283,10 @@ impl State {
 
     /// The units of a manifest belong to a published record from now on; what that displaced gives up
     /// its own, but for those of parts that the new record took over.
-    fn take_over(&mut self, manifest: Option<&Manifest>, gone: Vec<Displaced>) {
+    fn take_over(&mut self, version: u64, manifest: Option<&Manifest>, gone: Vec<Displaced>) {
         let parts = manifest.map_or(&[][..], |manifest| &manifest.parts);
         if !parts.is_empty() {
-            self.content_stamp += 1;
+            self.content_stamp = self.content_stamp.max(version);
         }
         for extent in parts.iter().flat_map(|part| &part.extents) {
             self.segments.publish_units(extent, self.content_stamp);

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// The file by which a directory is known to be a store's.
 pub const SUPERBLOCK: &str = "superblock";
+/// Stands in a directory while a store is put back into it.
+pub(crate) const UNFINISHED_RESTORE: &str = "unfinished-restore";
 const SUPERBLOCK_NEW: &str = "superblock.new";
 const LOCK: &str = "lock";
 /// What may stand in a directory that is not formatted yet.
@@ -126,6 +128,8 @@ pub struct Layout {
     /// Per directory.
     pub capacity_bytes: Vec<u64>,
     pub created_ns: u64,
+    /// Another one after each restore: what backups of two histories hold is told apart by it.
+    pub history: u64,
     /// By drive: why it was left out at the start. Its directory is neither read nor written.
     pub offline: Vec<Option<String>>,
 }
@@ -179,11 +183,11 @@ impl Layout {
     }
 }
 
-fn shard_dir(data_dir: &Path, shard: u16) -> PathBuf {
+pub(crate) fn shard_dir(data_dir: &Path, shard: u16) -> PathBuf {
     data_dir.join(format!("shard-{shard:04}"))
 }
 
-fn segment_path(dir: &Path, segment: u32) -> PathBuf {
+pub(crate) fn segment_path(dir: &Path, segment: u32) -> PathBuf {
     dir.join(format!("{segment:08}.seg"))
 }
 
@@ -352,10 +356,10 @@ fn not_locked(dir: &Path, error: &std::io::Error) -> Error {
 /// Whether an entry of a data directory can be ours, by its name. Whoever writes beside a store before
 /// it is opened asks this of all that is there, so that a foreign directory is not written to.
 pub fn may_be_ours(name: &str) -> bool {
-    name == SUPERBLOCK || may_be_ignored(name) || may_be_shard(name)
+    name == SUPERBLOCK || name == UNFINISHED_RESTORE || may_be_ignored(name) || may_be_shard(name)
 }
 
-fn may_be_ignored(name: &str) -> bool {
+pub(crate) fn may_be_ignored(name: &str) -> bool {
     IGNORED.contains(&name)
 }
 
@@ -397,6 +401,7 @@ async fn format_store<P: Platform>(
     store_uuid[..8].copy_from_slice(&platform.random_u64().to_le_bytes());
     store_uuid[8..].copy_from_slice(&platform.random_u64().to_le_bytes());
     let created_ns = platform.wall_clock_ns();
+    let history = platform.random_u64();
     let superblock = |drive_index: u16| Superblock {
         sequence: 1,
         store_uuid,
@@ -406,6 +411,7 @@ async fn format_store<P: Platform>(
         segment_bytes: options.segment_bytes,
         capacity_bytes: options.capacity_bytes,
         created_ns,
+        history,
     };
     superblock(0).check().map_err(Error::TooLarge)?;
     for shard in 0..options.shard_count {
@@ -481,7 +487,7 @@ pub(crate) async fn create_segment_file<P: Platform>(
 }
 
 /// Two copies, a sync, the other two, a sync; then the name.
-async fn write_superblock<P: Platform>(
+pub(crate) async fn write_superblock<P: Platform>(
     platform: &P,
     dir: &Path,
     superblock: &Superblock,

@@ -233,7 +233,10 @@ impl From<engine::Error> for S3Error {
                 "A drive that this request needs is offline. Keys on the other drives are served.",
             ),
             Error::Stopping => Code::ServiceUnavailable.into(),
-            error @ (Error::Corrupt(_) | Error::Io { .. } | Error::Unusable { .. }) => {
+            error @ (Error::Corrupt(_)
+            | Error::Io { .. }
+            | Error::Unusable { .. }
+            | Error::Backup(_)) => {
                 tracing::error!(%error, "a request failed inside the store");
                 Code::InternalError.into()
             }

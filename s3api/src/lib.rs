@@ -1,8 +1,10 @@
 //! The S3 server: the binary's library, its configuration, both ports.
 
 pub mod admin;
+pub mod admin_client;
 pub mod attributes;
 pub mod auth;
+pub mod backup_command;
 pub mod checksum_headers;
 pub mod conditional;
 pub mod config;
@@ -13,10 +15,12 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod offline;
 pub mod ops;
 pub mod percent;
 pub mod range;
 pub mod readiness;
+pub mod restore_command;
 pub mod root_credentials;
 pub mod route;
 pub mod serve;

@@ -142,3 +142,6 @@ pub const XML_LIST_BYTES_MAX: usize = 8 << 20;
 
 /// Every other XML body.
 pub const XML_BODY_BYTES_MAX: usize = 64 << 10;
+
+/// A backup writes at most so much in a second, unless it is told otherwise.
+pub const BACKUP_BYTES_PER_SECOND: u64 = 200 << 20;

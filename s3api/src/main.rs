@@ -9,9 +9,11 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
+use s3api::backup_command::{self, backup_command};
 use s3api::config::{Config, Layers, LogFormat, serve_command};
 use s3api::inspect_command::{self, inspect_command};
 use s3api::log;
+use s3api::restore_command::{self, restore_command};
 use s3api::root_credentials::{self, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
 use s3api::start_error::StartError;
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
         Some(("inspect", arguments)) => inspect_command::run(arguments),
+        Some(("backup", arguments)) => backup_command::run(arguments),
+        Some(("restore", arguments)) => restore_command::run(arguments),
         Some(("verify", _)) => Err(StartError::NotImplemented("verify")),
         // clap has answered everything else.
         _ => Ok(()),
@@ -55,6 +59,8 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(serve_command())
         .subcommand(inspect_command())
+        .subcommand(backup_command())
+        .subcommand(restore_command())
         .subcommand(
             Command::new("verify")
                 .about("Check every invariant of a store that is not being served")

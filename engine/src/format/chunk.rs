@@ -60,6 +60,33 @@ pub fn seal_chunk(salt: Salt, tag: u64, index: u32, payload_bytes: usize, chunk:
 }
 
 impl ChunkHeader {
+    /// Verifies a header by what it says of itself, and all of the payload behind it. Whose chunk it is
+    /// only a manifest tells. Gives the chunk's length on disk.
+    pub fn verify_alone(salt: Salt, bytes: &[u8]) -> Result<usize, Malformed> {
+        let mut reader = Reader::new(bytes);
+        reader.take(8)?;
+        let payload_bytes = reader.u32()? as usize;
+        let index = reader.u32()?;
+        let tag = reader.u64()?;
+        if payload_bytes > CHUNK_PAYLOAD_MAX {
+            return Err(Malformed("no chunk begins here"));
+        }
+        let bytes_max = chunk_bytes(payload_bytes);
+        let place = ChunkPlace { segment: 0, offset: 0, bytes: bytes_max, index };
+        let header = Self::decode(salt, tag, &place, bytes)?;
+        let payload = bytes
+            .get(CHUNK_HEADER_BYTES..CHUNK_HEADER_BYTES + header.payload_bytes)
+            .ok_or(Malformed("the chunk is cut short"))?;
+        header.verify(0, payload)?;
+        Ok(bytes_max)
+    }
+
+    /// The length on disk of the chunk that begins here, by what its header says; not verified.
+    pub fn peek_bytes(bytes: &[u8]) -> Option<usize> {
+        let payload = Reader::new(bytes.get(8..)?).u32().ok()? as usize;
+        (payload <= CHUNK_PAYLOAD_MAX).then(|| chunk_bytes(payload))
+    }
+
     /// Verifies a header against what the manifest says of the chunk at `place`.
     pub fn decode(
         salt: Salt,
@@ -146,6 +173,10 @@ mod tests {
             chunk[bit / 8] ^= 1 << (bit % 8);
         }
         assert!(ChunkHeader::decode(salt, 8, &PLACE, &chunk).is_err());
+        assert_eq!(ChunkHeader::verify_alone(salt, &chunk), Ok(chunk.len()));
+        chunk[CHUNK_HEADER_BYTES + 4999] ^= 1;
+        assert!(ChunkHeader::verify_alone(salt, &chunk).is_err());
+        chunk[CHUNK_HEADER_BYTES + 4999] ^= 1;
         let elsewhere = ChunkPlace { index: 2, ..PLACE };
         assert!(ChunkHeader::decode(salt, 9, &elsewhere, &chunk).is_err());
     }

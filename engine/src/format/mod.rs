@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod codec;
 pub mod group;
 pub mod manifest;
+pub mod packed;
 pub mod record;
 pub mod segment;
 pub mod superblock;

@@ -13,7 +13,8 @@
 //!   48  segment bytes             u64
 //!   56  capacity bytes            u64   what this directory may use
 //!   64  created                   u64   nanoseconds since the Unix epoch
-//!   72  reserved
+//!   72  history                   u64   random, another one after each restore
+//!   80  reserved
 //! 4088  CRC-64/NVME of bytes 0..4088
 //! ```
 
@@ -36,6 +37,9 @@ pub struct Superblock {
     pub segment_bytes: u64,
     pub capacity_bytes: u64,
     pub created_ns: u64,
+    /// Random; another one after each restore. What two histories of a store call by the same name is
+    /// not the same.
+    pub history: u64,
 }
 
 /// What one copy turned out to be.
@@ -65,6 +69,7 @@ impl Superblock {
         set(block, 48, self.segment_bytes.to_le_bytes());
         set(block, 56, self.capacity_bytes.to_le_bytes());
         set(block, 64, self.created_ns.to_le_bytes());
+        set(block, 72, self.history.to_le_bytes());
         let checksum = block_checksum(&block[..CHECKSUM_AT]);
         set(block, CHECKSUM_AT, checksum.to_le_bytes());
     }
@@ -110,6 +115,7 @@ impl Superblock {
                 segment_bytes: reader.u64()?,
                 capacity_bytes: reader.u64()?,
                 created_ns: reader.u64()?,
+                history: reader.u64()?,
             })
         };
         let this = read().map_err(|malformed| malformed.0)?;
@@ -154,6 +160,7 @@ mod tests {
             segment_bytes: 64 << 20,
             capacity_bytes: 1 << 40,
             created_ns: 1_763_640_000_000_000_000,
+            history: 0x0123_4567_89ab_cdef,
         }
     }
 

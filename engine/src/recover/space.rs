@@ -83,9 +83,9 @@ fn give_up(
 fn take_extents<P: Platform>(replay: &mut Replay<'_, P>) -> Result<()> {
     let all = std::mem::take(&mut replay.extents);
     let state = &mut replay.state;
-    state.content_stamp =
-        state.segments.iter().map(|(_, row)| row.content_stamp).max().unwrap_or(0);
-    let stamp = state.content_stamp + 1;
+    // Of what was replayed, which version published what is not known any more; none is newer.
+    let known = state.segments.iter().map(|(_, row)| row.content_stamp).max().unwrap_or(0);
+    let stamp = known.max(replay.clock.last());
     for extent in all.into_values().flatten() {
         // What a displaced part that cannot be read gave up to this record is taken already.
         let shared = state.displaced.has_unreadable();

@@ -6,7 +6,8 @@
 //! mounted. It is left as it is, and the store goes on without it.
 
 use super::{
-    Layout, SUPERBLOCK, is_unused_shard, may_be_ignored, may_be_shard, shard_dir, unusable,
+    Layout, SUPERBLOCK, UNFINISHED_RESTORE, is_unused_shard, may_be_ignored, may_be_shard,
+    shard_dir, unusable,
 };
 use crate::error::{Error, Result, is_of_the_drive};
 use crate::format::superblock::{COPIES, Copy, Superblock};
@@ -50,6 +51,12 @@ async fn look_at<P: Platform>(platform: &P, dir: &Path) -> Result<Found> {
     };
     let name = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
     let names: Vec<String> = entries.iter().filter_map(name).collect();
+    if names.iter().any(|name| name == UNFINISHED_RESTORE) {
+        return Err(unusable(
+            dir,
+            "a restore into it did not come to its end; it is to be done again",
+        ));
+    }
     if !names.iter().any(|name| name == SUPERBLOCK) {
         return without_superblock(platform, dir, &names).await;
     }
@@ -218,6 +225,7 @@ pub(super) fn assemble(data_dirs: &[PathBuf], found: Vec<Found>) -> Result<Layou
         segment_bytes: first.segment_bytes,
         capacity_bytes: Vec::new(),
         created_ns: first.created_ns,
+        history: first.history,
         offline: Vec::new(),
     };
     let mut dead = dead.into_iter();

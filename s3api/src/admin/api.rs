@@ -13,6 +13,7 @@ use engine::platform::Platform;
 use http::{Method, RequestBody, RequestHead, Stream};
 use serde_json::Value;
 
+use super::backup;
 use crate::limits::{API_BODY_BYTES_MAX, API_QUERY_PAIRS_MAX};
 use crate::percent;
 
@@ -100,12 +101,15 @@ impl From<engine::Error> for ApiAnswer {
 }
 
 /// The resources of the API, and who answers for each.
-pub async fn answer<P: Platform>(_engine: &Engine<P>, request: &ApiRequest) -> ApiAnswer {
+pub async fn answer<P: Platform>(engine: &Engine<P>, request: &ApiRequest) -> ApiAnswer {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (path.as_slice(), request.method) {
         // A resource's methods stand together, and behind them the answer to all others.
         (["scrub"], Method::Get | Method::Post) => ApiAnswer::problem(501, "not implemented yet"),
         (["scrub"], _) => ApiAnswer::not_allowed("GET, POST"),
+        (["backup"], Method::Get) => backup::show(engine),
+        (["backup"], Method::Post) => backup::begin(engine, request),
+        (["backup"], _) => ApiAnswer::not_allowed("GET, POST"),
         _ => ApiAnswer::not_found(),
     }
 }

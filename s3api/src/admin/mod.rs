@@ -7,6 +7,7 @@
 //! Not here: S3. The port is served by core 0 alone; what it says comes from what all cores publish.
 
 pub mod api;
+pub mod backup;
 mod health;
 mod metrics_text;
 mod process;

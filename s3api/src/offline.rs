@@ -1,0 +1,29 @@
+//! One executor for a command that works on a store which is not served.
+//!
+//! Not here: what it does there.
+
+use engine::platform::glommio::GlommioPlatform;
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+
+use crate::start_error::StartError;
+
+/// Registered buffers and queue depth: a few pieces of 1 MiB at once.
+const IO_MEMORY_BYTES: usize = 16 << 20;
+const RING_DEPTH: usize = 256;
+
+/// Runs a future to its end on an executor of its own.
+pub fn run<T>(
+    work: impl AsyncFnOnce(GlommioPlatform) -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+        .make()
+        .map_err(|error| StartError::Host(error.to_string()))?;
+    executor.run(async {
+        let platform = GlommioPlatform::new()
+            .map_err(|source| StartError::io("prepare the executor", source))?;
+        work(platform).await
+    })
+}
