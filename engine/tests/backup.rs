@@ -13,6 +13,7 @@ use engine::platform::sim::{Sim, SimOptions, SimPlatform};
 use engine::platform::{File, OpenMode, Platform};
 use engine::restore::{RestoreOptions, RestoreReport, restore};
 use engine::store::{EngineOptions, FormatOptions, OpenStore, open_or_format};
+use engine::verify::{Listener, RebuildOptions, check, rebuild};
 use engine::{BucketId, Commit, Engine, Error, Etag, Shared};
 use futures_lite::future::zip;
 use std::cell::{Cell, RefCell};
@@ -173,6 +174,17 @@ async fn put(
     writer.finish(Commit { etag, ..Commit::default() }).await.map(drop)
 }
 
+/// Space comes back, if there is none.
+async fn put_in_time(engine: &Engine<SimPlatform>, bucket: BucketId, key: &str, bytes: &[u8]) {
+    for _ in 0..5_000 {
+        match put(engine, bucket, key, bytes).await {
+            Err(Error::OutOfSpace) => engine.platform().sleep(MOMENT).await,
+            other => return other.unwrap(),
+        }
+    }
+    panic!("no space came back for {key}");
+}
+
 /// Writes on until told to stop, or so many.
 async fn write(store: &Store, client: usize, sequence: &Sequence, stop: &Cell<bool>, most: u64) {
     let engine = store.engine(client);
@@ -183,12 +195,7 @@ async fn write(store: &Store, client: usize, sequence: &Sequence, stop: &Cell<bo
         let key = key(client, number);
         match body(client, number) {
             // What the snapshot pins may be all that there is, until it is copied.
-            Some(bytes) => loop {
-                match put(engine, store.bucket, &key, &bytes).await {
-                    Err(Error::OutOfSpace) => engine.platform().sleep(MOMENT).await,
-                    other => break other.unwrap(),
-                }
-            },
+            Some(bytes) => put_in_time(engine, store.bucket, &key, &bytes).await,
             None => drop(engine.delete(store.bucket, key.as_bytes(), None).await.unwrap()),
         }
         sequence.answered.set(number);
@@ -248,12 +255,21 @@ fn a_snapshot_under_load_is_one_cut_through_all_shards() {
             for (name, bounds) in ["one", "two", "three"].iter().zip(&bounds) {
                 let dir = format!("/restored-{name}");
                 restored(&platform, Some(name), &[&dir]).await.unwrap();
+                let dirs = [PathBuf::from(&dir)];
+                let report = check(&platform, &dirs, Listener::default()).await.unwrap();
+                assert_eq!(report.findings, [], "seed {seed}, {name}");
+                if *name == "two" {
+                    // Nor does it need the snapshot's checkpoint.
+                    let (options, listener) = (RebuildOptions::default(), Listener::default());
+                    let rebuilt = rebuild(&platform, &dirs, options, listener).await.unwrap();
+                    assert_eq!(rebuilt.report.findings, [], "seed {seed}, {name}");
+                }
                 let store = start(&platform, &[&dir], 2).await;
                 for (client, (before, after)) in bounds.iter().enumerate() {
                     find_cut(&store, client, *before..=*after).await;
                 }
                 // It is a store like any other.
-                put(&store.engines[0], store.bucket, "new", &[7; 200_000]).await.unwrap();
+                put_in_time(&store.engines[0], store.bucket, "new", &[7; 200_000]).await;
                 assert_eq!(store.get("new").await.unwrap(), [7; 200_000]);
                 store.close().await;
             }

@@ -31,6 +31,17 @@ impl BackupStatus {
     }
 }
 
+/// Ends a backup's status, should its task panic: nobody is to wait for it for ever.
+struct Ended<P: Platform>(Engine<P>);
+
+impl<P: Platform> Drop for Ended<P> {
+    fn drop(&mut self) {
+        if let Some(status) = self.0.backup_slot().borrow_mut().as_mut() {
+            status.outcome.get_or_insert(Err("it broke off".into()));
+        }
+    }
+}
+
 impl<P: Platform> Engine<P> {
     /// Makes a backup, which runs to its end whether or not this is waited for. One at a time.
     ///
@@ -84,6 +95,7 @@ impl<P: Platform> Engine<P> {
         options: BackupOptions,
         progress: Arc<BackupProgress>,
     ) -> Result<BackupReport> {
+        let _ended = Ended(self.clone());
         let made = self.make_backup(options, progress).await;
         let counters = &self.context().counters;
         match &made {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aws_cli;
+mod backup;
 mod bad_bodies;
 mod bad_clients;
 mod bad_heads;
