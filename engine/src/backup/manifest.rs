@@ -4,7 +4,7 @@
 //! DIR/lock                                    held while a backup is made
 //! DIR/backups/<generation>.json               this list
 //! DIR/data/<history>/shard-0003/              files, shared by the generations that name them
-//!     checkpoint-<sequence>.ckp               of the snapshot
+//!     checkpoint-<sequence>-<created>.ckp     of the snapshot
 //!     log-<segment>-<epoch>.seg               a sealed log segment, up to its seal
 //!     log-<segment>-<epoch>-<bytes>.seg       one that was still written to, up to there
 //!     slab-<segment>-<epoch>-<stamp>.seg      the units of a slab segment that count (`packed`)
