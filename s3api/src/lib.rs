@@ -28,4 +28,5 @@ pub mod service;
 pub mod start_error;
 pub mod stream;
 mod sys;
+pub mod verify_command;
 pub mod xml;

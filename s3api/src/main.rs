@@ -1,13 +1,13 @@
 //! The `ringfort` binary: its subcommands, what it says on standard output, its exit codes.
 //!
 //! Exit codes: 0 after an orderly stop, 1 when something failed, 2 when the command line or the
-//! configuration was refused, 130 when a second signal cut a stop short.
+//! configuration was refused, 130 when a second signal cut a stop short; `verify` has its own.
 //! Everything with more than a few lines of work is in the library.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 
 use s3api::backup_command::{self, backup_command};
 use s3api::config::{Config, Layers, LogFormat, serve_command};
@@ -17,6 +17,7 @@ use s3api::restore_command::{self, restore_command};
 use s3api::root_credentials::{self, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
 use s3api::start_error::StartError;
+use s3api::verify_command::{self, verify_command};
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_REFUSED: u8 = 2;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Some(("inspect", arguments)) => inspect_command::run(arguments),
         Some(("backup", arguments)) => backup_command::run(arguments),
         Some(("restore", arguments)) => restore_command::run(arguments),
-        Some(("verify", _)) => Err(StartError::NotImplemented("verify")),
+        Some(("verify", arguments)) => return verify(arguments),
         // clap has answered everything else.
         _ => Ok(()),
     };
@@ -38,6 +39,14 @@ fn main() -> ExitCode {
         StartError::Config { .. } | StartError::Credentials(_) => ExitCode::from(EXIT_REFUSED),
         _ => ExitCode::from(EXIT_FAILED),
     }
+}
+
+/// Its exit code tells damage from a check that could not be made.
+fn verify(arguments: &ArgMatches) -> ExitCode {
+    verify_command::run(arguments).unwrap_or_else(|error| {
+        report(&error);
+        ExitCode::from(verify_command::EXIT_COULD_NOT_RUN)
+    })
 }
 
 /// Says why the program failed: in the log, or plainly while there is none.
@@ -50,8 +59,6 @@ fn report(error: &StartError) {
 }
 
 fn command() -> Command {
-    let data_dir =
-        || Arg::new("data-dir").long("data-dir").value_name("DIR").default_value("./ringfort-data");
     Command::new("ringfort")
         .about("An S3-compatible object store for one dedicated Linux host with NVMe drives")
         .version(env!("CARGO_PKG_VERSION"))
@@ -61,11 +68,7 @@ fn command() -> Command {
         .subcommand(inspect_command())
         .subcommand(backup_command())
         .subcommand(restore_command())
-        .subcommand(
-            Command::new("verify")
-                .about("Check every invariant of a store that is not being served")
-                .arg(data_dir()),
-        )
+        .subcommand(verify_command())
 }
 
 /// The environment; a variable that is not Unicode counts as absent.

@@ -22,8 +22,6 @@ pub enum StartError {
     /// The runtime of one core could not be set up, or its thread ended in a panic.
     #[error("core {core}: {reason}")]
     Core { core: usize, reason: String },
-    #[error("`{0}` is not implemented yet")]
-    NotImplemented(&'static str),
 }
 
 impl StartError {

@@ -92,7 +92,9 @@ fn what_is_refused_has_its_own_exit_code() {
     assert_eq!(code, Some(2));
     assert!(message.contains("root-credentials.json"), "{message}");
 
-    let (code, message) = run(Command::new(env!("CARGO_BIN_EXE_ringfort")).arg("verify"));
-    assert_eq!(code, Some(1));
-    assert!(message.contains("not implemented"), "{message}");
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_ringfort"));
+    verify.args(["verify", "--data-dir"]).arg(dir.path().join("nothing"));
+    let (code, message) = run(&mut verify);
+    assert_eq!(code, Some(2));
+    assert!(message.contains("nothing"), "{message}");
 }

@@ -8,7 +8,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod binaries;
+pub mod binaries;
 pub mod chance;
 pub mod client;
 pub mod scripts;

@@ -15,3 +15,4 @@ mod data_dir;
 mod drives;
 mod full_disk;
 mod kill;
+mod verify;
