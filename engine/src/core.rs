@@ -10,6 +10,7 @@ use crate::mailbox::Mailboxes;
 use crate::maintenance::Work;
 use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
+use crate::scrub::{ScrubBoard, ScrubTask};
 use crate::shard::Shard;
 use crate::store::{EngineOptions, Layout, Mutation};
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,8 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) catalog: Published,
     pub(crate) drives: Arc<Drives>,
     pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) scrub_board: Arc<ScrubBoard>,
+    pub(crate) scrub: ScrubTask,
     pub(crate) counters: Counters,
     pub(crate) budget: Rc<Budget>,
     /// No new writes are taken.
@@ -53,6 +56,8 @@ impl<P: Platform> CoreContext<P> {
             catalog: shared.catalog.clone(),
             drives: shared.drives.clone(),
             mailboxes: shared.mailboxes.clone(),
+            scrub_board: shared.scrub_board.clone(),
+            scrub: ScrubTask::default(),
             counters: Counters::default(),
             stopping: Cell::new(false),
         })

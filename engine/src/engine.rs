@@ -19,6 +19,7 @@ use crate::platform::Platform;
 use crate::read::{self, ObjectReader};
 use crate::recover;
 use crate::request::{BucketChange, Reply, Request, mismatched};
+use crate::scrub::{self, ScrubBoard, ScrubStatus};
 use crate::shard::{Committed, Located, Target};
 use crate::store::{EngineOptions, Layout};
 use crate::types::{
@@ -44,6 +45,7 @@ pub struct Shared {
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) catalog: Published,
     pub(crate) drives: Arc<Drives>,
+    pub(crate) scrub_board: Arc<ScrubBoard>,
     /// The newest catalogue that a shard was found to hold.
     newest_catalog: Mutex<Arc<Catalog>>,
     /// Cores that have read all of their shards.
@@ -60,6 +62,7 @@ impl Shared {
             mailboxes: Mailboxes::new(cores.max(1)),
             catalog: Arc::new(ArcSwap::default()),
             drives: Arc::default(),
+            scrub_board: Arc::new(ScrubBoard::new(cores)),
             newest_catalog: Mutex::default(),
             understood: AtomicUsize::new(0),
             recovered: AtomicUsize::new(0),
@@ -183,6 +186,7 @@ impl<P: Platform> Engine<P> {
         let receiver = shared.mailboxes.clone().receive(core, context.clone());
         context.platform.spawn(receiver);
         let backup = RefCell::default();
+        scrub::start(&context, core);
         Ok(Self { inner: Rc::new(Inner { context, shared, core, recovered, backup }) })
     }
 
@@ -262,12 +266,29 @@ impl<P: Platform> Engine<P> {
         self.inner.context.health(self.inner.core == 0)
     }
 
+    /// How far scrubbing is and what it found, all cores together.
+    pub fn scrub_status(&self) -> ScrubStatus {
+        self.inner.context.scrub_board.status()
+    }
+
+    /// What each core reads in a second; 0: scrubbing is switched off.
+    pub fn scrub_rate(&self) -> u64 {
+        self.inner.context.options.scrub_bytes_per_second
+    }
+
+    /// Has every core begin a pass within a second, unless it is in the midst of one; then the next
+    /// follows it. Nothing happens if scrubbing is switched off.
+    pub fn start_scrub(&self) {
+        self.inner.context.scrub_board.ask();
+    }
+
     /// Takes no more writes, waits for those under way, and closes the files of this core. To be
     /// called on every core, after its connections have ended.
     pub async fn close(&self) {
         let Inner { context, shared, core, .. } = &*self.inner;
         context.stopping.set(true);
         self.end_backup().await;
+        scrub::ended(context).await;
         for shard in context.own_shards() {
             shard.close().await;
         }

@@ -89,8 +89,16 @@ pub const PART_READS_IN_FLIGHT: usize = 32;
 /// Log segments that a verification reads at once, and chunks of large objects for each of them.
 pub const VERIFY_SEGMENTS_IN_FLIGHT: usize = 4;
 pub const VERIFY_CHUNKS_IN_FLIGHT: usize = 4;
-/// Findings that a report or the scrubber keeps.
+/// Findings that a report keeps, and the scrubber of each core.
 pub const FINDINGS_KEPT_MAX: usize = 10_000;
+pub const SCRUB_FINDINGS_KEPT_MAX: usize = 1000;
+/// What each core scrubs in a second by default, how long after a pass the next one begins, and how long
+/// after the start the first.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 16 << 20;
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const SCRUB_FIRST_DELAY: Duration = Duration::from_secs(15 * 60);
+/// How often a core looks whether a pass was asked for.
+pub const SCRUB_TICK: Duration = Duration::from_secs(1);
 
 /// Frames of a checkpoint read at once.
 pub const CHECKPOINT_READS_IN_FLIGHT: usize = 4;

@@ -78,6 +78,14 @@ counters! {
     backup_bytes_total,
     /// Microseconds for which the last backup held back writes.
     backup_hold_us,
+    /// Bytes that scrubbing has read.
+    scrub_bytes_total,
+    /// Passes of scrubbing over all that a core owns.
+    scrub_passes_total,
+    /// Damage that scrubbing found; the same place counts in every pass.
+    scrub_findings_total,
+    /// How far the present pass of scrubbing is, or the last one was, in percent.
+    scrub_progress_percent,
     /// Requests that crossed to another core.
     mailbox_requests_total,
     /// Requests refused because the memory budget was used up.

@@ -29,6 +29,8 @@ pub(crate) struct Scan<P: Platform> {
     offset: u64,
     /// Where to end: known for what is sealed, and for a log's end.
     end: u64,
+    /// Behind the group found last.
+    behind: u64,
     /// LSN of the group found last.
     lsn: Option<u64>,
     /// Behind the segment's last group, once the log has gone on elsewhere.
@@ -68,9 +70,28 @@ impl<P: Platform> Scan<P> {
             epoch,
             offset: BLOCK_BYTES as u64,
             end: context.layout.segment_bytes,
+            behind: BLOCK_BYTES as u64,
             lsn: None,
             end_lsn,
         })
+    }
+
+    /// Ends the walk at this offset.
+    pub(crate) fn until(self, end: u64) -> Self {
+        Self { end: end.min(self.end), ..self }
+    }
+
+    /// Where groups are missing once the walk has come to its end, if the end of the log there is known.
+    pub(crate) fn missing_from(&self) -> Option<u64> {
+        let next = self.lsn.map_or(0, |lsn| lsn + 1);
+        let is_missing = self.lsn.is_none() || self.end_lsn.is_some_and(|end_lsn| next < end_lsn);
+        (is_missing && self.end > self.behind).then_some(self.behind)
+    }
+
+    /// Bytes of the segment, as far as the walk goes.
+    pub(crate) async fn bytes_at(&mut self, offset: u64, count: u64) -> Result<&[u8]> {
+        let count = count.min(self.context.layout.segment_bytes - offset);
+        self.window.at(offset, count as usize).await
     }
 
     /// The next group; `None` behind the last one.
@@ -89,6 +110,7 @@ impl<P: Platform> Scan<P> {
             self.epoch = header.epoch;
             self.lsn = Some(header.lsn);
             self.offset += u64::from(length);
+            self.behind = self.offset;
             if header.next_segment.is_some() {
                 self.end = self.offset;
             }

@@ -17,6 +17,7 @@ use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_MAX, SEGMENTS
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use crate::types::BucketId;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The file by which a directory is known to be a store's.
 pub const SUPERBLOCK: &str = "superblock";
@@ -65,6 +66,10 @@ pub struct EngineOptions {
     pub checkpoint_records: u64,
     /// Whether space of dead records is regained.
     pub compaction: bool,
+    /// What each core reads in a second to look for damage; 0: never.
+    pub scrub_bytes_per_second: u64,
+    /// How long after such a pass the next one begins.
+    pub scrub_interval: Duration,
     /// Share of the log's space that may be alive, in percent; new data is refused beyond it.
     pub log_utilisation_max_percent: u8,
     #[cfg(feature = "mutants")]
@@ -81,6 +86,8 @@ impl Default for EngineOptions {
             checkpoint_log_bytes: crate::limits::CHECKPOINT_LOG_BYTES,
             checkpoint_records: crate::limits::CHECKPOINT_RECORDS,
             compaction: true,
+            scrub_bytes_per_second: crate::limits::SCRUB_BYTES_PER_SECOND,
+            scrub_interval: crate::limits::SCRUB_INTERVAL,
             log_utilisation_max_percent: crate::limits::LOG_UTILISATION_MAX_PERCENT,
             #[cfg(feature = "mutants")]
             mutation: None,

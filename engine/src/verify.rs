@@ -18,10 +18,10 @@ mod groups;
 mod headers;
 mod index;
 mod log;
-mod names;
+pub(crate) mod names;
 mod rebuild;
 mod report;
-mod salvage;
+pub(crate) mod salvage;
 mod slots;
 
 pub use rebuild::{RebuildOptions, Rebuilt, ShardRebuilt, rebuild};

@@ -47,6 +47,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Of the S3 port, all cores together.
     pub max_connections: usize,
+    /// What each core reads in a second to look for damage; 0: never.
+    pub scrub_bytes_per_second: u64,
     pub log_format: LogFormat,
     /// Keys of SSE-C are accepted without TLS.
     pub sse_c_over_http: bool,
@@ -106,6 +108,8 @@ impl Config {
                 .required("drain-timeout", |t| parse::seconds_within(t, limits::DRAIN_SECONDS))?,
             max_connections: layers
                 .required("max-connections", |t| parse::count_within(t, limits::CONNECTIONS))?,
+            scrub_bytes_per_second: layers
+                .required("scrub-rate", |t| parse::size_within(t, limits::SCRUB_RATE))?,
             log_format: layers.required("log-format", parse::log_format)?,
             sse_c_over_http: layers.required("sse-c-over-http", parse::boolean)?,
             lifecycle_day: layers

@@ -20,6 +20,7 @@ pub const CAPACITY_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 60);
 /// What the store's format allows.
 pub const SHARDS: RangeInclusive<usize> = 1..=1024;
 pub const SEGMENT_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+pub const SCRUB_RATE: RangeInclusive<u64> = 0..=(1 << 40);
 pub const IDLE_SECONDS: RangeInclusive<u64> = 1..=86_400;
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
 pub const DAY_SECONDS: RangeInclusive<u64> = 1..=86_400;

@@ -1,9 +1,10 @@
 //! The index of a shard from its logs alone: the newest version of each key wins.
 //!
 //! No checkpoint is read. Every group of every segment that holds a log is looked at, in no particular
-//! order: a record of compaction says which key at which version it is, a husk says which is gone, and
-//! what an object superseded is told by its key and version. What must not come back has its tombstone
-//! or husk somewhere as long as it is on disk itself.
+//! order. A record is dead if a newer one of its key, a tombstone or a husk of a newer one is there, or if
+//! its place is named by what superseded it or by a husk of that; so what must not come back is told as
+//! long as it is on disk itself (`FORMAT.md`, *Moved records and husks*). Of copies that compaction made the
+//! one that was moved last counts.
 //!
 //! **Damage.** A record has checksums of its own, so one in a damaged group counts if it verifies. Of
 //! one that does not, the head may still tell what it was: then that is lost, and nothing older takes
@@ -57,6 +58,8 @@ pub(super) struct Collected {
     /// The newest version at which a key was gone.
     deaths: HashMap<Vec<u8>, u64>,
     ended: HashSet<u64>,
+    /// Segment, offset and epoch of records that others superseded.
+    dead_places: HashSet<(u32, u32, u64)>,
     /// Number of the newest change of the catalogue.
     catalog_sequence: u64,
 }
@@ -113,7 +116,7 @@ pub(super) async fn collect<P: Platform>(
     by_name: bool,
 ) -> Collected {
     let mut collected = Collected::default();
-    let mut plans = Vec::new();
+    let mut plans: Vec<(u32, LogFound)> = Vec::new();
     for (header, segment) in headers.iter().zip(0..) {
         if let Header::Valid(header) = header {
             collected.epoch = collected.epoch.max(header.epoch);
@@ -132,12 +135,13 @@ pub(super) async fn collect<P: Platform>(
             }
         }
     }
+    collected.logs.extend(plans.iter().copied());
     while let Some((segment, found)) = plans.pop() {
-        let is_last = collected.is_last(&found)
-            && !plans.iter().any(|(_, other): &(u32, LogFound)| found.is_before(other));
+        let is_last = collected.is_last(&found);
         collected.segment(context, shard, segment, found, is_last, by_name).await;
         if plans.is_empty() {
             plans.extend(collected.unheaded(context, shard, headers).await);
+            collected.logs.extend(plans.iter().copied());
         }
     }
     collected.settle();
@@ -298,16 +302,40 @@ impl Collected {
         let Some(key) = key else { return };
         let is_end = head.flags.void
             || matches!(head.kind, RecordKind::Tombstone | RecordKind::BucketDelete);
-        if is_end && head.kind == RecordKind::UploadBegin {
-            self.ended.insert(head.version);
-        } else if is_end {
-            let death = self.deaths.entry(key).or_default();
-            *death = (*death).max(head.version);
+        self.take_killed(head, &sections);
+        if is_end {
+            // A husk may be of a copy, and its record be alive elsewhere; what was before it is gone.
+            let last = head.version - u64::from(head.flags.void);
+            if head.kind != RecordKind::UploadBegin {
+                let death = self.deaths.entry(key).or_default();
+                *death = (*death).max(last);
+            }
         } else if counts {
             self.candidate(key, head, sections, location);
         } else if self.lost.len() < FINDINGS_KEPT_MAX {
             self.lost.push(Lost { index_key: key, version: head.version, location });
         }
+    }
+
+    /// Notes the places whose records are dead. A record that was moved names its former place, and is
+    /// told from that one by `is_later`. The beginning of an upload names others that are open.
+    fn take_killed(&mut self, head: &Head<'_>, sections: &Sections) {
+        for killed in &sections.killed {
+            let is_own = killed.version == head.version;
+            let counts = match head.kind {
+                RecordKind::UploadBegin => is_own && head.flags.void,
+                _ => !is_own || head.flags.void,
+            };
+            if counts {
+                let Location { segment, offset_units, .. } = killed.location;
+                self.dead_places.insert((segment, offset_units, killed.epoch));
+            }
+        }
+    }
+
+    fn is_dead(&self, entry: &Entry) -> bool {
+        let epoch = self.logs.get(&entry.segment).map_or(0, |log| log.epoch);
+        self.dead_places.contains(&(entry.segment, entry.offset_units, epoch))
     }
 
     /// A record that is alive unless something newer says otherwise.
@@ -323,17 +351,21 @@ impl Collected {
             label: head.label,
         };
         // Several uploads of a key may be under way.
-        if head.kind != RecordKind::UploadBegin {
-            match self.index.latest(&key) {
-                Some((version, _)) if version > head.version => return,
-                Some((version, old)) if version == head.version && self.is_later(&old, &place) => {
-                    return;
-                }
-                Some((version, _)) => {
-                    self.index.remove(&key, version);
-                }
-                None => {}
+        let known = match head.kind {
+            RecordKind::UploadBegin => {
+                self.index.get(&key, head.version).map(|entry| (head.version, entry))
             }
+            _ => self.index.latest(&key),
+        };
+        match known {
+            Some((version, _)) if version > head.version => return,
+            Some((version, old)) if version == head.version && self.is_later(&old, &place) => {
+                return;
+            }
+            Some((version, _)) => {
+                self.index.remove(&key, version);
+            }
+            None => {}
         }
         self.index.insert(&key, head.version, entry);
         if head.kind == RecordKind::Bucket {
@@ -349,11 +381,12 @@ impl Collected {
 
     /// Of two copies of one record, whether the one that is known was moved there later.
     fn is_later(&self, known: &Entry, other: &Location) -> bool {
-        let rank = |segment: u32| {
+        let rank = |segment: u32, offset_units: u32| {
             let log = self.logs.get(&segment);
-            log.map_or((true, u64::MAX), |log| (log.stream == Stream::Relocation, log.epoch))
+            let log = log.map(|log| (log.stream == Stream::Relocation, log.first_lsn));
+            (log, offset_units)
         };
-        rank(known.segment) > rank(other.segment)
+        rank(known.segment, known.offset_units) > rank(other.segment, other.offset_units)
     }
 
     /// Takes out what is gone.
@@ -374,12 +407,15 @@ impl Collected {
                 self.index.remove(key, version);
             }
         }
+        for (key, version) in self.keys(None, |_, _, entry| self.is_dead(entry)) {
+            self.index.remove(&key, version);
+        }
         let open = self.settle_uploads();
         let of_open = |key: &[u8]| {
             let upload = key.get(1..).and_then(|rest| rest.first_chunk::<8>());
             upload.is_some_and(|id| open.contains(&u64::from_be_bytes(*id)))
         };
-        let orphans = self.keys(b'p', |key, _| !of_open(key));
+        let orphans = self.keys(Some(b'p'), |key, _, _| !of_open(key));
         for (key, version) in orphans {
             self.index.remove(&key, version);
         }
@@ -393,12 +429,12 @@ impl Collected {
     /// Takes out the uploads that have ended; gives the others.
     fn settle_uploads(&mut self) -> HashSet<u64> {
         let mut open = HashSet::new();
-        let ended = self.keys(b'u', |_, version| !self.ended.contains(&version));
-        for (_, version) in ended {
-            open.insert(version);
-        }
-        for (key, version) in self.keys(b'u', |_, version| self.ended.contains(&version)) {
-            self.index.remove(&key, version);
+        for (key, version) in self.keys(Some(b'u'), |_, _, _| true) {
+            if self.ended.contains(&version) {
+                self.index.remove(&key, version);
+            } else {
+                open.insert(version);
+            }
         }
         self.lost.retain(|lost| {
             lost.index_key.first() != Some(&b'u') || !self.ended.contains(&lost.version)
@@ -406,15 +442,19 @@ impl Collected {
         open
     }
 
-    /// The keys of one kind for which something holds.
-    fn keys(&self, kind: u8, holds: impl Fn(&[u8], u64) -> bool) -> Vec<(Vec<u8>, u64)> {
+    /// The keys of one kind, or of all, for which something holds.
+    fn keys(
+        &self,
+        kind: Option<u8>,
+        holds: impl Fn(&[u8], u64, &Entry) -> bool,
+    ) -> Vec<(Vec<u8>, u64)> {
         let mut keys = Vec::new();
-        let mut cursor = self.index.seek(&[kind], u64::MAX);
-        while let Some((key, version, _)) = cursor.next() {
-            if key.first() != Some(&kind) {
+        let mut cursor = self.index.seek(kind.as_slice(), u64::MAX);
+        while let Some((key, version, entry)) = cursor.next() {
+            if kind.is_some() && key.first() != kind.as_ref() {
                 break;
             }
-            if holds(key, version) {
+            if holds(key, version, &entry) {
                 keys.push((key.to_vec(), version));
             }
         }

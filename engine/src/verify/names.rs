@@ -5,6 +5,25 @@ use crate::format::record::{Head, RecordKind};
 use crate::index_key::{self, PREFIX_BYTES};
 use crate::types::{BucketId, UploadId};
 
+/// What a record is about.
+pub(crate) fn name_of(
+    head: &Head<'_>,
+    part_number: u16,
+    bucket_name: impl Fn(u32) -> String,
+) -> Named {
+    let version = head.version;
+    let concern = match head.kind {
+        RecordKind::Bucket | RecordKind::BucketDelete => {
+            let bucket = String::from_utf8_lossy(head.key).into_owned();
+            return Named { concern: Concern::Bucket, bucket, key: Vec::new(), version };
+        }
+        RecordKind::UploadBegin => Concern::Upload { id: version },
+        RecordKind::Part => Concern::Part { upload: head.upload, number: part_number },
+        _ => Concern::Object,
+    };
+    Named { concern, bucket: bucket_name(head.bucket), key: head.key.to_vec(), version }
+}
+
 impl View {
     pub(super) fn bucket_name(&self, id: u32) -> String {
         let name = self.buckets.as_ref().and_then(|buckets| buckets.get(&id));
@@ -13,24 +32,7 @@ impl View {
 
     /// What a record is about.
     pub(super) fn name_of(&self, head: &Head<'_>, part_number: u16) -> Named {
-        let bucket = match head.kind {
-            RecordKind::Bucket | RecordKind::BucketDelete => {
-                let name = String::from_utf8_lossy(head.key).into_owned();
-                return Named {
-                    concern: Concern::Bucket,
-                    bucket: name,
-                    key: Vec::new(),
-                    version: head.version,
-                };
-            }
-            _ => self.bucket_name(head.bucket),
-        };
-        let concern = match head.kind {
-            RecordKind::UploadBegin => Concern::Upload { id: head.version },
-            RecordKind::Part => Concern::Part { upload: head.upload, number: part_number },
-            _ => Concern::Object,
-        };
-        Named { concern, bucket, key: head.key.to_vec(), version: head.version }
+        name_of(head, part_number, |id| self.bucket_name(id))
     }
 
     /// What an entry of the index is about.

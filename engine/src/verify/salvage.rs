@@ -21,16 +21,16 @@ use std::ops::Range;
 const CORRECTED_BYTES_MAX: usize = 8 << 10;
 
 /// A record that was found.
-pub(super) struct Salvaged<'a> {
+pub(crate) struct Salvaged<'a> {
     /// From the start of the bytes.
-    pub(super) at: usize,
-    pub(super) head: Head<'a>,
+    pub(crate) at: usize,
+    pub(crate) head: Head<'a>,
     /// One bit of the head was wrong.
-    pub(super) corrected: bool,
+    pub(crate) corrected: bool,
 }
 
 /// Visits the records whose heads lie in a range of `bytes`, in order.
-pub(super) fn records(
+pub(crate) fn records(
     salt: Salt,
     bytes: &[u8],
     range: Range<usize>,

@@ -14,6 +14,7 @@ use http::{Method, RequestBody, RequestHead, Stream};
 use serde_json::Value;
 
 use super::backup;
+use super::scrub;
 use crate::limits::{API_BODY_BYTES_MAX, API_QUERY_PAIRS_MAX};
 use crate::percent;
 
@@ -105,7 +106,8 @@ pub async fn answer<P: Platform>(engine: &Engine<P>, request: &ApiRequest) -> Ap
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (path.as_slice(), request.method) {
         // A resource's methods stand together, and behind them the answer to all others.
-        (["scrub"], Method::Get | Method::Post) => ApiAnswer::problem(501, "not implemented yet"),
+        (["scrub"], Method::Get) => scrub::state(engine),
+        (["scrub"], Method::Post) => scrub::start(engine),
         (["scrub"], _) => ApiAnswer::not_allowed("GET, POST"),
         (["backup"], Method::Get) => backup::show(engine),
         (["backup"], Method::Post) => backup::begin(engine, request),

@@ -11,6 +11,7 @@ pub mod backup;
 mod health;
 mod metrics_text;
 mod process;
+mod scrub;
 
 use std::cell::RefCell;
 use std::rc::Rc;

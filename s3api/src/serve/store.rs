@@ -250,6 +250,7 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         body_budget_bytes: bytes(rest / 4),
         index_budget_bytes: bytes(rest / 2),
         open_files_max: limits::SEGMENT_FILES_PER_CORE,
+        scrub_bytes_per_second: config.scrub_bytes_per_second,
         ..EngineOptions::default()
     }
 }

@@ -9,8 +9,9 @@ use std::process::Command;
 
 use ringfort_tests::harness::binaries::ringfort;
 use ringfort_tests::harness::chance::Chance;
+use ringfort_tests::harness::client::{Client, Request};
 use ringfort_tests::harness::snapshot::Snapshot;
-use ringfort_tests::harness::{Site, setting};
+use ringfort_tests::harness::{Site, setting, wait_until};
 use serde_json::Value;
 
 const SIZES: [usize; 4] = [100, 5000, 60_000, 400_000];
@@ -39,7 +40,7 @@ fn filled(seed: u64) -> Filled {
             objects.push((key, body));
         }
     }
-    let begun = client.post("/bucket/upload?uploads", "").expect(200);
+    let begun = client.post("/bucket/upload?uploads=", "").expect(200);
     let id = begun.element("UploadId").unwrap();
     let part = chance.bytes(200_000);
     client.put(&format!("/bucket/upload?partNumber=7&uploadId={id}"), part.clone()).expect(200);
@@ -140,7 +141,7 @@ fn a_store_without_its_checkpoints_is_rebuilt() {
         assert!(client.get(&format!("/bucket/{key}")).expect(200).body == *body, "{key}");
     }
     client.get("/bucket/key-9").expect(404);
-    assert!(client.get("/bucket?uploads").expect(200).text().contains("upload"));
+    assert!(client.get("/bucket?uploads=").expect(200).text().contains("upload"));
     server.stop();
     assert_eq!(verify(&site, &[]).0, 0);
 }
@@ -150,5 +151,36 @@ fn a_store_in_use_is_not_checked() {
     let Filled { site, .. } = filled(5);
     let server = site.start();
     assert_eq!(verify(&site, &[]).0, 2);
+    server.stop();
+}
+
+#[test]
+fn a_running_store_is_scrubbed_when_that_is_asked_for() {
+    let Filled { site, objects } = filled(6);
+    let site = site.expect_log("scrubbing found damage");
+    // Of an object in a slab: it is alive whatever the log's tail is.
+    let (key, body) = objects.iter().find(|(_, body)| body.len() == SIZES[3]).unwrap();
+    let (path, at) = place_of(&site, body);
+    flip(&path, at, 3);
+    let server = site.start();
+    let mut admin = Client::new(server.admin_listen);
+    let ask = |method: &str| {
+        Request::new(method, "/api/v1/scrub").header("Authorization", "Bearer test-key")
+    };
+    admin.get("/api/v1/scrub").expect(401);
+    admin.call(&ask("POST")).expect(202);
+    let mut state = Value::Null;
+    wait_until("the pass to end", || {
+        state = serde_json::from_slice(&admin.call(&ask("GET")).expect(200).body).unwrap();
+        state["passes"] == 1
+    });
+    assert_eq!((&state["state"], &state["percent"]), (&"waiting".into(), &100.into()), "{state}");
+    assert_eq!(state["findings_total"], 1, "{state}");
+    assert_eq!(state["findings"][0]["concerns"]["key"], **key, "{state}");
+    wait_until("the metrics to say it", || {
+        let page = admin.get("/metrics").text();
+        page.lines()
+            .any(|line| line.starts_with("ringfort_scrub_findings_total{") && line.ends_with(" 1"))
+    });
     server.stop();
 }
