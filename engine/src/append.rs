@@ -303,10 +303,12 @@ impl<P: Platform> Shard<P> {
         let locations: Vec<_> =
             layout.locations(&log.at, batch.iter().map(|staged| &staged.encoded)).collect();
         for (item, location) in batch.iter_mut().zip(&locations) {
-            let mut state = self.state.borrow_mut();
-            state.name_killed(item, *location);
-            state.segments.add_written(location.segment, u64::from(location.span_bytes));
+            self.state.borrow_mut().name_killed(item, *location);
         }
+        let record_bytes = GroupLayout::record_bytes(batch.iter().map(|staged| &staged.encoded));
+        let placed_bytes = layout.content_bytes as u64;
+        let segment = log.at.segment;
+        self.state.borrow_mut().segments.add_written(segment, record_bytes, placed_bytes);
         let facts = GroupFacts {
             shard: self.id,
             stream: Stream::Foreground,

@@ -373,7 +373,9 @@ impl<P: Platform> Shard<P> {
             let behind =
                 position.is_some_and(|at| log.end_lsn.is_some_and(|end| end <= at.next_lsn));
             let read = row.displaced_stamp > oldest.sequence;
-            too_soon || (behind && !read)
+            // A start that does not know of a relocation log could not miss it.
+            let knows_all = oldest.relocation.is_some() || self.relocation.borrow().is_none();
+            too_soon || (behind && !read && knows_all)
         };
         state
             .segments
@@ -389,7 +391,7 @@ impl<P: Platform> Shard<P> {
         {
             let mut state = self.state.borrow_mut();
             state.segments.set_opened(segment, header.epoch, header.opened_ns);
-            state.segments.set_use(segment, Use::Free);
+            state.segments.set_recycled(segment);
         }
         count(&self.context.counters.segments_recycled_total, 1);
         file.close().await.map_err(|source| Error::io(format!("close segment {segment}"), source))
@@ -402,8 +404,8 @@ pub(crate) fn encode_row(row: &Segment) -> SegmentRow {
         Use::Log(log) => RowUse::Log { stream: log.stream, end_lsn: log.end_lsn },
         Use::Slab(map) => RowUse::Slab(map.published().to_vec()),
     };
-    let Segment { epoch, opened, filled, content_stamp, record_bytes, .. } = *row;
-    SegmentRow { epoch, opened, filled, content_stamp, record_bytes, used }
+    let Segment { epoch, opened, filled, content_stamp, record_bytes, placed_bytes, .. } = *row;
+    SegmentRow { epoch, opened, filled, content_stamp, record_bytes, placed_bytes, used }
 }
 
 fn slot_error(path: &std::path::Path, source: std::io::Error) -> Error {

@@ -45,6 +45,15 @@ struct Item {
     from: Location,
 }
 
+/// How the index knows a record.
+enum Standing {
+    /// It points to it, under this key.
+    Alive(Vec<u8>),
+    /// It points to a copy of it: an earlier compaction of this segment was cut short.
+    Moved,
+    Dead,
+}
+
 #[derive(Debug, Default)]
 struct Outgoing {
     items: Vec<Item>,
@@ -82,15 +91,15 @@ fn husk_of(record: Record) -> Record {
 }
 
 impl State {
-    /// The key under which the index points to a record at this place.
-    fn live_key(&self, head: &Head<'_>, part_number: u16, location: Location) -> Option<Vec<u8>> {
-        if head.flags.void {
-            return None;
-        }
+    fn standing(&self, head: &Head<'_>, part_number: u16, location: Location) -> Standing {
         let (bucket, upload) = (BucketId(head.bucket), UploadId(head.upload));
-        let key = index_key::of_record(head.kind, bucket, head.key, upload, part_number)?;
-        let entry = self.index.get(&key, head.version)?;
-        (location_of(&entry) == location).then_some(key)
+        let key = index_key::of_record(head.kind, bucket, head.key, upload, part_number);
+        let Some(key) = key.filter(|_| !head.flags.void) else { return Standing::Dead };
+        match self.index.get(&key, head.version) {
+            Some(entry) if location_of(&entry) == location => Standing::Alive(key),
+            Some(_) => Standing::Moved,
+            None => Standing::Dead,
+        }
     }
 
     /// Whether a write of the item's key is under way.
@@ -190,15 +199,17 @@ impl<P: Platform> Shard<P> {
             record.sections.killed.retain(|killed| {
                 killed.location.segment != from.segment && is_there(&state.segments, killed)
             });
-            match state.live_key(&head, part_number, from) {
-                Some(key) => {
+            match state.standing(&head, part_number, from) {
+                Standing::Alive(key) => {
                     let Some(data) = data.filter(|data| head.verify_data(data).is_ok()) else {
                         continue;
                     };
                     record.data = data.to_vec();
                     outgoing.push(Item { record, index_key: Some(key), from });
                 }
-                None => self.keep_husk(record, from, outgoing),
+                // What it killed is named where it lies now.
+                Standing::Moved => {}
+                Standing::Dead => self.keep_husk(record, from, outgoing),
             }
         }
     }
@@ -236,7 +247,6 @@ impl<P: Platform> Shard<P> {
         let mut state = self.state.borrow_mut();
         if let Ok(locations) = &written {
             for (encoded, location) in records.iter().zip(locations) {
-                state.segments.add_written(location.segment, u64::from(location.span_bytes));
                 state.publish(&Change::of_record(&encoded.record), None, *location);
             }
             count(&self.context.counters.relocated_records_total, records.len() as u64);
@@ -265,6 +275,7 @@ impl<P: Platform> Shard<P> {
                 items.push_front(item);
                 break;
             }
+            let mut moved_key = None;
             let mut state = self.state.borrow_mut();
             if let Some(key) = item.index_key.take() {
                 if state.is_busy(&item, &key) {
@@ -275,8 +286,7 @@ impl<P: Platform> Shard<P> {
                     item.record.flags.relocated = true;
                     let former = state.killed(item.from, item.record.version);
                     item.record.sections.killed.push(former);
-                    state.relocating.insert(key.clone());
-                    keys.insert(key);
+                    moved_key = Some(key);
                 } else if item.record.sections.killed.is_empty() {
                     continue;
                 } else {
@@ -284,7 +294,12 @@ impl<P: Platform> Shard<P> {
                 }
             }
             // What does not fit any more stays in its old place, and the segment with it.
-            records.extend(Encoded::new(item.record));
+            let Some(encoded) = Encoded::new(item.record) else { continue };
+            if let Some(key) = moved_key {
+                state.relocating.insert(key.clone());
+                keys.insert(key);
+            }
+            records.push(encoded);
             end = behind;
         }
         (records, keys)

@@ -7,13 +7,16 @@
 //! Invariants: a record is in the queue until its extents are withdrawn, in the same step; the log
 //! segment that holds it is held meanwhile; one task works on the queue.
 
+use crate::error::Result;
 use crate::format::checkpoint::{Displaced, DisplacedRow};
 use crate::format::manifest::{Extent, Manifest};
+use crate::limits::MANIFEST_READS_IN_FLIGHT;
 use crate::platform::Platform;
 use crate::read;
 use crate::segments::{SegmentTable, Use};
 use crate::shard::Shard;
 use crate::state::{Space, State};
+use crate::wait::join_all;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
@@ -30,6 +33,8 @@ pub(crate) struct Displacements {
     batches: VecDeque<Batch>,
     /// Whose manifest could not be read; tried again at the next start.
     unreadable: Vec<DisplacedRow>,
+    /// At the start some could not be read: their units stay taken for good.
+    lost: bool,
     running: bool,
     /// Queued in all since the start.
     pub(crate) queued_total: u64,
@@ -48,13 +53,18 @@ impl Displacements {
     }
 
     /// The space of records whose manifests cannot be read stays taken.
-    pub(crate) fn keep_unreadable(&mut self, kept: &HashSet<u64>, gone: Displaced) {
+    fn keep_unreadable(&mut self, kept: &HashSet<u64>, gone: Displaced) {
         let kept = sorted(kept);
         self.unreadable.push(DisplacedRow { kept, gone: vec![gone] });
     }
 
+    pub(crate) fn note_lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// Whether units are taken that no live record names.
     pub(crate) fn has_unreadable(&self) -> bool {
-        !self.unreadable.is_empty()
+        self.lost || !self.unreadable.is_empty()
     }
 
     /// As a checkpoint stores it.
@@ -66,8 +76,10 @@ impl Displacements {
         self.batches.iter().map(row).chain(self.unreadable.iter().cloned()).collect()
     }
 
-    fn front(&self) -> Option<Displaced> {
-        self.batches.front()?.gone.front().copied()
+    /// Those that are next, in order.
+    fn front(&self) -> Vec<Displaced> {
+        let gone = self.batches.iter().flat_map(|batch| &batch.gone);
+        gone.copied().take(MANIFEST_READS_IN_FLIGHT).collect()
     }
 
     /// Takes the front one out; gives what may live on of it.
@@ -134,33 +146,34 @@ impl<P: Platform> Shard<P> {
         });
     }
 
-    /// One after the other: the end of an upload displaces thousands of parts.
+    /// A few at once: the end of an upload displaces thousands of parts.
     async fn free_next_displaced(self: &Rc<Self>) -> bool {
-        self.state.borrow_mut().displaced.trim();
-        let Some(gone) = self.state.borrow().displaced.front() else {
-            return false;
-        };
-        let read = read::manifest(&self.context, self.id, gone).await;
+        let next = self.state.borrow().displaced.front();
+        let reads = next.iter().map(|gone| read::manifest(&self.context, self.id, *gone));
+        for (read, gone) in join_all(reads).await.into_iter().zip(&next) {
+            self.free_manifest(read, *gone);
+        }
+        !next.is_empty()
+    }
+
+    /// Frees the front one of the queue, whose manifest was read.
+    fn free_manifest(&self, read: Result<Manifest>, gone: Displaced) {
         let mut state = self.state.borrow_mut();
         let State { pins, segments, displaced, .. } = &mut *state;
+        let Some(kept) = displaced.pop().cloned() else { return };
         match read {
             Ok(manifest) => {
-                if let Some(kept) = displaced.pop() {
-                    for extent in withdraw(segments, &manifest, gone.version, kept) {
-                        pins.free_later(Space::Units(extent), |space| segments.free(space));
-                    }
-                    segments.release_hold(gone.location.segment);
+                for extent in withdraw(segments, &manifest, gone.version, &kept) {
+                    pins.free_later(Space::Units(extent), |space| segments.free(space));
                 }
+                segments.release_hold(gone.location.segment);
             }
             Err(error) => {
                 // The space stays taken until the store is reopened; no data is at risk.
                 tracing::error!(shard = self.id, %error, "the extents of a displaced object are lost");
-                if let Some(kept) = displaced.pop().cloned() {
-                    displaced.keep_unreadable(&kept, gone);
-                }
+                displaced.keep_unreadable(&kept, gone);
             }
         }
         displaced.trim();
-        true
     }
 }

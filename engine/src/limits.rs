@@ -37,7 +37,7 @@ pub const MAINTENANCE_RETRY: Duration = Duration::from_secs(1);
 /// Background work looks for what is due after so many bytes of log, or a sixteenth of a segment.
 pub const PROGRESS_BYTES: u64 = 1 << 20;
 /// A checkpoint is written after so many bytes or records of log by default, or as many as the index
-/// has bytes, or a fourth of its entries, if that is more.
+/// has bytes, or an eighth of its entries, if that is more.
 pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 pub const CHECKPOINT_RECORDS: u64 = 500_000;
 /// ... and after so many displaced records whose manifests a start would have to read.

@@ -16,7 +16,7 @@ use crate::platform::Platform;
 pub(crate) struct GroupLayout {
     /// From the start of the group.
     offsets: Vec<usize>,
-    content_bytes: usize,
+    pub(crate) content_bytes: usize,
     /// Of the whole group.
     pub(crate) bytes: usize,
 }
@@ -38,6 +38,11 @@ impl GroupLayout {
 
     pub(crate) fn empty() -> Self {
         Self::of(std::iter::empty())
+    }
+
+    /// Bytes of the records without gaps.
+    pub(crate) fn record_bytes<'a>(records: impl Iterator<Item = &'a Encoded>) -> u64 {
+        records.map(|record| record.span_bytes() as u64).sum()
     }
 
     /// Where the records of a group at `position` will lie, in their order.

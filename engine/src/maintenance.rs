@@ -160,7 +160,10 @@ impl<P: Platform> Shard<P> {
                 }
                 Ok(()) => {}
                 Err(Error::OutOfSpace) => self.retry_later(work),
-                Err(Error::Stopping) => return,
+                Err(Error::Stopping) => {
+                    self.maintenance.work.set(None);
+                    return;
+                }
                 Err(error) => self.latch(format!("background work failed: {error}")),
             }
             self.maintenance.work.set(None);
@@ -246,7 +249,7 @@ impl<P: Platform> Shard<P> {
     fn checkpoint_is_due(&self) -> bool {
         let (state, log) = (self.state.borrow(), self.log.borrow());
         let since = self.maintenance.checkpoints.borrow().since(&log, &state);
-        let records = self.context.options.checkpoint_records.max(state.index.len() as u64 / 4);
+        let records = self.context.options.checkpoint_records.max(state.index.len() as u64 / 8);
         since.bytes >= self.checkpoint_interval(&state)
             || since.records >= records
             || since.displaced >= DISPLACED_BETWEEN_CHECKPOINTS
@@ -306,16 +309,14 @@ impl<P: Platform> Shard<P> {
         let now = self.clock.last().max(self.platform.wall_clock_ns());
         let whole = segments.segment_bytes as f64;
         let score = |row: &Segment| {
-            let free = row.garbage_bytes(segments.segment_bytes) as f64 / whole;
+            let free = segments.garbage_bytes(row) as f64 / whole;
             let alive = 1.0 - free;
             let age = now.saturating_sub(row.opened).max(1) as f64;
-            let age = if row.live_records == 0 { f64::MAX / 4.0 } else { age };
             free * age / (1.0 + alive)
         };
         let is_victim = |row: &Segment| {
             row.log().is_some_and(|log| log.stage == Stage::Kept && log.end_lsn.is_some())
-                && row.garbage_bytes(segments.segment_bytes) * GARBAGE_MIN_SHARE
-                    >= segments.segment_bytes
+                && segments.garbage_bytes(row) * GARBAGE_MIN_SHARE >= segments.segment_bytes
         };
         let victims = segments.iter().filter(|(_, row)| is_victim(row));
         victims

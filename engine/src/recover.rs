@@ -92,7 +92,7 @@ pub(crate) async fn understand_shard<P: Platform>(
     shard: u16,
 ) -> Result<Understood> {
     let headers = read_headers(context, shard).await?;
-    let FoundCheckpoints { mut loaded, retained, next_sequence, damaged: bad } =
+    let FoundCheckpoints { mut loaded, retained, next_sequence, damaged: bad, failure } =
         load_newest(context, shard).await?;
     for reason in &bad {
         tracing::error!(shard, reason, "a checkpoint is damaged");
@@ -104,14 +104,14 @@ pub(crate) async fn understand_shard<P: Platform>(
         None => (None, None),
     };
     let beginning = |stream| beginning_of(&headers, stream);
-    let foreground = foreground.or_else(|| beginning(Stream::Foreground)).ok_or_else(|| {
+    let Some(foreground) = foreground.or_else(|| beginning(Stream::Foreground)) else {
         let reason = if bad.is_empty() {
             "the beginning of the log is missing"
         } else {
             "no checkpoint can be read, and the log is not there from its beginning"
         };
-        damaged(context, shard, 0, reason)
-    })?;
+        return Err(failure.unwrap_or_else(|| damaged(context, shard, 0, reason)));
+    };
     let relocation = relocation.or_else(|| beginning(Stream::Relocation));
     let mut replay = Replay {
         context,

@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::checkpoint::LogPosition;
-use crate::format::record::{Encoded, Location};
+use crate::format::record::{Encoded, Location, RecordKind};
 use crate::format::segment::Stream;
 use crate::limits::RELOCATION_GROUP_BYTES;
 use crate::log_group::{GroupFacts, GroupLayout, encode};
@@ -36,6 +36,17 @@ impl<P: Platform> Shard<P> {
         let mut at = self.relocation_room(layout.bytes as u64).await?;
         let locations = layout.locations(&at, records.iter()).collect();
         self.write_group(&mut at, &layout, records, None).await?;
+        let is_husk = |record: &&Encoded| {
+            record.record.flags.void || record.record.kind == RecordKind::Tombstone
+        };
+        let husk_bytes = GroupLayout::record_bytes(records.iter().filter(is_husk));
+        let segments = &mut self.state.borrow_mut().segments;
+        segments.add_written(
+            at.segment,
+            GroupLayout::record_bytes(records.iter()),
+            layout.content_bytes as u64,
+        );
+        segments.add_husks(at.segment, husk_bytes);
         count(&self.context.counters.relocated_bytes_total, layout.bytes as u64);
         Ok(locations)
     }

@@ -63,8 +63,12 @@ pub(crate) struct Segment {
     pub(crate) live_bytes: u64,
     /// Log: records that the index points to.
     pub(crate) live_records: u32,
-    /// Log: bytes of all records, alive or not.
+    /// Log: bytes of all records, alive or not, and the same with the gaps that their placement left.
     pub(crate) record_bytes: u64,
+    pub(crate) placed_bytes: u64,
+    /// Log: bytes of husks, and how many segments had been recycled when the last was written.
+    husk_bytes: u64,
+    husk_mark: u64,
     /// Displaced records whose manifests are still to be read.
     pub(crate) holds: u32,
     /// Log: a start from a checkpoint before this one reads manifests of displaced records here.
@@ -85,13 +89,6 @@ impl Segment {
             Use::Log(log) => Some(log),
             _ => None,
         }
-    }
-
-    /// Log: bytes that moving what is alive would gain: those of dead records, or the gaps between
-    /// records where groups were small. A segment is full when a sixteenth of it is gaps.
-    pub(crate) fn garbage_bytes(&self, segment_bytes: u64) -> u64 {
-        let filled = self.record_bytes.max(segment_bytes - segment_bytes / 16);
-        filled.saturating_sub(self.live_bytes)
     }
 }
 
@@ -131,6 +128,8 @@ pub(crate) struct SegmentTable {
     /// Segments that hold a log, and the live bytes in them.
     log_segments: usize,
     log_live_bytes: u64,
+    /// Log segments recycled since the start.
+    recycled: u64,
     /// Sequence of the next checkpoint to begin.
     pub(crate) next_checkpoint: u64,
 }
@@ -146,6 +145,7 @@ impl SegmentTable {
             open_slabs: BTreeSet::new(),
             log_segments: 0,
             log_live_bytes: 0,
+            recycled: 0,
             next_checkpoint: 1,
         }
     }
@@ -171,6 +171,9 @@ impl SegmentTable {
             live_bytes: 0,
             live_records: 0,
             record_bytes: 0,
+            placed_bytes: 0,
+            husk_bytes: 0,
+            husk_mark: 0,
             holds: 0,
             displaced_stamp: 0,
             filled,
@@ -194,11 +197,39 @@ impl SegmentTable {
         }
     }
 
-    /// Records were written to a log segment.
-    pub(crate) fn add_written(&mut self, segment: u32, bytes: u64) {
+    /// A group was written to a log segment.
+    pub(crate) fn add_written(&mut self, segment: u32, record_bytes: u64, placed_bytes: u64) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
-            row.record_bytes += bytes;
+            row.record_bytes += record_bytes;
+            row.placed_bytes += placed_bytes;
         }
+    }
+
+    /// Of what was written to a log segment, so much is husks.
+    pub(crate) fn add_husks(&mut self, segment: u32, bytes: u64) {
+        let recycled = self.recycled;
+        if let Some(row) = self.segments.get_mut(segment as usize).filter(|_| bytes > 0) {
+            row.husk_bytes += bytes;
+            row.husk_mark = recycled;
+        }
+    }
+
+    /// Bytes of a log segment that moving what is needed in it would gain. Gaps between records count
+    /// where groups were small, not where records are placed so; a sixteenth of a segment may be lost
+    /// to either. Husks are needed until so much was recycled that many of them no longer are.
+    pub(crate) fn garbage_bytes(&self, row: &Segment) -> u64 {
+        let filled = row.placed_bytes.max(self.segment_bytes - self.segment_bytes / 16);
+        let is_fresh = self.recycled < row.husk_mark + (self.log_segments / 8).max(1) as u64;
+        let needed = row.live_bytes + if is_fresh { row.husk_bytes } else { 0 };
+        let placed = u128::from(needed) * u128::from(row.placed_bytes);
+        let placed = placed / u128::from(row.record_bytes.max(1));
+        filled.saturating_sub(u64::try_from(placed).unwrap_or(u64::MAX))
+    }
+
+    /// A log segment is free again.
+    pub(crate) fn set_recycled(&mut self, segment: u32) {
+        self.recycled += 1;
+        self.set_use(segment, Use::Free);
     }
 
     /// What a checkpoint's index points to in a segment.
@@ -241,7 +272,8 @@ impl SegmentTable {
             }
             Use::Log(_) => {
                 self.log_segments += 1;
-                row.record_bytes = 0;
+                (row.record_bytes, row.placed_bytes) = (0, 0);
+                (row.husk_bytes, row.husk_mark) = (0, 0);
             }
             Use::Slab(map) => {
                 row.live_bytes = u64::from(map.published_units()) * UNIT_BYTES as u64;

@@ -211,9 +211,18 @@ impl<P: Platform> Shard<P> {
     }
 
     pub(crate) fn unpin(&self, pin: Pin) {
-        let mut state = self.state.borrow_mut();
-        let State { pins, segments, .. } = &mut *state;
-        pins.unpin(pin, |space| segments.free(space));
+        let mut freed = false;
+        {
+            let mut state = self.state.borrow_mut();
+            let State { pins, segments, .. } = &mut *state;
+            pins.unpin(pin, |space| {
+                segments.free(space);
+                freed = true;
+            });
+        }
+        if freed {
+            self.note_freed();
+        }
     }
 
     // --- Writing -------------------------------------------------------------------------------

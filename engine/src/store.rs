@@ -62,7 +62,7 @@ pub struct EngineOptions {
     pub fill_ahead_bytes: u64,
     /// A shard writes a checkpoint after so many bytes of log, or as many as its index has.
     pub checkpoint_log_bytes: u64,
-    /// ... and after so many records, or a fourth of what its index has.
+    /// ... and after so many records, or an eighth of what its index has.
     pub checkpoint_records: u64,
     /// Whether space of dead records is regained.
     pub compaction: bool,

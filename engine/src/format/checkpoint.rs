@@ -289,8 +289,9 @@ pub struct SegmentRow {
     pub opened: u64,
     pub filled: bool,
     pub content_stamp: u64,
-    /// Log: of all records, alive or not.
+    /// Log: of all records, alive or not, and the same with the gaps between them.
     pub record_bytes: u64,
+    pub placed_bytes: u64,
     pub used: RowUse,
 }
 
@@ -321,6 +322,7 @@ impl SegmentRow {
         out.put_u64(self.opened);
         out.put_u64(self.content_stamp);
         out.put_u64(self.record_bytes);
+        out.put_u64(self.placed_bytes);
         match &self.used {
             RowUse::Free => {}
             RowUse::Log { end_lsn, .. } => out.put_u64(end_lsn.unwrap_or(0)),
@@ -337,6 +339,7 @@ impl SegmentRow {
         reader.u8()?;
         let (epoch, opened) = (reader.u64()?, reader.u64()?);
         let (content_stamp, record_bytes) = (reader.u64()?, reader.u64()?);
+        let placed_bytes = reader.u64()?;
         let used = match kind {
             1 => RowUse::Log {
                 stream: Stream::of(stream)?,
@@ -350,7 +353,7 @@ impl SegmentRow {
             3 => RowUse::Free,
             _ => return Err(Malformed("a segment of the checkpoint is of an unknown kind")),
         };
-        Ok(Self { epoch, opened, filled, content_stamp, record_bytes, used })
+        Ok(Self { epoch, opened, filled, content_stamp, record_bytes, placed_bytes, used })
     }
 }
 
@@ -472,6 +475,7 @@ mod tests {
                 filled: true,
                 content_stamp: 4,
                 record_bytes: 5,
+                placed_bytes: 6,
                 used,
             };
             let mut bytes = Vec::new();

@@ -47,6 +47,16 @@ pub(crate) struct FoundCheckpoints {
     pub(crate) next_sequence: u64,
     /// Checkpoints that are not what was written; why.
     pub(crate) damaged: Vec<String>,
+    /// Why the first one that could not be read could not.
+    pub(crate) failure: Option<Error>,
+}
+
+impl FoundCheckpoints {
+    /// A bad sector in one is no reason not to use another.
+    fn note_unreadable(&mut self, slot: u64, error: Error) {
+        self.damaged.push(format!("checkpoint {slot}: {error}"));
+        self.failure.get_or_insert(error);
+    }
 }
 
 /// Reads the headers of all slots and loads the newest checkpoint that verifies.
@@ -57,10 +67,11 @@ pub(crate) async fn load_newest<P: Platform>(
     let mut found = FoundCheckpoints { next_sequence: 1, ..FoundCheckpoints::default() };
     let mut slots = Vec::new();
     for slot in 0..SLOTS {
-        match read_slot_header(context, shard, slot).await? {
-            Ok(Some(header)) => slots.push((slot, header)),
-            Ok(None) => {}
-            Err(malformed) => found.damaged.push(format!("checkpoint {slot}: {malformed}")),
+        match read_slot_header(context, shard, slot).await {
+            Ok(Ok(Some(header))) => slots.push((slot, header)),
+            Ok(Ok(None)) => {}
+            Ok(Err(malformed)) => found.damaged.push(format!("checkpoint {slot}: {malformed}")),
+            Err(error) => found.note_unreadable(slot, error),
         }
     }
     slots.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
@@ -73,12 +84,13 @@ pub(crate) async fn load_newest<P: Platform>(
             }
             continue;
         }
-        match load(context, shard, slot, header).await? {
-            Ok(loaded) => {
+        match load(context, shard, slot, header).await {
+            Ok(Ok(loaded)) => {
                 found.loaded = Some(loaded);
                 found.retained.push(Retained { sequence, slot, foreground, relocation });
             }
-            Err(malformed) => found.damaged.push(format!("checkpoint {slot}: {malformed}")),
+            Ok(Err(malformed)) => found.damaged.push(format!("checkpoint {slot}: {malformed}")),
+            Err(error) => found.note_unreadable(slot, error),
         }
     }
     Ok(found)

@@ -307,6 +307,7 @@ impl<P: Platform> Replay<'_, P> {
             return Ok(Step::End(malformed.0));
         }
         let end = GROUP_HEADER_BYTES + group.content_bytes as usize;
+        let mut record_bytes = 0;
         for item in Records::new(salt, bytes, GROUP_HEADER_BYTES, end, group.record_count) {
             let applied = item.and_then(|(at, head)| {
                 if head.epoch != group.epoch {
@@ -318,7 +319,7 @@ impl<P: Platform> Replay<'_, P> {
                     span_bytes: head.span_bytes() as u32,
                 };
                 self.clock.observe(head.version);
-                self.state.segments.add_written(position.segment, head.span_bytes() as u64);
+                record_bytes += head.span_bytes() as u64;
                 apply(self, &head, location)
             });
             // The checksum of the whole group has matched: this was written so.
@@ -330,6 +331,8 @@ impl<P: Platform> Replay<'_, P> {
             })?;
             walk.records += 1;
         }
+        let placed_bytes = u64::from(group.content_bytes);
+        self.state.segments.add_written(position.segment, record_bytes, placed_bytes);
         self.found.groups += 1;
         self.found.records += u64::from(group.record_count);
         self.found.log_bytes += u64::from(group.group_bytes);

@@ -60,8 +60,8 @@ async fn withdraw_all<P: Platform>(
                 Ok(manifest) => give_up(&mut replay.state, &manifest, gone.version, still_used),
                 Err(error) => {
                     tracing::error!(shard, %error, "the extents of a displaced object are lost");
-                    replay.state.displaced.keep_unreadable(kept, *gone);
-                    replay.state.segments.hold(gone.location.segment);
+                    // Given up for good: were it read next time, others might own its units by then.
+                    replay.state.displaced.note_lost();
                 }
             }
         }

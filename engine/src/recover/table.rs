@@ -65,7 +65,7 @@ pub(super) fn make_table<P: Platform>(
         if let Some(row) = row {
             table.restore_stamp(segment, row.content_stamp);
             if row.epoch == epoch {
-                table.add_written(segment, row.record_bytes);
+                table.add_written(segment, row.record_bytes, row.placed_bytes);
             }
         }
     }
