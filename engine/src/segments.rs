@@ -218,7 +218,11 @@ impl SegmentTable {
     /// where groups were small, not where records are placed so; a sixteenth of a segment may be lost
     /// to either. Husks are needed until so much was recycled that many of them no longer are.
     pub(crate) fn garbage_bytes(&self, row: &Segment) -> u64 {
-        let filled = row.placed_bytes.max(self.segment_bytes - self.segment_bytes / 16);
+        let is_moved = row.log().is_some_and(|log| log.stream == Stream::Relocation);
+        let is_dense = is_moved && row.placed_bytes >= self.segment_bytes / 2;
+        // What moved records leave free at the end of groups and segments no further move would gain.
+        let full = if is_dense { 0 } else { self.segment_bytes - self.segment_bytes / 16 };
+        let filled = row.placed_bytes.max(full);
         let is_fresh = self.recycled < row.husk_mark + (self.log_segments / 8).max(1) as u64;
         let needed = row.live_bytes + if is_fresh { row.husk_bytes } else { 0 };
         let placed = u128::from(needed) * u128::from(row.placed_bytes);

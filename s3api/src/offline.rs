@@ -8,7 +8,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use crate::start_error::StartError;
 
 /// Registered buffers and queue depth: a few pieces of 1 MiB at once.
-const IO_MEMORY_BYTES: usize = 16 << 20;
+const IO_MEMORY_BYTES: usize = 32 << 20;
 const RING_DEPTH: usize = 256;
 
 /// Runs a future to its end on an executor of its own.

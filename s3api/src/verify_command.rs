@@ -15,19 +15,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use engine::platform::glommio::GlommioPlatform;
 use engine::verify::{
     Concern, Counts, Finding, Grade, Listener, Named, RebuildOptions, Rebuilt, Report, check,
     rebuild,
 };
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use serde_json::{Value, json};
 
+use crate::offline;
 use crate::start_error::StartError;
 
-/// Registered buffers and queue depth of the executor: a few large reads at once.
-const IO_MEMORY_BYTES: usize = 32 << 20;
-const RING_DEPTH: usize = 128;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 const EXIT_DAMAGED: u8 = 1;
@@ -81,15 +77,7 @@ pub fn run(arguments: &ArgMatches) -> Result<ExitCode, StartError> {
         });
     }
     let output = Output::new(arguments.get_flag("json"));
-    let executor = LocalExecutorBuilder::new(Placement::Unbound)
-        .io_memory(IO_MEMORY_BYTES)
-        .ring_depth(RING_DEPTH)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-        .make()
-        .map_err(|error| StartError::Host(error.to_string()))?;
-    let report = executor.run(async {
-        let platform = GlommioPlatform::new()
-            .map_err(|source| StartError::io("prepare the executor", source))?;
+    let report = offline::run(async |platform| {
         let (found, progress) = (
             |finding: &_| output.finding(finding),
             |counts: &_| {
