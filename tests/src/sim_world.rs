@@ -57,7 +57,7 @@ pub struct World {
     /// The keys of each bucket.
     keys: Vec<Vec<u8>>,
     /// What bodies are made of.
-    pattern: Vec<u8>,
+    pattern: Vec<u64>,
     pub tolerance: Cell<Tolerance>,
     values: RefCell<BTreeMap<ValueId, Value>>,
     next_value: Cell<ValueId>,
@@ -85,7 +85,7 @@ impl World {
         Self {
             random: RefCell::new(Random::new(seed)),
             keys: shape.key_names(),
-            pattern: (0..512u64).flat_map(|word| mix(word).to_le_bytes()).collect(),
+            pattern: (0..512).map(mix).collect(),
             shape,
             tolerance: Cell::new(tolerance),
             values: RefCell::default(),
@@ -196,15 +196,15 @@ impl World {
         if !value.parts.is_empty() {
             return value.parts.iter().flat_map(|(_, part)| self.body(*part)).collect();
         }
-        let mut bytes = vec![0; value.size as usize];
-        for (number, block) in (id << 32..).zip(bytes.chunks_mut(self.pattern.len())) {
+        let size = value.size as usize;
+        let mut bytes = vec![0; size.next_multiple_of(8 * self.pattern.len())];
+        for (number, block) in (id << 32..).zip(bytes.chunks_exact_mut(8 * self.pattern.len())) {
             let word = mix(number);
-            for (to, from) in block.chunks_mut(8).zip(self.pattern.chunks(8)) {
-                let known: [u8; 8] = from.try_into().unwrap_or_default();
-                let new = (u64::from_le_bytes(known) ^ word).to_le_bytes();
-                to.copy_from_slice(&new[..to.len()]);
+            for (to, from) in block.chunks_exact_mut(8).zip(&self.pattern) {
+                to.copy_from_slice(&(from ^ word).to_le_bytes());
             }
         }
+        bytes.truncate(size);
         bytes
     }
 

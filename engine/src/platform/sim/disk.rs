@@ -108,7 +108,8 @@ impl Disk {
             let at = self.random.below(room(file) - blocks + 1) * BLOCK_BYTES as u64;
             if place != path || at != offset {
                 let whole = file.borrow().length() as usize;
-                let was = file.borrow().read(0, whole, &mut || false).unwrap_or_default();
+                let mut was = vec![0; whole];
+                file.borrow().read(0, &mut was, &mut || false);
                 file.borrow_mut().stray(at, bytes);
                 landing = Some(Landing { path: place.to_owned(), offset: at, was });
             }
@@ -157,8 +158,10 @@ impl<'sim> DiskView<'sim> {
     /// Bytes as a read sees them, without the writes in flight; offset and length are multiples of 512.
     pub fn read(&self, path: impl AsRef<Path>, offset: u64, bytes: usize) -> Vec<u8> {
         let inode = self.inode(path.as_ref());
-        let found = inode.borrow().read(offset, bytes, &mut || false);
-        found.expect("the range lies within the file")
+        let mut found = vec![0; bytes];
+        let within = inode.borrow().read(offset, &mut found, &mut || false);
+        assert!(within, "the range lies within the file");
+        found
     }
 
     /// Flips one bit on the medium.

@@ -70,34 +70,31 @@ impl Inode {
         self.current.length
     }
 
-    /// The bytes of a range within the file. Of a sector that a write in flight is about to replace
-    /// they are the old or the new ones, as `newer` says each time.
+    /// Reads a range into `bytes`; false if it does not lie within the file. Of a sector that a write
+    /// in flight is about to replace it gives the old or the new bytes, as `newer` says each time.
     pub(super) fn read(
         &self,
         offset: u64,
-        bytes: usize,
+        bytes: &mut [u8],
         newer: &mut dyn FnMut() -> bool,
-    ) -> Option<Vec<u8>> {
-        if offset.checked_add(bytes as u64)? > self.current.length {
-            return None;
+    ) -> bool {
+        let within = offset.checked_add(bytes.len() as u64);
+        if within.is_none_or(|end| end > self.current.length) {
+            return false;
         }
-        let mut result = vec![0; bytes];
-        let first = sector_number(offset);
-        for (index, sector) in result.chunks_mut(SECTOR_BYTES).enumerate() {
-            sector.copy_from_slice(self.current.sector(first + index as u64));
-        }
+        let (first, end) = (sector_number(offset), sector_number(offset + bytes.len() as u64));
+        self.current.read(first, bytes);
         for write in self.writes.values().filter(|write| write.is_in_flight()) {
-            let end = write.end().min(first + (bytes / SECTOR_BYTES) as u64);
-            for number in write.first_sector.max(first)..end {
+            for number in write.first_sector.max(first)..write.end().min(end) {
                 if let Some(new) = write.sector(number)
                     && newer()
                 {
                     let at = (number - first) as usize * SECTOR_BYTES;
-                    result[at..at + SECTOR_BYTES].copy_from_slice(new);
+                    bytes[at..at + SECTOR_BYTES].copy_from_slice(new);
                 }
             }
         }
-        Some(result)
+        true
     }
 
     /// Submits a write. Panics when it overlaps one in flight.
@@ -300,6 +297,22 @@ impl Image {
     fn sector(&self, number: u64) -> &[u8] {
         let block = self.blocks.get((number / SECTORS_PER_BLOCK) as usize);
         block.map_or(&ZEROES, |block| sector_of(block, (number % SECTORS_PER_BLOCK) as usize))
+    }
+
+    /// Sectors from `first` on; whole blocks in one piece.
+    fn read(&self, first: u64, bytes: &mut [u8]) {
+        let mut number = first;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let start = (number % SECTORS_PER_BLOCK) as usize * SECTOR_BYTES;
+            let (now, later) = rest.split_at_mut((BLOCK_BYTES - start).min(rest.len()));
+            match self.blocks.get((number / SECTORS_PER_BLOCK) as usize) {
+                Some(Some(block)) => now.copy_from_slice(&block[start..start + now.len()]),
+                _ => now.fill(0),
+            }
+            number += (now.len() / SECTOR_BYTES) as u64;
+            rest = later;
+        }
     }
 
     fn write_sector(&mut self, number: u64, sector: &[u8]) {

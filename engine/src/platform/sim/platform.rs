@@ -210,13 +210,13 @@ impl File for SimFile {
                 return Err(input_output_error());
             }
             let random = &mut world.disk.borrow_mut().random;
-            let found = inode.borrow().read(offset, bytes, &mut || random.coin());
-            found.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+            let mut buffer = AlignedBytes::new(bytes, 0);
+            match inode.borrow().read(offset, buffer.as_mut_slice(), &mut || random.coin()) {
+                true => Ok(SimReadBuffer(Rc::new(buffer))),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
         });
-        let found = read.await?;
-        let mut buffer = AlignedBytes::new(bytes, 0);
-        buffer.as_mut_slice().copy_from_slice(&found);
-        Ok(SimReadBuffer(Rc::new(buffer)))
+        read.await
     }
 
     async fn write_at(&self, buffer: SimWriteBuffer, offset: u64) -> io::Result<SimWriteBuffer> {
