@@ -223,7 +223,7 @@ pub async fn open_or_format<P: Platform>(
     // Looked at before a lock is taken, so that a foreign directory is not even given a lock file; and
     // again below, because whoever held the locks may have formatted meanwhile.
     let found = look_at_all(platform, data_dirs).await?;
-    let is_due = format_is_due(platform, data_dirs, &found).await;
+    let is_due = format_is_due(platform, data_dirs, &found).await?;
     let mut locks = Vec::new();
     // By directory: why it was not locked.
     let mut unlocked: Vec<Option<String>> = Vec::new();
@@ -246,7 +246,7 @@ pub async fn open_or_format<P: Platform>(
         }
     }
     let mut found = look_at_all(platform, data_dirs).await?;
-    let formatted = is_due && format_is_due(platform, data_dirs, &found).await;
+    let formatted = is_due && format_is_due(platform, data_dirs, &found).await?;
     if formatted {
         format_store(platform, data_dirs, format()).await?;
         found = look_at_all(platform, data_dirs).await?;
@@ -376,27 +376,24 @@ fn may_be_shard(name: &str) -> bool {
 
 /// Whether a shard's directory is what an interrupted format leaves: empty, or with a first segment
 /// into which nothing was written behind its header.
-async fn is_unused_shard<P: Platform>(platform: &P, dir: &Path) -> bool {
+async fn is_unused_shard<P: Platform>(platform: &P, dir: &Path) -> Result<bool> {
     let Ok(inside) = platform.list_dir(dir).await else {
-        return false;
+        return Ok(false);
     };
     let [only] = inside.as_slice() else {
-        return inside.is_empty();
+        return Ok(inside.is_empty());
     };
     if only != &segment_path(dir, 0) {
-        return false;
+        return Ok(false);
     }
-    let Ok(file) = platform.open(only, OpenMode::READ).await else {
-        return false;
-    };
-    match file.len().await {
-        Ok(length) if length >= 2 * BLOCK_BYTES as u64 => {
-            let block = file.read_at(BLOCK_BYTES as u64, BLOCK_BYTES).await;
-            block.is_ok_and(|block| block.iter().all(|&byte| byte == 0))
-        }
-        Ok(length) => length == 0,
-        Err(_) => false,
+    let failed = |source| Error::io(format!("read {}", only.display()), source);
+    let file = platform.open(only, OpenMode::READ).await.map_err(failed)?;
+    let length = file.len().await.map_err(failed)?;
+    if length < 2 * BLOCK_BYTES as u64 {
+        return Ok(length == 0);
     }
+    let block = file.read_at(BLOCK_BYTES as u64, BLOCK_BYTES).await.map_err(failed)?;
+    Ok(block.iter().all(|&byte| byte == 0))
 }
 
 async fn format_store<P: Platform>(

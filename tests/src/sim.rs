@@ -3,6 +3,7 @@
 //!
 //! One seed gives one history. Not here: what is done with the store, and what is judged.
 
+use engine::limits::SPACE_WAIT_MAX;
 use engine::platform::Platform;
 use engine::platform::sim::{Sim, SimOptions, SimPlatform};
 use engine::store::{EngineOptions, FormatOptions, OpenStore, open_or_format};
@@ -13,9 +14,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How long all work of a shard takes to end once nobody asks for more: witness groups and freed
-/// space included.
-const QUIET: Duration = Duration::from_millis(500);
+/// How long all work of a shard takes to end once nobody asks for more: writes that wait for space,
+/// witness groups and freed space included.
+const QUIET: Duration = SPACE_WAIT_MAX.saturating_add(Duration::from_millis(500));
 
 /// A pseudo-random sequence (SplitMix64) for what a test chooses; the simulator has its own.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 
 use crate::model::{Guard, Op, ValueId};
 use crate::sim::{Running, join_all, within};
+use crate::sim_shape::Form;
 use crate::sim_world::{BUCKETS, Place, World};
 use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
@@ -43,7 +44,7 @@ impl Client<'_> {
         self.running.engine(self.number)
     }
 
-    fn platform(&self) -> &SimPlatform {
+    pub(crate) fn platform(&self) -> &SimPlatform {
         self.running.platform()
     }
 
@@ -107,16 +108,30 @@ impl Client<'_> {
     }
 
     async fn act(&self, place: Place) {
-        match self.world.below(100) {
-            0..32 => self.put(place).await,
-            32..36 => self.abandon(place).await,
-            36..46 => self.delete(place).await,
-            46..64 => self.get(place).await,
-            64..68 => self.lookup(place).await,
-            68..75 => self.list(place.0).await,
-            75..92 => self.work_on_upload(place).await,
+        let puts_most = self.world.shape.form == Form::Tight && self.world.one_in(2);
+        let chance = if puts_most { 0 } else { self.world.below(100) };
+        let what = match chance {
+            0..32 => "put",
+            32..36 => "abandon",
+            36..46 => "delete",
+            46..64 => "get",
+            64..68 => "lookup",
+            68..75 => "list",
+            75..92 => "upload",
+            _ => "bucket",
+        };
+        self.world.doing.borrow_mut().insert(self.number, (what, place));
+        match what {
+            "put" => self.put(place).await,
+            "abandon" => self.abandon(place).await,
+            "delete" => self.delete(place).await,
+            "get" => self.get(place).await,
+            "lookup" => self.lookup(place).await,
+            "list" => self.list(place.0).await,
+            "upload" => self.work_on_upload(place).await,
             _ => self.work_on_bucket().await,
         }
+        self.world.doing.borrow_mut().remove(&self.number);
     }
 
     pub fn bucket(&self, place: Place) -> Option<BucketId> {
@@ -142,11 +157,18 @@ impl Client<'_> {
     }
 
     async fn put(&self, place: Place) {
-        let Some(bucket) = self.bucket(place) else {
-            return;
-        };
-        let id = self.world.offer(self.world.any_size());
-        let guard = self.any_guard(place);
+        self.put_sized(place, self.any_guard(place), self.world.any_size()).await;
+    }
+
+    /// Puts a new value of so many bytes; what the engine answered, if the bucket is there.
+    pub(crate) async fn put_sized(
+        &self,
+        place: Place,
+        guard: Guard,
+        size: u64,
+    ) -> Option<Result<Committed, Error>> {
+        let bucket = self.bucket(place)?;
+        let id = self.world.offer(size);
         let before = self.world.version(place);
         let op = self.world.begin(place, Op::Write { guard, value: Some(id) });
         let result = self.store(bucket, place, id, guard).await;
@@ -154,6 +176,7 @@ impl Client<'_> {
             self.world.acknowledge(place, id, committed.version, before);
         }
         self.world.end_write(place, op, result.as_ref().map(|committed| committed.replaced));
+        Some(result)
     }
 
     async fn store(

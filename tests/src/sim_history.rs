@@ -35,16 +35,28 @@ pub struct Summary {
     pub answered: u64,
     pub crashes: u64,
     pub refused_starts: u64,
+    /// What was counted in lives that were looked at to their end.
+    pub checkpoints: u64,
+    pub recycled: u64,
+    pub relocated: u64,
     /// Of every I/O with its time.
     pub digest: u64,
 }
 
 impl Summary {
+    #[expect(clippy::print_stderr, reason = "what a campaign did is part of its proof")]
+    fn print(&self, test: &str) {
+        eprintln!("{test}: {self:?}");
+    }
+
     pub fn add(&mut self, other: Self) {
         self.lives += other.lives;
         self.answered += other.answered;
         self.crashes += other.crashes;
         self.refused_starts += other.refused_starts;
+        self.checkpoints += other.checkpoints;
+        self.recycled += other.recycled;
+        self.relocated += other.relocated;
         self.digest ^= other.digest;
     }
 }
@@ -66,6 +78,10 @@ pub fn run(seed: u64, kind: Kind) -> Result<Summary, Vec<String>> {
     let mut history = History::new(seed, kind);
     history.run();
     history.summary.answered = history.world.answered.get();
+    let figures = history.world.figures.get();
+    history.summary.checkpoints = figures.checkpoints_total;
+    history.summary.recycled = figures.segments_recycled_total;
+    history.summary.relocated = figures.relocated_records_total;
     history.summary.digest = history.machine.sim.history_digest();
     let violations = history.world.violations();
     if violations.is_empty() { Ok(history.summary) } else { Err(violations) }
@@ -120,6 +136,7 @@ pub fn campaign(test: &str, seeds: std::ops::Range<u64>, kind: Kind) -> Summary 
             Err(violations) => panic!("seed {seed}:\n{}", violations.join("\n")),
         }
     }
+    total.print(test);
     total
 }
 

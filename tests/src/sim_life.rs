@@ -6,17 +6,18 @@
 use crate::sim::{Machine, Running, join_all, join_two, within};
 use crate::sim_client::Client;
 use crate::sim_damage::{Damage, segments};
+use crate::sim_shape::Form;
 use crate::sim_world::{BUCKETS, World};
-use engine::Error;
 use engine::format::segment::SegmentKind;
 use engine::limits::{RESERVED_SEGMENTS, UNIT_BYTES};
 use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
+use engine::{EngineMetrics, Error};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// No life takes so long; one that does hangs.
-const LIFE_MAX: Duration = Duration::from_secs(600);
+/// No life takes so long; one that does hangs. Each write of a full store may wait a while for space.
+const LIFE_MAX: Duration = Duration::from_secs(20_000);
 
 /// By how much the wall clock may be set, forward or back: a millisecond to ten years.
 const CLOCK_STEPS_NS: [i64; 5] =
@@ -71,8 +72,8 @@ impl Life<'_> {
         let platform = self.machine.sim.platform();
         let life = within(&platform, LIFE_MAX, self.live_on(available)).await;
         life.unwrap_or_else(|| {
-            let phase = self.world.phase.get();
-            self.world.fail(format!("something hangs: {phase} ({:?})", self.ending));
+            let (phase, doing) = (self.world.phase.get(), self.world.doing.borrow());
+            self.world.fail(format!("something hangs: {phase} ({:?}), {doing:?}", self.ending));
             Ok(None)
         })
     }
@@ -117,6 +118,15 @@ impl Life<'_> {
         if figures.pins_held > 0 || figures.body_bytes > 0 {
             self.world.fail(format!("readers or writers left something behind: {figures:?}"));
         }
+        if self.world.shape.form == Form::Tight && self.world.one_in(3) {
+            self.world.phase.set("the full store");
+            auditor.fill_and_relieve().await;
+            if !auditor.is_sound().await {
+                running.close().await;
+                return Ok(None);
+            }
+            auditor.audit().await;
+        }
         if self.last {
             let is_empty = auditor.clear().await;
             let left = running.quiet().await.available_bytes;
@@ -126,6 +136,7 @@ impl Life<'_> {
             }
         }
         let left = running.quiet().await;
+        self.count(&left);
         self.world.phase.set("the close");
         running.close().await;
         Ok((left.shards_read_only == 0).then_some(left.available_bytes))
@@ -153,6 +164,12 @@ impl Life<'_> {
             }
         };
         join_two(join_all((0..clients).map(|number| client(number).run(count))), clock).await;
+    }
+
+    fn count(&self, figures: &EngineMetrics) {
+        let mut sum = self.world.figures.get();
+        sum.add(figures);
+        self.world.figures.set(sum);
     }
 
     /// The wall clock is set, as an operator or a time service does it.
@@ -223,7 +240,8 @@ impl Life<'_> {
         let rolled = u64::from(self.machine.format.shard_count) * 2 * segment_bytes;
         // A slab that was opened and not used yet is free after a restart, its first unit too.
         let slack = self.segments(SegmentKind::Slab) * UNIT_BYTES as u64;
-        if now > before + gained + slack || now + rolled < before {
+        let shrunk = now + rolled < before && !self.world.shape.scarce;
+        if now > before + gained + slack || shrunk {
             self.world.fail(format!("available before the restart {before}, after it {now}"));
         }
     }

@@ -48,6 +48,8 @@ pub struct Shape {
     fill_ahead_bytes: u64,
     open_files_max: usize,
     body_budget_bytes: Option<usize>,
+    checkpoint_log_bytes: u64,
+    checkpoint_records: u64,
 }
 
 impl Shape {
@@ -63,14 +65,19 @@ impl Shape {
         let form = form.unwrap_or(any);
         let (keys, lives, clients_max, actions_max) = match form {
             Form::Short => (KEYS.len() as u64, 2 + random.below(5), 5, 40),
-            Form::Tight => (24 + random.below(60), 2 + random.below(4), 4, 120),
+            Form::Tight => (60 + random.below(120), 2 + random.below(4), 4, 200),
             Form::Wide => (200 + random.below(400), 2 + random.below(3), 5, 120),
             Form::Long => (KEYS.len() as u64 + random.below(20), 6 + random.below(8), 6, 250),
         };
-        let is_small = form == Form::Tight || (form != Form::Wide && random.one_in(8));
+        let is_small = match form {
+            Form::Tight => true,
+            Form::Long => random.one_in(2),
+            Form::Short => random.one_in(8),
+            Form::Wide => false,
+        };
         let shard_count = 1 + random.below(if form == Form::Tight { 2 } else { 4 }) as u16;
         let drives = if shard_count.is_multiple_of(2) && random.one_in(3) { 2 } else { 1 };
-        let per_shard = if is_small { 5 + random.below(12) } else { 160 };
+        let per_shard = if is_small { 12 + random.below(12) } else { 160 };
         let capacity_bytes = (per_shard * u64::from(shard_count) / drives) << 20;
         let overcommitted = is_small && random.one_in(6);
         Self {
@@ -86,6 +93,8 @@ impl Shape {
             fill_ahead_bytes: [0, 64 << 10, 1 << 20][random.below(3) as usize],
             open_files_max: 1 + random.below(8) as usize,
             body_budget_bytes: random.one_in(3).then_some(4 << 20),
+            checkpoint_log_bytes: [32 << 10, 128 << 10, 1 << 20][random.below(3) as usize],
+            checkpoint_records: [5, 50, 1000][random.below(3) as usize],
         }
     }
 
@@ -100,6 +109,8 @@ impl Shape {
             (0..self.drives).map(|drive| PathBuf::from(format!("/data-{drive}"))).collect();
         machine.options.open_files_max = self.open_files_max;
         machine.options.fill_ahead_bytes = self.fill_ahead_bytes;
+        machine.options.checkpoint_log_bytes = self.checkpoint_log_bytes;
+        machine.options.checkpoint_records = self.checkpoint_records;
         if let Some(bytes) = self.body_budget_bytes {
             machine.options.body_budget_bytes = bytes;
         }

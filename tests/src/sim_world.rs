@@ -8,7 +8,9 @@ use crate::model::{Guard, Op, OpId, Outcome, Register, ValueId};
 use crate::sim::{Random, mix};
 use crate::sim_shape::Shape;
 use crate::sim_uploads::Upload;
-use engine::{Commit, Condition, ConditionFailure, Current, Error, Etag, ObjectInfo, Version};
+use engine::{
+    Commit, Condition, ConditionFailure, Current, EngineMetrics, Error, Etag, ObjectInfo, Version,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -68,6 +70,10 @@ pub struct World {
     violations: RefCell<Vec<String>>,
     /// Operations that were answered.
     pub answered: Cell<u64>,
+    /// What the engine counted, as far as it was asked.
+    pub figures: Cell<EngineMetrics>,
+    /// What each client does, for a report.
+    pub doing: RefCell<BTreeMap<usize, (&'static str, Place)>>,
     /// What goes on, for a report.
     pub phase: Cell<&'static str>,
 }
@@ -95,6 +101,8 @@ impl World {
             uploads: RefCell::default(),
             violations: RefCell::default(),
             answered: Cell::new(0),
+            figures: Cell::default(),
+            doing: RefCell::default(),
             phase: Cell::new("nothing"),
         }
     }

@@ -26,6 +26,14 @@ fn no_long_history_loses_or_invents_anything() {
     assert!(summary.answered > 4000, "{summary:?}");
 }
 
+/// Little space, so that it is used again and again, and is short.
+#[test]
+fn no_full_store_loses_or_invents_anything() {
+    let kind = Kind { form: Some(Form::Tight), ..Kind::default() };
+    let summary = campaign("no_full_store_loses_or_invents_anything", seeds(20), kind);
+    assert!(summary.recycled > 50, "{summary:?}");
+}
+
 /// Without this a seed would be worth nothing.
 #[test]
 fn one_seed_gives_one_history() {

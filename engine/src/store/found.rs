@@ -117,7 +117,7 @@ async fn without_superblock<P: Platform>(
                 format!("it holds {name:?} and no superblock: it is not a Ringfort data directory"),
             ));
         }
-        if !is_unused_shard(platform, &dir.join(name)).await {
+        if !is_unused_shard(platform, &dir.join(name)).await? {
             return Ok(Found::Dead(format!("it holds {name:?} and no superblock")));
         }
         found = Found::Unfinished;
@@ -137,39 +137,49 @@ pub async fn read_superblock_copies<P: Platform>(platform: &P, dir: &Path) -> Re
 /// Whether no directory belongs to a store; or some do, and formatting was cut short between them. Then
 /// the others have all their shards already, and no shard anywhere was ever opened. An empty directory
 /// beside a store is never formatted: it may be where a drive should have been mounted.
+///
+/// # Errors
+/// What cannot be read leaves that open: a store that was cut short must not be opened without the
+/// rest of it.
 pub(super) async fn format_is_due<P: Platform>(
     platform: &P,
     data_dirs: &[PathBuf],
     found: &[Found],
-) -> bool {
+) -> Result<bool> {
     let is_new = found.iter().all(|found| matches!(found, Found::Vacant(_) | Found::Unfinished));
     if is_new {
-        return true;
+        return Ok(true);
     }
-    let mut is_cut_short = false;
+    if !found.iter().any(|found| matches!(found, Found::Unfinished)) {
+        return Ok(false);
+    }
     for (dir, found) in data_dirs.iter().zip(found) {
         match found {
-            Found::Unfinished => is_cut_short = true,
+            Found::Unfinished => {}
             Found::Valid(superblock) => {
                 let complete = usize::from(superblock.drive_count) == data_dirs.len();
-                if !complete || !is_never_opened(platform, dir, superblock).await {
-                    return false;
+                if !complete || !is_never_opened(platform, dir, superblock).await? {
+                    return Ok(false);
                 }
             }
-            Found::Vacant(_) | Found::Dead(_) => return false,
+            Found::Vacant(_) | Found::Dead(_) => return Ok(false),
         }
     }
-    is_cut_short
+    Ok(true)
 }
 
-async fn is_never_opened<P: Platform>(platform: &P, dir: &Path, superblock: &Superblock) -> bool {
+async fn is_never_opened<P: Platform>(
+    platform: &P,
+    dir: &Path,
+    superblock: &Superblock,
+) -> Result<bool> {
     let shards = superblock.drive_index..superblock.shard_count;
     for shard in shards.step_by(usize::from(superblock.drive_count)) {
-        if !is_unused_shard(platform, &shard_dir(dir, shard)).await {
-            return false;
+        if !is_unused_shard(platform, &shard_dir(dir, shard)).await? {
+            return Ok(false);
         }
     }
-    true
+    Ok(true)
 }
 
 /// Puts the directories of one store in order, and checks that none is foreign. Which drive a dead
