@@ -2,7 +2,7 @@
 //! answer.
 
 use crate::model::{Guard, Op, ValueId};
-use crate::sim::{Running, join_all, within};
+use crate::sim::{Running, join_all, join_two, within};
 use crate::sim_shape::Form;
 use crate::sim_world::{BUCKETS, Place, World};
 use engine::platform::Platform;
@@ -122,6 +122,7 @@ impl Client<'_> {
         };
         self.world.doing.borrow_mut().insert(self.number, (what, place));
         match what {
+            "put" if self.world.one_in(3) => self.put_and_look(place).await,
             "put" => self.put(place).await,
             "abandon" => self.abandon(place).await,
             "delete" => self.delete(place).await,
@@ -158,6 +159,18 @@ impl Client<'_> {
 
     async fn put(&self, place: Place) {
         self.put_sized(place, self.any_guard(place), self.world.any_size()).await;
+    }
+
+    /// Puts a new value and looks at the key meanwhile: what is seen is there for good.
+    async fn put_and_look(&self, place: Place) {
+        let look = async {
+            for _ in 0..4 {
+                let pause = Duration::from_micros(20 + self.world.below(150));
+                self.platform().sleep(pause).await;
+                self.lookup(place).await;
+            }
+        };
+        join_two(self.put(place), look).await;
     }
 
     /// Puts a new value of so many bytes; what the engine answered, if the bucket is there.

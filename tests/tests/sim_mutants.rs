@@ -1,5 +1,5 @@
-//! The campaign must notice an engine that breaks its own rules: one that leaves out a sync, and one
-//! that acknowledges too early.
+//! The campaign must notice an engine that breaks its own rules: one that leaves out a sync,
+//! acknowledges or publishes too early, uses space again too soon, or forgets what was deleted.
 //!
 //! Each mutant is run over seeds that the unbroken engine passes, until one of them fails.
 #![allow(clippy::print_stderr)]
@@ -8,7 +8,7 @@ use engine::store::Mutation;
 use ringfort_tests::sim_history::{Kind, run};
 
 /// A mutant that survives so many histories is a failure of the campaign.
-const SEEDS_MAX: u64 = 40;
+const SEEDS_MAX: u64 = 60;
 
 fn check(mutation: Mutation) {
     let caught = (0..SEEDS_MAX).find_map(|seed| {
@@ -40,4 +40,24 @@ fn bodies_that_are_not_synced_before_their_manifest_are_caught() {
 #[test]
 fn an_acknowledgement_that_comes_early_is_caught() {
     check(Mutation::AcknowledgeEarly);
+}
+
+#[test]
+fn a_write_that_is_seen_before_it_is_durable_is_caught() {
+    check(Mutation::PublishBeforeDurable);
+}
+
+#[test]
+fn a_checkpoint_that_is_not_synced_is_caught() {
+    check(Mutation::SkipCheckpointSync);
+}
+
+#[test]
+fn a_segment_that_is_used_again_too_soon_is_caught() {
+    check(Mutation::RecycleTooSoon);
+}
+
+#[test]
+fn a_segment_that_is_used_again_in_the_same_epoch_is_caught() {
+    check(Mutation::SkipEpochSalt);
 }
