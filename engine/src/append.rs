@@ -332,6 +332,9 @@ impl<P: Platform> Shard<P> {
                 self.settle(item, location);
             }
         }
+        if self.context.mutation() == Some(Mutation::PublishBeforeDurable) {
+            staged.iter().for_each(|(item, at)| self.publish(&item.encoded.record, *at));
+        }
         let counters = &self.context.counters;
         count(&counters.log_groups_total, 1);
         count(&counters.log_records_total, staged.len() as u64);
@@ -408,7 +411,9 @@ impl<P: Platform> Shard<P> {
 
     /// Publishes one durable record and tells who waits for it.
     fn settle(self: &Rc<Self>, item: Staged, location: Location) {
-        self.publish(&item.encoded.record, location);
+        if self.context.mutation() != Some(Mutation::PublishBeforeDurable) {
+            self.publish(&item.encoded.record, location);
+        }
         if let Some(key) = &item.index_key {
             self.forget_pending(key);
         }

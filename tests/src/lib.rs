@@ -12,6 +12,7 @@ pub mod sim_full;
 pub mod sim_history;
 pub mod sim_life;
 pub mod sim_listing;
+pub mod sim_offline;
 pub mod sim_shape;
 pub mod sim_stray;
 pub mod sim_uploads;

@@ -7,6 +7,7 @@
 use crate::sim::Machine;
 use crate::sim_damage::{Damage, Target};
 use crate::sim_life::{Ending, Life};
+use crate::sim_offline::{Spoilt, rebuild_all, spoil_checkpoints, verify};
 use crate::sim_shape::{Form, Shape};
 use crate::sim_stray::is_provable;
 use crate::sim_world::{Tolerance, World};
@@ -66,6 +67,7 @@ struct History {
     world: World,
     kind: Kind,
     summary: Summary,
+    spoilt: Spoilt,
     /// What was left for new data when the store was last closed in order.
     available: Option<u64>,
 }
@@ -159,18 +161,47 @@ impl History {
         machine.options.mutation = kind.mutation;
         let world = World::new(seed, shape);
         world.tolerance.set(Tolerance { faults: kind.faults, ..world.tolerance.get() });
-        Self { machine, world, kind, summary: Summary::default(), available: None }
+        Self {
+            machine,
+            world,
+            kind,
+            summary: Summary::default(),
+            spoilt: Spoilt::new(),
+            available: None,
+        }
     }
 
     fn run(&mut self) {
         for _ in 0..self.world.shape.lives {
             self.one_life(false);
+            if !self.kind.faults {
+                self.work_offline();
+            }
             if !self.world.violations().is_empty() {
                 return;
             }
         }
         self.world.tolerance.set(Tolerance { faults: false, ..self.world.tolerance.get() });
         self.one_life(true);
+    }
+
+    /// Between two lives, without anybody being served.
+    fn work_offline(&mut self) {
+        let (machine, world) = (&self.machine, &self.world);
+        let often = if world.shape.form == Form::Tight { 2 } else { 3 };
+        if world.answered.get() > 0 && world.one_in(often) {
+            match world.below(4) {
+                0 if self.spoilt.is_empty() => verify(machine, world),
+                1 if !world.shape.overcommitted => {
+                    rebuild_all(machine, world);
+                    self.available = None;
+                }
+                _ => {
+                    spoil_checkpoints(machine, world, &mut self.spoilt);
+                    self.available = None;
+                }
+            }
+        }
     }
 
     fn run_damaged(&mut self, target: Target) -> Struck {

@@ -6,13 +6,19 @@
 
 use engine::store::Mutation;
 use ringfort_tests::sim_history::{Kind, run};
+use ringfort_tests::sim_shape::Form;
 
 /// A mutant that survives so many histories is a failure of the campaign.
-const SEEDS_MAX: u64 = 60;
+const SEEDS_MAX: u64 = 200;
 
 fn check(mutation: Mutation) {
+    check_form(mutation, None);
+}
+
+/// With histories of one form, for rules that matter in few others.
+fn check_form(mutation: Mutation, form: Option<Form>) {
     let caught = (0..SEEDS_MAX).find_map(|seed| {
-        run(seed, Kind { mutation: Some(mutation), ..Kind::default() })
+        run(seed, Kind { mutation: Some(mutation), form, ..Kind::default() })
             .err()
             .map(|violations| (seed, violations))
     });
@@ -22,7 +28,7 @@ fn check(mutation: Mutation) {
     let first = violations.first().and_then(|text| text.lines().next()).unwrap_or_default();
     eprintln!("{mutation:?} was caught by history {} of {SEEDS_MAX}: {first}", seed + 1);
     for seed in 0..=seed {
-        let unbroken = run(seed, Kind::default());
+        let unbroken = run(seed, Kind { form, ..Kind::default() });
         assert!(unbroken.is_ok(), "seed {seed} fails without a mutation too: {unbroken:?}");
     }
 }
@@ -54,10 +60,15 @@ fn a_checkpoint_that_is_not_synced_is_caught() {
 
 #[test]
 fn a_segment_that_is_used_again_too_soon_is_caught() {
-    check(Mutation::RecycleTooSoon);
+    check_form(Mutation::RecycleTooSoon, Some(Form::Tight));
 }
 
 #[test]
 fn a_segment_that_is_used_again_in_the_same_epoch_is_caught() {
     check(Mutation::SkipEpochSalt);
+}
+
+#[test]
+fn a_deletion_that_is_forgotten_too_soon_is_caught() {
+    check_form(Mutation::DropTombstoneTooSoon, Some(Form::Tight));
 }
