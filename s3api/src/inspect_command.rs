@@ -19,14 +19,10 @@ use engine::inspect::{
     SegmentRow, SuperblockRow, Verdict, superblocks,
 };
 use engine::platform::glommio::GlommioPlatform;
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use serde_json::{Value, json};
 
+use crate::offline;
 use crate::start_error::StartError;
-
-/// Registered buffers and queue depth of the executor: one read at a time needs little.
-const IO_MEMORY_BYTES: usize = 1 << 20;
-const RING_DEPTH: usize = 128;
 
 /// The subcommand, for clap.
 pub fn inspect_command() -> Command {
@@ -100,17 +96,7 @@ pub fn run(arguments: &ArgMatches) -> Result<(), StartError> {
     let Some((what, arguments)) = arguments.subcommand() else {
         return Ok(());
     };
-    let executor = LocalExecutorBuilder::new(Placement::Unbound)
-        .io_memory(IO_MEMORY_BYTES)
-        .ring_depth(RING_DEPTH)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-        .make()
-        .map_err(|error| StartError::Host(error.to_string()))?;
-    executor.run(async {
-        let platform = GlommioPlatform::new()
-            .map_err(|source| StartError::io("prepare the executor", source))?;
-        show(platform, &dirs, what, arguments, output).await
-    })
+    offline::run(async |platform| show(platform, &dirs, what, arguments, output).await)
 }
 
 async fn show(
@@ -489,15 +475,10 @@ mod tests {
         let dirs = [dir.path().to_owned()];
         let format =
             FormatOptions { shard_count: 2, segment_bytes: 1 << 20, capacity_bytes: 16 << 20 };
-        LocalExecutorBuilder::new(Placement::Unbound)
-            .io_memory(IO_MEMORY_BYTES)
-            .ring_depth(RING_DEPTH)
-            .make()
-            .unwrap()
-            .run(async {
-                let platform = GlommioPlatform::new().unwrap();
-                open_or_format(&platform, &dirs, || format).await.map(drop).unwrap();
-            });
+        let formatted = offline::run(async |platform| {
+            Ok(open_or_format(&platform, &dirs, || format).await.map(drop)?)
+        });
+        formatted.unwrap();
         let path = dir.path().to_str().unwrap();
         for what in ["superblock", "segments", "groups", "records"] {
             for json in [&["--json"][..], &[]] {
