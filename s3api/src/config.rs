@@ -47,8 +47,14 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Of the S3 port, all cores together.
     pub max_connections: usize,
+    /// A shard writes a checkpoint after so many bytes of log, or as many as its index has.
+    pub checkpoint_log_bytes: u64,
+    /// ... and after so many records, or an eighth of what its index has.
+    pub checkpoint_records: usize,
     /// What each core reads in a second to look for damage; 0: never.
     pub scrub_bytes_per_second: u64,
+    /// How long after one pass over everything the next one begins.
+    pub scrub_interval: Duration,
     pub log_format: LogFormat,
     /// Keys of SSE-C are accepted without TLS.
     pub sse_c_over_http: bool,
@@ -108,8 +114,17 @@ impl Config {
                 .required("drain-timeout", |t| parse::seconds_within(t, limits::DRAIN_SECONDS))?,
             max_connections: layers
                 .required("max-connections", |t| parse::count_within(t, limits::CONNECTIONS))?,
+            checkpoint_log_bytes: layers.required("checkpoint-log", |t| {
+                parse::size_within(t, limits::CHECKPOINT_LOG_BYTES)
+            })?,
+            checkpoint_records: layers.required("checkpoint-records", |t| {
+                parse::count_within(t, limits::CHECKPOINT_RECORDS)
+            })?,
             scrub_bytes_per_second: layers
                 .required("scrub-rate", |t| parse::size_within(t, limits::SCRUB_RATE))?,
+            scrub_interval: layers.required("scrub-interval", |t| {
+                parse::seconds_within(t, limits::SCRUB_INTERVAL_SECONDS)
+            })?,
             log_format: layers.required("log-format", parse::log_format)?,
             sse_c_over_http: layers.required("sse-c-over-http", parse::boolean)?,
             lifecycle_day: layers

@@ -21,6 +21,11 @@ pub const CAPACITY_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 60);
 pub const SHARDS: RangeInclusive<usize> = 1..=1024;
 pub const SEGMENT_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 30);
 pub const SCRUB_RATE: RangeInclusive<u64> = 0..=(1 << 40);
+/// The least is a checkpoint with every few operations: for tests, and for who wants the shortest start.
+pub const CHECKPOINT_LOG_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
+pub const CHECKPOINT_RECORDS: RangeInclusive<usize> = 10..=1_000_000_000;
+/// Up to a year.
+pub const SCRUB_INTERVAL_SECONDS: RangeInclusive<u64> = 1..=31_536_000;
 pub const IDLE_SECONDS: RangeInclusive<u64> = 1..=86_400;
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
 pub const DAY_SECONDS: RangeInclusive<u64> = 1..=86_400;

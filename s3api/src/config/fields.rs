@@ -74,8 +74,14 @@ const FIELDS: &[Field] = &[
     field("idle-timeout", "SECONDS", "How long an idle connection is kept").default("75"),
     field("drain-timeout", "SECONDS", "How long requests may take after a stop").default("30"),
     field("max-connections", "N", "Connections to the S3 port").default("10000"),
+    field("checkpoint-log", "BYTES", "Log of a shard after which it writes a checkpoint")
+        .default("64MiB"),
+    field("checkpoint-records", "N", "Records of a shard after which it writes a checkpoint")
+        .default("500000"),
     field("scrub-rate", "BYTES", "What each core reads in a second to look for damage; 0: never")
         .default("16MiB"),
+    field("scrub-interval", "SECONDS", "How long after such a pass the next one begins")
+        .default("604800"),
     field("log-format", "human|json", "Form of the log on standard error").default("human"),
     field("placement", "pinned|unbound", "Whether cores keep their CPU").default("pinned"),
     field("io-memory", "BYTES", "Registered I/O buffers of each core").default("64MiB"),

@@ -250,7 +250,10 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         body_budget_bytes: bytes(rest / 4),
         index_budget_bytes: bytes(rest / 2),
         open_files_max: limits::SEGMENT_FILES_PER_CORE,
+        checkpoint_log_bytes: config.checkpoint_log_bytes,
+        checkpoint_records: config.checkpoint_records as u64,
         scrub_bytes_per_second: config.scrub_bytes_per_second,
+        scrub_interval: config.scrub_interval,
         ..EngineOptions::default()
     }
 }
@@ -299,5 +302,22 @@ mod tests {
 
         let free = settings(&[], 2, 1 << 30);
         assert_eq!(format_options(&free.config, &free.plan, 1 << 40).capacity_bytes, 1 << 39);
+    }
+
+    #[test]
+    fn the_engine_gets_what_is_configured_and_its_own_defaults_otherwise() {
+        let flags = ["--checkpoint-log", "1MiB", "--checkpoint-records", "100"];
+        let flags = [&flags[..], &["--scrub-rate", "0", "--scrub-interval", "60"]].concat();
+        let given = engine_options(&settings(&flags, 1, 1 << 30));
+        assert_eq!((given.checkpoint_log_bytes, given.checkpoint_records), (1 << 20, 100));
+        let a_minute = Duration::from_secs(60);
+        assert_eq!((given.scrub_bytes_per_second, given.scrub_interval), (0, a_minute));
+
+        let (usual, engine) =
+            (engine_options(&settings(&[], 1, 1 << 30)), EngineOptions::default());
+        assert_eq!(usual.checkpoint_log_bytes, engine.checkpoint_log_bytes);
+        assert_eq!(usual.checkpoint_records, engine.checkpoint_records);
+        assert_eq!(usual.scrub_bytes_per_second, engine.scrub_bytes_per_second);
+        assert_eq!(usual.scrub_interval, engine.scrub_interval);
     }
 }

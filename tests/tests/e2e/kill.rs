@@ -7,46 +7,160 @@
 mod oracle;
 mod writer;
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use ringfort_tests::harness::chance::Chance;
-use ringfort_tests::harness::{Server, Site, setting};
-
-use writer::Writer;
+use ringfort_tests::harness::client::Client;
+use ringfort_tests::harness::{Server, Site, ringfort, setting};
+use writer::{Load, Tally, Writer};
 
 const BUCKET: &str = "/kill-loop";
-const WRITERS: u64 = 6;
+
+/// Inline in a record, at the threshold, in one chunk, in several, in parts.
+const MIXED: Load = Load {
+    keys: 15,
+    sizes: &[0, 100, 5000, 60_000, 131_073, 400_000, 2_500_000],
+    upload_bytes: (5 << 20) + 300_000,
+    scarce: false,
+};
+
+/// Mostly for the log, of which little is alive at any time.
+const CHURN: Load = Load {
+    keys: 12,
+    sizes: &[0, 100, 5000, 20_000, 60_000, 60_000, 131_072, 131_073, 300_000],
+    upload_bytes: 200_000,
+    scarce: true,
+};
 
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
-    let (kills, seed) = (setting("RINGFORT_KILLS", 10), setting("RINGFORT_SEED", 1));
     let site = Site::new().flags(&["--capacity", "24GiB"]);
-    let mut chance = Chance::new(seed);
-    let mut writers: Vec<Writer> =
-        (0..WRITERS).map(|number| Writer::new(number, Chance::new(seed << 8 | number))).collect();
-    let mut server = site.start();
-    server.client().put(BUCKET, "").expect(200);
-    let mut acknowledged = 0;
-    for round in 0..kills {
-        let load = Duration::from_millis(chance.below(600));
-        acknowledged += under_load(&mut writers, load, server, |server| end(server, round));
-        // Now and then it dies again before it has understood what it found.
-        if round % 3 == 2 {
-            site.start_and_kill(Duration::from_micros(chance.below(120_000)));
+    let mut rounds = Rounds::new(&site, 6, MIXED);
+    let server = rounds.run(setting("RINGFORT_KILLS", 10), |chance| chance.below(600));
+    server.stop();
+}
+
+/// Two shards of 20 segments: what the writers write in a second or two fills them, so that at any moment
+/// of a round something is being compacted, recycled, or written to a checkpoint.
+#[test]
+fn a_kill_loses_nothing_while_space_is_used_again_and_again() {
+    let site = Site::new()
+        .flags(&["--shards", "2", "--segment-size", "1MiB", "--capacity", "40MiB"])
+        .flags(&["--checkpoint-log", "64KiB", "--checkpoint-records", "40"]);
+    let mut rounds = Rounds::new(&site, 4, CHURN);
+    let kills = setting("RINGFORT_KILLS", 10);
+    let server = rounds.run(kills, |chance| 500 + chance.below(1500));
+    server.stop();
+    let Work { checkpoints, compacted, recycled } = rounds.work;
+    let done = format!("{:?}, {:?} in {kills} rounds", rounds.work, rounds.tally);
+    assert!(checkpoints > 2 * kills && compacted > kills && recycled > kills, "{done}");
+    assert!(rounds.tally.refused * 10 < rounds.tally.acknowledged, "{done}");
+    verify_offline(&site);
+}
+
+/// What the servers did in the background, as far as they could say it before they were killed.
+#[derive(Debug, Default)]
+struct Work {
+    checkpoints: u64,
+    compacted: u64,
+    recycled: u64,
+}
+
+impl Work {
+    fn add(&mut self, admin: &mut Client) {
+        let page = admin.get("/metrics").expect(200).text();
+        let sum = |name: &str| -> u64 {
+            let of_all_cores = page.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+            of_all_cores.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+        };
+        self.checkpoints += sum("ringfort_checkpoints_total");
+        self.compacted += sum("ringfort_segments_compacted_total");
+        self.recycled += sum("ringfort_segments_recycled_total");
+    }
+}
+
+/// Rounds of load, each with an end that nothing prepares for, and a look at everything after it.
+struct Rounds<'a> {
+    site: &'a Site,
+    writers: Vec<Writer>,
+    chance: Chance,
+    work: Work,
+    tally: Tally,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(site: &'a Site, writers: u64, load: Load) -> Self {
+        let seed = setting("RINGFORT_SEED", 1);
+        let writer = |number| Writer::new(number, load, Chance::new(seed << 8 | number));
+        Self {
+            site,
+            writers: (0..writers).map(writer).collect(),
+            chance: Chance::new(seed),
+            work: Work::default(),
+            tally: Tally::default(),
         }
-        server = site.start();
+    }
+
+    /// So many rounds; how long each lasts is drawn in milliseconds. Gives the server of the last look.
+    fn run(&mut self, rounds: u64, draw_ms: fn(&mut Chance) -> u64) -> Server<'a> {
+        let mut server = self.site.start();
+        server.client().put(BUCKET, "").expect(200);
+        for round in 0..rounds {
+            let load = Duration::from_millis(draw_ms(&mut self.chance));
+            self.under_load(load, server, round);
+            // Now and then it dies again before it has understood what it found.
+            if round % 3 == 2 {
+                let moment = Duration::from_micros(self.chance.below(120_000));
+                self.site.start_and_kill(moment);
+            }
+            if round % 4 == 3 {
+                verify_offline(self.site);
+            }
+            server = self.site.start();
+            self.verify(&server);
+        }
+        assert!(self.tally.acknowledged > rounds, "{:?}", self.tally);
+        server
+    }
+
+    /// Runs all writers until the server is gone.
+    fn under_load(&mut self, load: Duration, server: Server<'a>, round: u64) {
+        let is_ending = AtomicBool::new(false);
+        let mut admin = Client::new(server.admin_listen);
+        let Self { writers, work, tally, .. } = self;
         thread::scope(|scope| {
-            for writer in &mut writers {
+            let running: Vec<_> = writers
+                .iter_mut()
+                .map(|writer| {
+                    let (client, is_ending) = (server.client(), &is_ending);
+                    scope.spawn(move || writer.write_until_the_end(client, is_ending))
+                })
+                .collect();
+            // The moment is the point of this sleep, not a condition.
+            thread::sleep(load);
+            work.add(&mut admin);
+            is_ending.store(true, Ordering::SeqCst);
+            end(server, round);
+            for writer in running {
+                let Tally { acknowledged, refused } = writer.join().unwrap();
+                tally.acknowledged += acknowledged;
+                tally.refused += refused;
+            }
+        });
+    }
+
+    fn verify(&mut self, server: &Server<'_>) {
+        thread::scope(|scope| {
+            for writer in &mut self.writers {
                 let client = server.client();
                 scope.spawn(move || writer.verify(client));
             }
         });
-        verify_listing(&server, &writers);
+        verify_listing(server, &self.writers);
     }
-    assert!(acknowledged > kills, "only {acknowledged} writes were acknowledged");
-    server.stop();
 }
 
 /// Mostly a kill; now and then the orderly stop, which may cut requests off but no acknowledged one.
@@ -54,28 +168,12 @@ fn end(server: Server<'_>, round: u64) {
     if round % 5 == 4 { server.stop() } else { server.kill() }
 }
 
-/// Runs all writers until the server is gone; says how many writes it acknowledged.
-fn under_load<'a>(
-    writers: &mut [Writer],
-    load: Duration,
-    server: Server<'a>,
-    end: impl FnOnce(Server<'a>),
-) -> u64 {
-    let is_ending = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let running: Vec<_> = writers
-            .iter_mut()
-            .map(|writer| {
-                let (client, is_ending) = (server.client(), &is_ending);
-                scope.spawn(move || writer.write_until_the_end(client, is_ending))
-            })
-            .collect();
-        // The moment is the point of this sleep, not a condition.
-        thread::sleep(load);
-        is_ending.store(true, Ordering::SeqCst);
-        end(server);
-        running.into_iter().map(|writer| writer.join().unwrap()).sum()
-    })
+/// Nothing in the files of a store that nobody serves is damaged, whatever ended its last server.
+fn verify_offline(site: &Site) {
+    let mut command = Command::new(ringfort());
+    let output = command.arg("verify").arg("--data-dir").arg(site.data_dir()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
 }
 
 /// The listing holds exactly the keys that GET has found.

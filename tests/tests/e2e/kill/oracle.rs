@@ -33,6 +33,11 @@ impl Known {
         assert!(self.under_way.is_empty(), "one write at a time");
     }
 
+    /// The server said that it has done nothing.
+    pub(super) fn refuse(&mut self) {
+        self.under_way.pop().expect("it was begun");
+    }
+
     pub(super) fn settled(&self) -> Option<Object> {
         self.settled
     }

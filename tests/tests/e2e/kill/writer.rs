@@ -10,14 +10,45 @@ use ringfort_tests::harness::client::{Answer, Client, Request};
 use super::BUCKET;
 use super::oracle::{Known, Object};
 
-const KEYS: u64 = 15;
-/// Inline in a record, at the threshold, in one chunk, in several.
-const SIZES: [usize; 7] = [0, 100, 5000, 60_000, 131_073, 400_000, 2_500_000];
 /// The least that a part but the last may have.
 const PART_BYTES: usize = 5 << 20;
 
+/// What a writer writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Keys of one writer.
+    pub(super) keys: u64,
+    pub(super) sizes: &'static [usize],
+    pub(super) upload_bytes: usize,
+    /// The store is small: 507 is an answer, and says that nothing was done.
+    pub(super) scarce: bool,
+}
+
+/// What became of the writes of one round.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tally {
+    pub(super) acknowledged: u64,
+    /// For want of space.
+    pub(super) refused: u64,
+}
+
+/// Why a write did not take place.
+enum Failure {
+    /// The server is gone, or says that it is going: the key is open.
+    Cut(io::Error),
+    /// There is no space, and nothing was done.
+    Refused,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Cut(error)
+    }
+}
+
 pub(super) struct Writer {
     number: u64,
+    load: Load,
     chance: Chance,
     version: u64,
     keys: BTreeMap<String, Known>,
@@ -51,8 +82,8 @@ impl Upload {
 }
 
 impl Writer {
-    pub(super) fn new(number: u64, chance: Chance) -> Self {
-        Self { number, chance, version: 0, keys: BTreeMap::new(), upload: None }
+    pub(super) fn new(number: u64, load: Load, chance: Chance) -> Self {
+        Self { number, load, chance, version: 0, keys: BTreeMap::new(), upload: None }
     }
 
     pub(super) fn present_keys(&self) -> impl Iterator<Item = String> {
@@ -64,25 +95,26 @@ impl Writer {
         usize::from(self.upload.is_some())
     }
 
-    /// Writes until the server is gone; says how many writes it acknowledged.
+    /// Writes until the server is gone.
     pub(super) fn write_until_the_end(
         &mut self,
         mut client: Client,
         is_ending: &AtomicBool,
-    ) -> u64 {
-        let mut acknowledged = 0;
+    ) -> Tally {
+        let mut tally = Tally::default();
         loop {
             match self.write(&mut client) {
-                Ok(()) => acknowledged += 1,
-                Err(error) => {
+                Ok(()) => tally.acknowledged += 1,
+                Err(Failure::Refused) => tally.refused += 1,
+                Err(Failure::Cut(error)) => {
                     assert!(is_ending.load(Ordering::SeqCst), "before the kill: {error}");
-                    return acknowledged;
+                    return tally;
                 }
             }
         }
     }
 
-    fn write(&mut self, client: &mut Client) -> io::Result<()> {
+    fn write(&mut self, client: &mut Client) -> Result<(), Failure> {
         match self.chance.below(20) {
             0..=2 => self.delete(client),
             3..=4 => self.copy(client),
@@ -91,40 +123,51 @@ impl Writer {
         }
     }
 
-    fn put(&mut self, client: &mut Client) -> io::Result<()> {
+    fn put(&mut self, client: &mut Client) -> Result<(), Failure> {
         let key = self.pick_key();
-        let size = *self.chance.of(&SIZES);
+        let size = *self.chance.of(self.load.sizes);
         let object = self.next_object(size);
         let request = Request::new("PUT", &path(&key)).body(object.content(&key));
-        self.known(&key).begin(Some(object));
-        carried_out(client.send(&request)?, 200)?;
-        self.known(&key).acknowledge();
-        Ok(())
+        self.change(client, &key, Some(object), &request, 200).map(drop)
     }
 
-    fn delete(&mut self, client: &mut Client) -> io::Result<()> {
+    fn delete(&mut self, client: &mut Client) -> Result<(), Failure> {
         let key = self.pick_key();
-        self.known(&key).begin(None);
-        carried_out(client.send(&Request::new("DELETE", &path(&key)))?, 204)?;
-        self.known(&key).acknowledge();
-        Ok(())
+        self.change(client, &key, None, &Request::new("DELETE", &path(&key)), 204).map(drop)
     }
 
     /// Onto itself with other metadata: the content stays, whatever happens.
-    fn copy(&mut self, client: &mut Client) -> io::Result<()> {
+    fn copy(&mut self, client: &mut Client) -> Result<(), Failure> {
         let key = self.pick_key();
         let Some(object) = self.known(&key).settled() else { return Ok(()) };
         let request = Request::new("PUT", &path(&key))
             .header("x-amz-copy-source", &path(&key))
             .header("x-amz-metadata-directive", "REPLACE");
-        self.known(&key).begin(Some(object));
-        carried_out(client.send(&request)?, 200)?;
-        self.known(&key).acknowledge();
-        Ok(())
+        self.change(client, &key, Some(object), &request, 200).map(drop)
+    }
+
+    /// Sends what makes `next` the content of a key.
+    fn change(
+        &mut self,
+        client: &mut Client,
+        key: &str,
+        next: Option<Object>,
+        request: &Request,
+        status: u16,
+    ) -> Result<Answer, Failure> {
+        self.known(key).begin(next);
+        let answer = carried_out(client.send(request)?, status, self.load);
+        match &answer {
+            Ok(_) => self.known(key).acknowledge(),
+            Err(Failure::Refused) => self.known(key).refuse(),
+            Err(Failure::Cut(_)) => {}
+        }
+        answer
     }
 
     /// Starts an upload, sends its next part, or completes it.
-    fn multipart_step(&mut self, client: &mut Client) -> io::Result<()> {
+    fn multipart_step(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let load = self.load;
         let Some(upload) = &mut self.upload else { return self.create_upload(client) };
         let number = upload.parts.len() + 1;
         if number > upload.parts_wanted() {
@@ -132,23 +175,23 @@ impl Writer {
         }
         let target = format!("{BUCKET}/{}?partNumber={number}&uploadId={}", upload.key, upload.id);
         let request = Request::new("PUT", &target).body(upload.part_content(number));
-        let answer = carried_out(client.send(&request)?, 200)?;
+        let answer = carried_out(client.send(&request)?, 200, load)?;
         upload.parts.push((number, answer.header("etag").unwrap().to_owned()));
         Ok(())
     }
 
     /// If this gets no answer, an upload may be left that nobody knows: `verify` aborts it.
-    fn create_upload(&mut self, client: &mut Client) -> io::Result<()> {
+    fn create_upload(&mut self, client: &mut Client) -> Result<(), Failure> {
         let key = self.pick_key();
-        let object = self.next_object(PART_BYTES + 300_000);
+        let object = self.next_object(self.load.upload_bytes);
         let request = Request::new("POST", &format!("{}?uploads=", path(&key)));
-        let answer = carried_out(client.send(&request)?, 200)?;
+        let answer = carried_out(client.send(&request)?, 200, self.load)?;
         let id = answer.element("UploadId").unwrap();
         self.upload = Some(Upload { key, id, object, parts: Vec::new(), is_completing: false });
         Ok(())
     }
 
-    fn complete_upload(&mut self, client: &mut Client) -> io::Result<()> {
+    fn complete_upload(&mut self, client: &mut Client) -> Result<(), Failure> {
         let upload = self.upload.as_mut().unwrap();
         let part = |(number, etag): &(usize, String)| {
             format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
@@ -158,10 +201,8 @@ impl Writer {
         upload.is_completing = true;
         let (key, object) = (upload.key.clone(), upload.object);
         let request = Request::new("POST", &upload.target()).body(body);
-        self.known(&key).begin(Some(object));
-        let answer = carried_out(client.send(&request)?, 200)?;
+        let answer = self.change(client, &key, Some(object), &request, 200)?;
         assert!(answer.element("ETag").is_some(), "{}", answer.text());
-        self.known(&key).acknowledge();
         self.upload = None;
         Ok(())
     }
@@ -218,7 +259,7 @@ impl Writer {
     }
 
     fn pick_key(&mut self) -> String {
-        format!("w{}/{}", self.number, self.chance.below(KEYS))
+        format!("w{}/{}", self.number, self.chance.below(self.load.keys))
     }
 
     fn next_object(&mut self, size: usize) -> Object {
@@ -236,9 +277,10 @@ fn path(key: &str) -> String {
 }
 
 /// While it stops, the server may refuse: that ends the writer as a kill does, and leaves the key open.
-fn carried_out(answer: Answer, status: u16) -> io::Result<Answer> {
-    if answer.status == 503 {
-        return Err(io::Error::other(answer.text()));
+fn carried_out(answer: Answer, status: u16, load: Load) -> Result<Answer, Failure> {
+    match answer.status {
+        503 => Err(Failure::Cut(io::Error::other(answer.text()))),
+        507 if load.scarce => Err(Failure::Refused),
+        _ => Ok(answer.expect(status)),
     }
-    Ok(answer.expect(status))
 }
