@@ -4,8 +4,8 @@
 //! catalogue and queues are encoded, in one step without an await. Then frames are written, with the
 //! index's leaves given in slices; what changes meanwhile is copied before its first change.
 //!
-//! Invariants: the header is written when all frames are durable; of the three slots, the two newest
-//! checkpoints are never written to. The space of all slots is taken before that of segments: where a
+//! Invariants: a slot is made blank before its frames are written, and gets its header when all of them are
+//! durable; of the three slots, the two newest checkpoints are never written to. The space of all slots is taken before that of segments: where a
 //! filesystem is full no space could be gained without a checkpoint.
 //!
 //! Not here: when one is due (`maintenance`), reading them (`recover`).
@@ -13,8 +13,8 @@
 use crate::append::Log;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{
-    CheckpointHeader, FRAME_BYTES_MAX, FRAME_CONTENT_MAX, FRAME_HEADER_BYTES, FrameKind,
-    LogPosition, RowUse, SLOTS, SegmentRow, frame_bytes, seal_frame,
+    CheckpointHeader, FRAME_BYTES_MAX, FRAME_CONTENT_MAX, FRAME_HEADER_BYTES, FrameKind, RowUse,
+    SLOTS, SegmentRow, frame_bytes, seal_frame,
 };
 use crate::format::segment::Stream;
 use crate::limits::UNIT_BYTES;
@@ -38,10 +38,8 @@ const SEGMENT_ROW_BYTES: usize = 64;
 /// A checkpoint that a start may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retained {
-    pub(crate) sequence: u64,
     pub(crate) slot: u64,
-    pub(crate) foreground: LogPosition,
-    pub(crate) relocation: Option<LogPosition>,
+    pub(crate) header: CheckpointHeader,
 }
 
 /// How far something has come since the start.
@@ -60,11 +58,13 @@ pub(crate) struct Checkpoints {
     covered: Progress,
     /// Space that every slot has.
     slot_bytes: u64,
+    /// One was found damaged: another is to take its place soon.
+    pub(crate) is_overdue: bool,
 }
 
 impl Checkpoints {
-    pub(crate) fn new(retained: Vec<Retained>) -> Self {
-        Self { retained, ..Self::default() }
+    pub(crate) fn new(retained: Vec<Retained>, is_overdue: bool) -> Self {
+        Self { retained, is_overdue, ..Self::default() }
     }
 
     /// What the newest one does not cover.
@@ -78,8 +78,8 @@ impl Checkpoints {
     }
 
     /// The one that a start falls back to. `None`: the whole log.
-    pub(crate) fn oldest(&self) -> Option<&Retained> {
-        self.retained.get(1)
+    pub(crate) fn oldest(&self) -> Option<&CheckpointHeader> {
+        self.retained.get(1).map(|kept| &kept.header)
     }
 
     fn free_slot(&self) -> u64 {
@@ -153,9 +153,9 @@ impl<P: Platform> Shard<P> {
         let Instant { header, progress, .. } = instant;
         let mut checkpoints = self.maintenance.checkpoints.borrow_mut();
         checkpoints.covered = progress;
+        checkpoints.is_overdue = false;
         checkpoints.retained.truncate(1);
-        let CheckpointHeader { sequence, foreground, relocation, .. } = header;
-        checkpoints.retained.insert(0, Retained { sequence, slot, foreground, relocation });
+        checkpoints.retained.insert(0, Retained { slot, header });
         count(&self.context.counters.checkpoints_total, 1);
         Ok(())
     }
@@ -257,6 +257,7 @@ impl<P: Platform> Shard<P> {
         file: &P::File,
         instant: &mut Instant,
     ) -> std::io::Result<u64> {
+        self.write_header_block(file, None).await?;
         let mut offset = BLOCK_BYTES as u64;
         instant.header.leaf_bytes = self.write_leaves(file, &mut instant.header).await?;
         offset += instant.header.leaf_bytes;
@@ -264,21 +265,31 @@ impl<P: Platform> Shard<P> {
             let header = &mut instant.header;
             let mut frame = self.platform.allocate(frame_bytes(content.len()));
             frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(&content);
-            let salt = self.context.salt;
-            let index = header.frames;
-            seal_frame(salt, header.sequence, kind, index, items, content.len(), &mut frame);
-            header.frames += 1;
+            let id = header.next_frame();
+            seal_frame(self.context.salt, id, kind, items, content.len(), &mut frame);
             let bytes = frame.len() as u64;
             file.write_at(frame, offset).await?;
             offset += bytes;
         }
         instant.header.body_bytes = offset - BLOCK_BYTES as u64;
         self.sync_slot(file).await?;
-        let mut block = self.platform.allocate(BLOCK_BYTES);
-        instant.header.encode(&mut block);
-        file.write_at(block, 0).await?;
-        self.sync_slot(file).await?;
+        self.write_header_block(file, Some(&instant.header)).await?;
         Ok(offset)
+    }
+
+    /// Writes the first block of a slot, durably: without a header it says that the slot is unfinished.
+    async fn write_header_block(
+        &self,
+        file: &P::File,
+        header: Option<&CheckpointHeader>,
+    ) -> std::io::Result<()> {
+        let mut block = self.platform.allocate(BLOCK_BYTES);
+        match header {
+            Some(header) => header.encode(&mut block),
+            None => block.fill(0),
+        }
+        file.write_at(block, 0).await?;
+        self.sync_slot(file).await
     }
 
     async fn sync_slot(&self, file: &P::File) -> std::io::Result<()> {
@@ -330,11 +341,8 @@ impl<P: Platform> Shard<P> {
             let bytes = if done { frame_bytes(content.len()) } else { FRAME_BYTES_MAX };
             let mut frame = self.platform.allocate(bytes);
             frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(&content);
-            let (sequence, index) = (header.sequence, header.frames);
-            let kind = FrameKind::Leaves;
-            let salt = self.context.salt;
-            seal_frame(salt, sequence, kind, index, items, content.len(), &mut frame);
-            header.frames += 1;
+            let (id, kind) = (header.next_frame(), FrameKind::Leaves);
+            seal_frame(self.context.salt, id, kind, items, content.len(), &mut frame);
             header.leaf_frames += 1;
             file.write_at(frame, BLOCK_BYTES as u64 + offset).await?;
             offset += bytes as u64;

@@ -248,9 +248,11 @@ impl<P: Platform> Shard<P> {
 
     fn checkpoint_is_due(&self) -> bool {
         let (state, log) = (self.state.borrow(), self.log.borrow());
-        let since = self.maintenance.checkpoints.borrow().since(&log, &state);
+        let checkpoints = self.maintenance.checkpoints.borrow();
+        let since = checkpoints.since(&log, &state);
         let records = self.context.options.checkpoint_records.max(state.index.len() as u64 / 8);
-        since.bytes >= self.checkpoint_interval(&state)
+        checkpoints.is_overdue
+            || since.bytes >= self.checkpoint_interval(&state)
             || since.records >= records
             || since.displaced >= DISPLACED_BETWEEN_CHECKPOINTS
     }

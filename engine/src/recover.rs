@@ -8,8 +8,8 @@
 //! **What can be read need not be durable.** The process before may have been killed, or told of an
 //! I/O error, while it wrote what is found here; a power loss could still take it back. Recovery makes
 //! durable what it builds on: the directory and the file created last are synced, and the groups that
-//! no later one says are durable are written once more, the same bytes to the same place. All else
-//! was durable before anything that tells of it was written.
+//! no later one says are durable are written once more, the same bytes to the same place; so is the
+//! header of the checkpoint. All else was durable before anything that tells of it was written.
 //!
 //! **Two logs.** The foreground log is replayed first. A record of the relocation log only says where
 //! a key and version lie now; if that version is gone by then, it says nothing.
@@ -19,7 +19,7 @@
 //! which anything was acknowledged is never used again (recovery ends with a durable group of the new
 //! one).
 
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod load;
 mod replay;
 mod space;
@@ -32,7 +32,7 @@ use self::space::settle_space;
 use self::table::make_table;
 use crate::append::Log;
 use crate::catalog::Catalog;
-use crate::checkpoint::{Checkpoints, Retained};
+use crate::checkpoint::{Checkpoints, Retained, slot_path};
 use crate::clock::HybridClock;
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
@@ -196,6 +196,7 @@ pub(crate) async fn open_shard<P: Platform>(
 ) -> Result<Found> {
     let Understood { shard, state, clock, epoch, foreground, relocation, retained, catalog, found } =
         understood;
+    rewrite_slot_header(context, shard, &retained).await?;
     let (mut end, file) = go_on(context, shard, foreground).await?;
     end.at.epoch = epoch;
     let relocation = match relocation {
@@ -207,7 +208,7 @@ pub(crate) async fn open_shard<P: Platform>(
         None => None,
     };
     let log = Log::new(end, Rc::new(file), context.layout.segment_bytes);
-    let checkpoints = Checkpoints::new(retained);
+    let checkpoints = Checkpoints::new(retained, found.checkpoints_damaged > 0);
     let context = context.clone();
     let parts = Parts { state, log, relocation, checkpoints, epoch, clock, catalog };
     let shard = Shard::new(shard, context.clone(), parts);
@@ -285,6 +286,23 @@ async fn rewrite_tail<P: Platform>(
         file.close().await.map_err(failed)?;
     }
     Ok(())
+}
+
+/// Writes the header of the checkpoint that was loaded once more, durably: segments are recycled on its
+/// account.
+async fn rewrite_slot_header<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    shard: u16,
+    retained: &[Retained],
+) -> Result<()> {
+    let Some(loaded) = retained.first() else { return Ok(()) };
+    let path = slot_path(&context.layout.shard_dir(shard), loaded.slot);
+    let failed = |source| Error::io(format!("write {}", path.display()), source);
+    let file = context.platform.open(&path, OpenMode::WRITE_DURABLE).await.map_err(failed)?;
+    let mut block = context.platform.allocate(BLOCK_BYTES);
+    loaded.header.encode(&mut block);
+    file.write_at(block, 0).await.map_err(failed)?;
+    file.close().await.map_err(failed)
 }
 
 /// Writes a segment's header, durably.

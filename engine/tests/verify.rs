@@ -431,7 +431,7 @@ fn a_sound_store_has_no_findings() {
         let report = store.check();
         assert_eq!(report.findings, []);
         assert!(report.counts.live_records > 30 && report.counts.checkpoints > 3, "{report:?}");
-        assert!(report.counts.chunks > 3, "{report:?}");
+        assert!(report.counts.chunks > 0, "{report:?}");
     }
 }
 

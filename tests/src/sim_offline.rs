@@ -36,6 +36,7 @@ pub fn rebuild_all(machine: &Machine, world: &World) {
 }
 
 /// Spoils the newest checkpoint of some shards, where another one is left: the start must do with that.
+/// Not of those whose last spoilt one still counts: then nothing would be left.
 pub fn spoil_checkpoints(machine: &Machine, world: &World, spoilt: &mut Spoilt) {
     let disk = machine.sim.disk();
     for shard_dir in shard_dirs(machine) {
@@ -48,11 +49,15 @@ pub fn spoil_checkpoints(machine: &Machine, world: &World, spoilt: &mut Spoilt) 
                 let header = header.ok()??;
                 Some((header.sequence, path, header.body_bytes))
             })
-            .filter(|(sequence, path, _)| !spoilt.contains(&(path.clone(), *sequence)))
             .collect();
         whole.sort();
-        // The third one is being written over.
-        if whole.len() < 2 || world.one_in(2) {
+        let is_spoilt = spoilt.iter().any(|(path, sequence)| {
+            let block = disk.read(path, 0, BLOCK_BYTES);
+            let header = CheckpointHeader::decode(&block).ok().flatten();
+            let is_replaced = header.is_some_and(|header| header.sequence != *sequence);
+            path.starts_with(&shard_dir) && !is_replaced
+        });
+        if is_spoilt || whole.len() < 2 || world.one_in(2) {
             continue;
         }
         let Some((sequence, path, body_bytes)) = whole.pop() else { continue };

@@ -18,11 +18,12 @@
 //!   96  positions                 2 x 40   foreground, relocation; segment u32, reserved u32, offset
 //!                                          u64, epoch u64, next LSN u64, chain u64; next LSN 0: none
 //!  176  reserved
-//! 4088  CRC-64/NVME of bytes 0..4088
+//!  504  CRC-64/NVME of bytes 0..504
+//!  512  zeroes
 //! from block 1 on: frames, each at a multiple of 4096 bytes and padded to one; frames of leaves come
 //! first, and all but the last of them are padded to 1 MiB
 //!    0  magic "RFCF"              u32
-//!    4  kind, reserved            u16 u16   1 leaves, 2 segments, 3 catalogue, 4 displaced records
+//!    4  kind, shard               u16 u16   1 leaves, 2 segments, 3 catalogue, 4 displaced records
 //!    8  index, items              u32 u32   of the frame within the file; in the frame
 //!   16  content bytes             u32, reserved u32
 //!   24  sequence                  u64
@@ -32,20 +33,21 @@
 //!   48  content
 //! ```
 //!
+//! A slot is blank while its frames are written: a header says that all behind it is durable.
+//!
 //! Leaves are the index's own images, each behind its length (u16), in no order. The other contents
 //! are encoded here and in `catalog`.
 
 use super::codec::{Reader, Write, set};
 use super::segment::Stream;
-use super::{Malformed, Salt};
-use crate::checksum::{block_checksum, salted};
+use super::{Malformed, Salt, sector};
+use crate::checksum::salted;
 use crate::format::record::Location;
 use crate::limits::{FORMAT_VERSION, RECORD_HEAD_BYTES_MAX};
 use crate::platform::BLOCK_BYTES;
 
 const MAGIC: &[u8; 8] = b"RFCHECKP";
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"RFCF");
-const CHECKSUM_AT: usize = BLOCK_BYTES - 8;
 const POSITIONS_AT: usize = 96;
 const POSITION_BYTES: usize = 40;
 
@@ -71,7 +73,7 @@ pub struct LogPosition {
     pub chain: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointHeader {
     pub shard: u16,
     pub store_uuid: [u8; 16],
@@ -115,23 +117,20 @@ impl CheckpointHeader {
             set(place, 24, position.next_lsn.to_le_bytes());
             set(place, 32, position.chain.to_le_bytes());
         }
-        let checksum = block_checksum(&block[..CHECKSUM_AT]);
-        set(block, CHECKSUM_AT, checksum.to_le_bytes());
+        sector::seal(block);
     }
 
-    /// `Ok(None)`: the block is blank, the slot was never written to its end.
+    /// Where the next frame belongs, which is counted.
+    pub fn next_frame(&mut self) -> FrameId {
+        let index = self.frames;
+        self.frames += 1;
+        FrameId { shard: self.shard, sequence: self.sequence, index }
+    }
+
+    /// `Ok(None)`: the block is blank, the slot was not written to its end.
     pub fn decode(block: &[u8]) -> Result<Option<Self>, Malformed> {
-        let (body, checksum) = block.split_at_checked(CHECKSUM_AT).ok_or(Malformed("too short"))?;
-        if block.iter().all(|&byte| byte == 0) {
-            return Ok(None);
-        }
-        if !body.starts_with(MAGIC) {
-            return Err(Malformed("its magic is wrong"));
-        }
-        if block_checksum(body).to_le_bytes() != *checksum {
-            return Err(Malformed("its checksum does not match"));
-        }
-        let mut reader = Reader::new(&body[8..]);
+        let Some(fields) = sector::open(block, MAGIC)? else { return Ok(None) };
+        let mut reader = Reader::new(fields);
         if reader.u32()? != FORMAT_VERSION {
             return Err(Malformed("it is of another format version"));
         }
@@ -202,12 +201,21 @@ impl FrameKind {
     }
 }
 
+/// Where a frame belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameId {
+    pub shard: u16,
+    /// Of its checkpoint.
+    pub sequence: u64,
+    /// Within the checkpoint.
+    pub index: u32,
+}
+
 /// Completes a frame whose content stands in `frame` behind the header: `content_bytes` of it.
 pub fn seal_frame(
     salt: Salt,
-    sequence: u64,
+    id: FrameId,
     kind: FrameKind,
-    index: u32,
     items: u32,
     content_bytes: usize,
     frame: &mut [u8],
@@ -217,12 +225,13 @@ pub fn seal_frame(
     frame[..FRAME_HEADER_BYTES].fill(0);
     set(frame, 0, FRAME_MAGIC.to_le_bytes());
     set(frame, 4, kind.number().to_le_bytes());
-    set(frame, 8, index.to_le_bytes());
+    set(frame, 6, id.shard.to_le_bytes());
+    set(frame, 8, id.index.to_le_bytes());
     set(frame, 12, items.to_le_bytes());
     set(frame, 16, (content_bytes as u32).to_le_bytes());
-    set(frame, 24, sequence.to_le_bytes());
+    set(frame, 24, id.sequence.to_le_bytes());
     let pieces = [&frame[..FRAME_CHECKSUM_AT], &frame[FRAME_HEADER_BYTES..end]];
-    let checksum = salted(salt.with(sequence), &pieces);
+    let checksum = salted(salt.with(id.sequence), &pieces);
     set(frame, FRAME_CHECKSUM_AT, checksum.to_le_bytes());
 }
 
@@ -251,30 +260,22 @@ pub fn peek_frame_bytes(bytes: &[u8]) -> Result<usize, Malformed> {
 
 impl<'a> Frame<'a> {
     /// Reads and verifies the frame at the start of `bytes`.
-    pub fn decode(
-        salt: Salt,
-        sequence: u64,
-        index: u32,
-        bytes: &'a [u8],
-    ) -> Result<Self, Malformed> {
+    pub fn decode(salt: Salt, id: FrameId, bytes: &'a [u8]) -> Result<Self, Malformed> {
         let length = peek_frame_bytes(bytes)?;
         let header = bytes.get(..FRAME_HEADER_BYTES).ok_or(Malformed("too short"))?;
         let mut reader = Reader::new(header);
         let magic = reader.u32()?;
-        let kind = reader.u16()?;
-        reader.u16()?;
-        let (found_index, items) = (reader.u32()?, reader.u32()?);
+        let (kind, shard) = (reader.u16()?, reader.u16()?);
+        let (index, items) = (reader.u32()?, reader.u32()?);
         let content_bytes = reader.u32()? as usize;
         reader.u32()?;
-        let found_sequence = reader.u64()?;
+        let found = FrameId { shard, sequence: reader.u64()?, index };
         if magic != FRAME_MAGIC || bytes.len() < length {
             return Err(Malformed("no frame of the checkpoint begins here"));
         }
         let content = &bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + content_bytes];
-        let checksum = salted(salt.with(sequence), &[&header[..FRAME_CHECKSUM_AT], content]);
-        if checksum.to_le_bytes() != header[FRAME_CHECKSUM_AT..]
-            || (found_index, found_sequence) != (index, sequence)
-        {
+        let checksum = salted(salt.with(id.sequence), &[&header[..FRAME_CHECKSUM_AT], content]);
+        if checksum.to_le_bytes() != header[FRAME_CHECKSUM_AT..] || found != id {
             return Err(Malformed("a frame of the checkpoint does not verify"));
         }
         Ok(Self { kind: FrameKind::of(kind)?, items, content })
@@ -447,15 +448,19 @@ mod tests {
     fn a_frame_survives_the_round_trip_and_no_flipped_bit_does() {
         let salt = Salt::of_store(&[1; 16]);
         let mut frame = vec![0x5A; BLOCK_BYTES];
-        seal_frame(salt, 5, FrameKind::Segments, 2, 10, 300, &mut frame);
-        let decoded = Frame::decode(salt, 5, 2, &frame).unwrap();
+        let id = FrameId { shard: 1, sequence: 5, index: 2 };
+        seal_frame(salt, id, FrameKind::Segments, 10, 300, &mut frame);
+        let decoded = Frame::decode(salt, id, &frame).unwrap();
         assert_eq!((decoded.kind, decoded.items), (FrameKind::Segments, 10));
         assert_eq!(decoded.content, [0x5A; 300]);
-        assert!(Frame::decode(salt, 6, 2, &frame).is_err());
-        assert!(Frame::decode(salt, 5, 3, &frame).is_err());
+        for other in
+            [FrameId { shard: 2, ..id }, FrameId { sequence: 6, ..id }, FrameId { index: 3, ..id }]
+        {
+            assert!(Frame::decode(salt, other, &frame).is_err(), "{other:?}");
+        }
         for bit in 0..(FRAME_HEADER_BYTES + 300) * 8 {
             frame[bit / 8] ^= 1 << (bit % 8);
-            assert!(Frame::decode(salt, 5, 2, &frame).is_err(), "bit {bit}");
+            assert!(Frame::decode(salt, id, &frame).is_err(), "bit {bit}");
             frame[bit / 8] ^= 1 << (bit % 8);
         }
     }

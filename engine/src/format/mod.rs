@@ -10,13 +10,14 @@ pub mod group;
 pub mod manifest;
 pub mod packed;
 pub mod record;
+mod sector;
 pub mod segment;
 pub mod superblock;
 
 use std::fmt;
 
 /// Bytes that are not what they should be; says what is wrong with them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
 impl fmt::Display for Malformed {

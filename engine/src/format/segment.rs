@@ -16,16 +16,16 @@
 //!   72  chain before              u64   log: checksum of the group before the first; slab: 0
 //!   80  opened                    u64   the version at which this use began: what names it is newer
 //!   88  reserved
-//! 4088  CRC-64/NVME of bytes 0..4088
+//!  504  CRC-64/NVME of bytes 0..504
+//!  512  zeroes
 //! ```
 
 use super::codec::{Reader, set};
-use crate::checksum::block_checksum;
+use super::sector;
 use crate::limits::FORMAT_VERSION;
 use crate::platform::BLOCK_BYTES;
 
 const MAGIC: &[u8; 8] = b"RFSEGMNT";
-const CHECKSUM_AT: usize = BLOCK_BYTES - 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentKind {
@@ -80,7 +80,7 @@ pub enum Header {
     Valid(SegmentHeader),
     /// All zeroes: preallocated, never used.
     Blank,
-    /// Torn or damaged, or of another kind of file.
+    /// Damaged, or of another kind of file.
     Damaged(&'static str),
 }
 
@@ -104,24 +104,16 @@ impl SegmentHeader {
         set(block, 64, self.first_lsn.to_le_bytes());
         set(block, 72, self.chain_before.to_le_bytes());
         set(block, 80, self.opened_ns.to_le_bytes());
-        let checksum = block_checksum(&block[..CHECKSUM_AT]);
-        set(block, CHECKSUM_AT, checksum.to_le_bytes());
+        sector::seal(block);
     }
 
     pub fn decode(block: &[u8]) -> Header {
-        let Some((body, checksum)) = block.split_at_checked(CHECKSUM_AT) else {
-            return Header::Damaged("it is too short");
+        let fields = match sector::open(block, MAGIC) {
+            Ok(None) => return Header::Blank,
+            Ok(Some(fields)) => Self::fields(Reader::new(fields)),
+            Err(malformed) => Err(malformed),
         };
-        if block.iter().all(|&byte| byte == 0) {
-            return Header::Blank;
-        }
-        if !body.starts_with(MAGIC) {
-            return Header::Damaged("its magic is wrong");
-        }
-        if block_checksum(body).to_le_bytes() != *checksum {
-            return Header::Damaged("its checksum does not match");
-        }
-        match Self::fields(Reader::new(&body[8..])) {
+        match fields {
             Ok(header) => Header::Valid(header),
             Err(malformed) => Header::Damaged(malformed.0),
         }

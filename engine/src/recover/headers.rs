@@ -99,7 +99,7 @@ async fn read_header<P: Platform>(
 }
 
 /// Makes durable what a segment's file holds and how long it is.
-async fn sync_segment<P: Platform>(
+pub(crate) async fn sync_segment<P: Platform>(
     context: &CoreContext<P>,
     shard: u16,
     segment: u32,

@@ -10,7 +10,7 @@ use crate::core::CoreContext;
 use crate::error::{Error, Result};
 use crate::format::Malformed;
 use crate::format::checkpoint::{
-    CheckpointHeader, DisplacedRow, FRAME_BYTES_MAX, Frame, FrameKind, SLOTS, SegmentRow,
+    CheckpointHeader, DisplacedRow, FRAME_BYTES_MAX, Frame, FrameId, FrameKind, SLOTS, SegmentRow,
     peek_frame_bytes,
 };
 use crate::format::codec::Reader;
@@ -77,17 +77,16 @@ pub(crate) async fn load_newest<P: Platform>(
     slots.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
     found.next_sequence = slots.first().map_or(1, |(_, header)| header.sequence + 1);
     for (slot, header) in slots {
-        let CheckpointHeader { sequence, foreground, relocation, .. } = header;
         if found.loaded.is_some() {
             if found.retained.len() < 2 {
-                found.retained.push(Retained { sequence, slot, foreground, relocation });
+                found.retained.push(Retained { slot, header });
             }
             continue;
         }
         match load(context, shard, slot, header).await {
             Ok(Ok(loaded)) => {
                 found.loaded = Some(loaded);
-                found.retained.push(Retained { sequence, slot, foreground, relocation });
+                found.retained.push(Retained { slot, header });
             }
             Ok(Err(malformed)) => found.damaged.push(format!("checkpoint {slot}: {malformed}")),
             Err(error) => found.note_unreadable(slot, error),
@@ -96,7 +95,7 @@ pub(crate) async fn load_newest<P: Platform>(
     Ok(found)
 }
 
-/// The header of a slot; none if it was never written to its end.
+/// The header of a slot; none if it was not written to its end.
 pub(crate) async fn read_slot_header<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
@@ -164,7 +163,9 @@ struct Collector {
 
 impl Collector {
     fn take(&mut self, salt: crate::format::Salt, bytes: &[u8]) -> Result<(), Malformed> {
-        let frame = Frame::decode(salt, self.header.sequence, self.frames, bytes)?;
+        let CheckpointHeader { shard, sequence, .. } = self.header;
+        let id = FrameId { shard, sequence, index: self.frames };
+        let frame = Frame::decode(salt, id, bytes)?;
         self.frames += 1;
         let mut reader = Reader::new(frame.content);
         match frame.kind {

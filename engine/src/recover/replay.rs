@@ -114,8 +114,14 @@ impl<P: Platform> Replay<'_, P> {
             walk.at = entered;
             self.state.segments.set_use(next, Use::Log(LogUse::new(stream)));
         }
-        if walk.at.offset == BLOCK_BYTES as u64 && (walk.used.len() > 1 || begins_unopened) {
-            // Its header may be as little durable as the seal before it.
+        let is_new = || {
+            let segment = walk.at.segment as usize;
+            let header = self.headers.get(segment).map(|found| &found.header);
+            header.is_some_and(|it| is_newer_log(it, stream, self.rows.get(segment)))
+        };
+        let begins_here = walk.used.len() > 1 || begins_unopened || is_new();
+        if walk.at.offset == BLOCK_BYTES as u64 && begins_here {
+            // Its header may not be durable, nor the seal before it.
             let segment = walk.at.segment;
             return self.reopen(walk, segment);
         }
@@ -210,7 +216,7 @@ impl<P: Platform> Replay<'_, P> {
             let offset = BLOCK_BYTES as u64;
             return Ok(LogPosition { segment: next, offset, epoch: header.epoch, ..*position });
         }
-        // Its header was not written or was torn. Then nothing was acknowledged in it: a group that
+        // Its header was not written, or is damaged. Then nothing was acknowledged in it: a group that
         // continues the chain, or one that tells of it, would say otherwise.
         let beginning = LogPosition { segment: next, offset: BLOCK_BYTES as u64, ..*position };
         let mut window = Window::open(self.context, self.shard, next).await?;

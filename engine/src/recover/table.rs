@@ -1,8 +1,8 @@
 //! The table of segments at a start: what their headers say, and what the checkpoint knows of them.
 //!
 //! A header of the epoch that the checkpoint knows is the use that it knows. A newer one is a later
-//! use. A header that cannot be read was torn when the segment was opened for a new use, or has rotted:
-//! what the checkpoint knows is kept then, so that nothing that may be alive is written over.
+//! use. Where a header has rotted, what the checkpoint knows is kept, so that nothing that may be alive is
+//! written over.
 
 use super::damaged;
 use super::headers::FoundSegment;

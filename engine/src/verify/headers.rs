@@ -78,8 +78,7 @@ impl<P: Platform> Run<'_, P> {
         Ok(Some(header))
     }
 
-    /// A header that cannot be read is what a crash leaves, too, when a segment was being opened: then
-    /// nothing lies in it.
+    /// Where nothing lies, a header that cannot be read is a doubt only.
     pub(super) fn judge_headers(
         &self,
         shard: u16,

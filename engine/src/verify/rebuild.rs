@@ -7,7 +7,8 @@
 //! over, which the new state does not continue.
 //!
 //! Invariants: nothing is written before all logs of a shard were read; nothing of a segment in use is
-//! ever written; each shard is as it was or rebuilt, whenever this is cut short.
+//! ever written; what was read is durable before a checkpoint says it; each shard is as it was or rebuilt,
+//! whenever this is cut short.
 //!
 //! Budget: the index of one shard, what was deleted and is still on disk, and a few groups.
 
@@ -24,6 +25,7 @@ use crate::format::segment::{Header, SegmentKind};
 use crate::limits::MANIFEST_READS_IN_FLIGHT;
 use crate::platform::{BLOCK_BYTES, OpenMode, Platform};
 use crate::read;
+use crate::recover::headers::sync_segment;
 use crate::recover::load::read_slot_header;
 use crate::relocation::RelocationLog;
 use crate::segments::{LogUse, SegmentTable, Use};
@@ -35,6 +37,7 @@ use crate::types::BucketId;
 use crate::wait::join_all;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -289,6 +292,7 @@ impl<P: Platform> Run<'_, P> {
     ) -> Result<()> {
         let context = self.context;
         let epoch = collected.epoch + 1;
+        self.settle(shard, &state).await?;
         let foreground = self.begin_log(shard, &mut state, &[], collected).await?;
         let relocation =
             self.begin_log(shard, &mut state, &[foreground.segment], collected).await?;
@@ -305,7 +309,7 @@ impl<P: Platform> Run<'_, P> {
         let relocation = RelocationLog { file: open(relocation.segment).await?, at: relocation };
         let clock = HybridClock::default();
         clock.observe(collected.version);
-        let checkpoints = Checkpoints::new(retained);
+        let checkpoints = Checkpoints::new(retained, false);
         let relocation = Some(relocation);
         let parts = Parts { state, log, relocation, checkpoints, epoch, clock, catalog };
         let shard = Shard::new(shard, context.clone(), parts);
@@ -313,6 +317,20 @@ impl<P: Platform> Run<'_, P> {
             shard.write_checkpoint().await?;
         }
         Ok(())
+    }
+
+    /// A process that was killed may have left what can be read and is not durable.
+    async fn settle(&self, shard: u16, state: &State) -> Result<()> {
+        for (segment, _) in state.segments.iter() {
+            // One that is missing was reported.
+            match sync_segment(self.context, shard, segment).await {
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        let dir = self.context.layout.shard_dir(shard);
+        let synced = self.context.platform.sync_dir(&dir).await;
+        synced.map_err(|source| Error::io(format!("sync {}", dir.display()), source))
     }
 
     /// A free segment in which a log is to go on. It stays free until a start opens it.
@@ -354,18 +372,12 @@ impl<P: Platform> Run<'_, P> {
         let mut retained = Vec::new();
         for slot in 0..SLOTS {
             if let Ok(Some(header)) = read_slot_header(self.context, shard, slot).await? {
-                let crate::format::checkpoint::CheckpointHeader {
-                    sequence,
-                    foreground,
-                    relocation,
-                    ..
-                } = header;
-                retained.push(Retained { sequence, slot, foreground, relocation });
+                retained.push(Retained { slot, header });
             }
         }
-        retained.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
+        retained.sort_by_key(|slot| std::cmp::Reverse(slot.header.sequence));
         // One whose header cannot be read may have been the newest.
-        let sequence = retained.first().map_or(1, |slot| slot.sequence + SLOTS);
+        let sequence = retained.first().map_or(1, |slot| slot.header.sequence + SLOTS);
         retained.truncate(SLOTS as usize - 1);
         Ok((retained, sequence))
     }

@@ -64,13 +64,6 @@ pub(super) fn corrected_group(salt: Salt, bytes: &[u8]) -> Option<GroupHeader> {
     })
 }
 
-/// Whether a block verifies once one of its bits is set right.
-pub(super) fn is_one_bit_off(block: &[u8], verifies: impl Fn(&[u8]) -> bool) -> bool {
-    let mut copy = block.to_vec();
-    let bits = 0..copy.len() * 8;
-    first_flip(&mut copy, bits, |copy| verifies(copy).then_some(())).is_some()
-}
-
 /// Flips one bit after the other, each back again, until something is found.
 fn first_flip<T>(
     bytes: &mut [u8],
