@@ -131,7 +131,7 @@ impl Register {
     }
 
     /// Every operation without an answer took effect by now or never will: the machine stopped, or
-    /// all work has ended. Which of them did is not forgotten before [`Self::forget`].
+    /// all work has ended. Which of them did is not forgotten before [`Self::forget_but`].
     pub fn stop(&mut self) {
         self.note(Event::Stop);
         self.unanswered.retain(|_, op| *op != Op::Read);
@@ -159,9 +159,15 @@ impl Register {
             .collect();
     }
 
-    /// Nothing more will be learnt of what stopped without an answer.
-    pub fn forget(&mut self) {
-        self.states = self.states.iter().map(|(value, _)| (*value, BTreeMap::new())).collect();
+    /// Nothing more will be learnt of what stopped without an answer, but for these operations.
+    pub fn forget_but(&mut self, kept: &[OpId]) {
+        self.states = std::mem::take(&mut self.states)
+            .into_iter()
+            .map(|(value, mut done)| {
+                done.retain(|id, _| kept.contains(id));
+                (value, done)
+            })
+            .collect();
         self.unanswered.clear();
     }
 
@@ -282,7 +288,7 @@ mod tests {
             let mut register = Register::default();
             register.begin(PUT(1));
             register.stop();
-            register.forget();
+            register.forget_but(&[]);
             assert_eq!(register.possible(), BTreeSet::from([None, Some(1)]));
             assert!(read(&mut register, seen).is_ok());
             assert!(read(&mut register, if seen.is_none() { Some(1) } else { None }).is_err());
@@ -294,7 +300,7 @@ mod tests {
         let mut register = Register::default();
         register.begin(PUT(1));
         register.stop();
-        register.forget();
+        register.forget_but(&[]);
         done(&mut register, PUT(2), false);
         assert!(read(&mut register, Some(1)).is_err());
     }
@@ -356,7 +362,7 @@ mod tests {
             let id = register.begin(PUT(1));
             register.stop();
             register.settle_one(id, effect).unwrap();
-            register.forget();
+            register.forget_but(&[]);
             let expected = if effect { Some(1) } else { None };
             assert_eq!(register.possible(), BTreeSet::from([expected]));
         }

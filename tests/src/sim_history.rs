@@ -341,7 +341,10 @@ impl History {
         let sim = &self.machine.sim;
         for _ in 0..1 + self.world.below(2) {
             match self.world.below(4) {
-                0 => sim.inject(Fault::ReadError { nth: counters.reads + self.world.below(120) }),
+                0 => {
+                    self.world.reads_failed.set(true);
+                    sim.inject(Fault::ReadError { nth: counters.reads + self.world.below(120) });
+                }
                 1 => sim.inject(Fault::WriteError { nth: counters.writes + self.world.below(120) }),
                 2 => sim.inject(Fault::SyncError { nth: counters.syncs + self.world.below(30) }),
                 _ => sim

@@ -7,7 +7,7 @@
 use crate::model::{Guard, Op, OpId, Outcome, Register, ValueId};
 use crate::sim::{Random, mix};
 use crate::sim_shape::Shape;
-use crate::sim_uploads::Upload;
+use crate::sim_uploads::{Stage, Upload};
 use engine::{
     Commit, Condition, ConditionFailure, Current, EngineMetrics, Error, Etag, ObjectInfo, Version,
 };
@@ -70,6 +70,9 @@ pub struct World {
     violations: RefCell<Vec<String>>,
     /// Operations that were answered.
     pub answered: Cell<u64>,
+    /// Reads were made to fail: a displaced object whose manifest could not be read at a start has cost its
+    /// space.
+    pub reads_failed: Cell<bool>,
     /// What the engine counted, as far as it was asked.
     pub figures: Cell<EngineMetrics>,
     /// What each client does, for a report.
@@ -101,6 +104,7 @@ impl World {
             uploads: RefCell::default(),
             violations: RefCell::default(),
             answered: Cell::new(0),
+            reads_failed: Cell::new(false),
             figures: Cell::default(),
             doing: RefCell::default(),
             phase: Cell::new("nothing"),
@@ -372,9 +376,18 @@ impl World {
         self.uploads.borrow_mut().iter_mut().for_each(Upload::stop);
     }
 
-    /// An audit has learnt all that there was to learn of what stopped.
+    /// An audit has learnt all that there was to learn of what stopped. Of an upload that could not be
+    /// looked at, it is still to be learnt whether it ended.
     pub fn forget(&self) {
-        self.objects.borrow_mut().values_mut().for_each(|object| object.register.forget());
-        self.buckets.borrow_mut().values_mut().for_each(Register::forget);
+        let uploads = self.uploads.borrow();
+        for (place, object) in self.objects.borrow_mut().iter_mut() {
+            let here = uploads.iter().filter(|upload| upload.place == *place);
+            let ending = here.filter_map(|upload| match upload.stage {
+                Stage::Ending(op) => op,
+                _ => None,
+            });
+            object.register.forget_but(&ending.collect::<Vec<_>>());
+        }
+        self.buckets.borrow_mut().values_mut().for_each(|bucket| bucket.forget_but(&[]));
     }
 }
