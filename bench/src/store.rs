@@ -1,12 +1,13 @@
-//! An engine on one glommio executor, set up as a core of the server is, to be filled and reopened.
+//! An engine on glommio executors, set up as the server's cores are: filled on one, reopened on several.
 //!
 //! Not here: what is measured, and when.
 
 use crate::error::{Error, Result};
 use crate::keys::{KeyShape, digest, mixed};
+use crate::memory::resident_bytes;
 use engine::platform::glommio::{GlommioPlatform, direct_io_active};
-use engine::store::{EngineOptions, FormatOptions, OpenStore, open_or_format};
-use engine::{BucketId, Commit, Engine, Etag, Shared};
+use engine::store::{EngineOptions, FormatOptions, Layout, OpenStore, open_or_format};
+use engine::{BucketId, Commit, Engine, EngineMetrics, Etag, Recovered, Shared};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
 use std::cell::Cell;
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the server gives each core, unless it is told otherwise.
@@ -21,6 +24,8 @@ const IO_MEMORY_BYTES: usize = 64 << 20;
 const RING_DEPTH: usize = 1024;
 /// An executor that parked although a task could run is woken by this.
 const TICK: Duration = Duration::from_millis(50);
+/// The store comes to rest: its last witness group is written, its tasks have ended.
+pub const REST: Duration = Duration::from_millis(500);
 
 const BUCKET: &str = "bench";
 
@@ -76,8 +81,7 @@ pub async fn open_with(
     let store = open_or_format(&platform, &[directory.to_owned()], || format).await?;
     let open = begin.elapsed();
     let begin = Instant::now();
-    let layout = store.layout.clone();
-    let engine = Engine::start(platform, layout, options, Shared::new(1), 0).await?;
+    let engine = start_core(&store.layout, options, &Shared::new(1), 0).await?;
     let start = begin.elapsed();
     let known = engine.catalog().bucket(BUCKET).map(|bucket| bucket.id);
     let bucket = match known {
@@ -87,6 +91,93 @@ pub async fn open_with(
     let direct_io =
         direct_io_active(directory).await.map_err(|source| Error::io("direct I/O", source))?;
     Ok(Store { engine, bucket, open, start, direct_io, _open: store })
+}
+
+async fn start_core(
+    layout: &Layout,
+    options: EngineOptions,
+    shared: &Arc<Shared>,
+    core: usize,
+) -> Result<Engine<GlommioPlatform>> {
+    let platform = GlommioPlatform::new().map_err(|source| Error::io("the platform", source))?;
+    Ok(Engine::start(platform, layout.clone(), options, Arc::clone(shared), core).await?)
+}
+
+/// What one core says of its start.
+#[derive(Debug)]
+pub struct Started {
+    pub recovered: Recovered,
+    pub metrics: EngineMetrics,
+}
+
+/// What a whole store says of its start.
+#[derive(Debug)]
+pub struct Reopened {
+    /// How long looking at the directory took, and then the start of all cores.
+    pub open: Duration,
+    pub start: Duration,
+    pub cores: Vec<Started>,
+    /// Resident bytes of the process once it was at rest again.
+    pub resident_bytes: u64,
+    /// Of the keys asked for, those that are there.
+    pub present: u64,
+}
+
+/// Opens a store on several cores, each an executor of its own thread, as the server does; looks up the
+/// keys of some numbers.
+pub async fn reopen(
+    directory: &Path,
+    keys: u64,
+    cores: usize,
+    (shape, checked): (KeyShape, Vec<u64>),
+) -> Result<Reopened> {
+    let platform = GlommioPlatform::new().map_err(|source| Error::io("the platform", source))?;
+    let begin = Instant::now();
+    let format = || format_options(keys, 0);
+    let store = open_or_format(&platform, &[directory.to_owned()], format).await?;
+    let open = begin.elapsed();
+    let shared = Shared::new(cores);
+    let (begin, is_over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let others: Vec<_> = (1..cores)
+        .map(|core| {
+            let (layout, shared) = (store.layout.clone(), Arc::clone(&shared));
+            let is_over = Arc::clone(&is_over);
+            std::thread::spawn(move || {
+                on_executor(async move || {
+                    let engine = start_core(&layout, engine_options(keys), &shared, core).await?;
+                    while !is_over.load(Ordering::Acquire) {
+                        sleep(TICK).await;
+                    }
+                    Ok(close(engine).await)
+                })
+            })
+        })
+        .collect();
+    let engine = start_core(&store.layout, engine_options(keys), &shared, 0).await?;
+    // It waits for the others.
+    let start = begin.elapsed();
+    sleep(REST).await;
+    let resident_bytes = resident_bytes()?;
+    let bucket = engine.catalog().bucket(BUCKET).map(|bucket| bucket.id);
+    let mut present = 0;
+    for number in checked {
+        let key = shape.key(number);
+        let bucket = bucket.ok_or_else(|| Error::Options("there is no bucket".into()))?;
+        present += u64::from(engine.lookup(bucket, key.as_bytes()).await?.is_some());
+    }
+    is_over.store(true, Ordering::Release);
+    let mut started = vec![close(engine).await];
+    for other in others {
+        let ended = other.join().map_err(|_| Error::Executor("a core panicked".into()))?;
+        started.push(ended?);
+    }
+    Ok(Reopened { open, start, cores: started, resident_bytes, present })
+}
+
+async fn close(engine: Engine<GlommioPlatform>) -> Started {
+    let started = Started { recovered: engine.recovered(), metrics: engine.metrics() };
+    engine.close().await;
+    started
 }
 
 /// Room for each object's head, and for the padding of groups.
@@ -148,21 +239,6 @@ impl Store {
             result = result.and(putter.await);
         }
         result
-    }
-
-    /// How many of these numbers' keys the index knows.
-    pub async fn count_present(
-        &self,
-        shape: KeyShape,
-        numbers: impl Iterator<Item = u64>,
-    ) -> Result<u64> {
-        let mut present = 0;
-        for number in numbers {
-            let key = shape.key(number);
-            let found = self.engine.lookup(self.bucket, key.as_bytes()).await?;
-            present += u64::from(found.is_some());
-        }
-        Ok(present)
     }
 }
 

@@ -7,24 +7,25 @@
 //!
 //! Invariant: growth is counted between two moments of rest at the same concurrency, so that I/O
 //! buffers and tasks, which are touched once and kept, do not pass for the cost of keys.
-//! Not here: bodies or attributes of any size (they are not resident), several cores (an index
-//! belongs to one).
+//! Not here: bodies or attributes of any size (they are not resident), filling by several cores (an
+//! index belongs to one).
 
 use clap::Parser;
 use ringfort_bench::keys::{KEY_BYTES, KeyShape, mixed};
-use ringfort_bench::limits::{BODY_BYTES_MAX, CONCURRENCY_MAX, KEYS_CHECKED_MAX, KEYS_MAX};
+use ringfort_bench::limits::{
+    BODY_BYTES_MAX, CONCURRENCY_MAX, CORES_MAX, KEYS_CHECKED_MAX, KEYS_MAX,
+};
 use ringfort_bench::memory::resident_bytes;
 use ringfort_bench::report::{exit_code, print};
-use ringfort_bench::store::{Fill, on_executor, open, store_path, temporary_directory};
+use ringfort_bench::store::{
+    Fill, REST, Reopened, Started, on_executor, open, reopen, store_path, temporary_directory,
+};
 use ringfort_bench::{Error, Result};
 use serde::Serialize;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
-
-/// The store comes to rest: its last witness group is written, its tasks have ended.
-const REST: Duration = Duration::from_millis(500);
+use std::time::Instant;
 
 #[derive(Debug, Clone, Parser)]
 #[command(about = "Memory per key of a real engine, and its restart time after a kill -9")]
@@ -47,6 +48,9 @@ struct Options {
     /// Also measure how long the store takes to open after a kill -9.
     #[arg(long)]
     restart: bool,
+    /// Cores that share the opening, each with a thread of its own.
+    #[arg(long, default_value_t = 1)]
+    cores: usize,
     /// The child's part: fill the store in --data-dir, tell the figures, wait for the end.
     #[arg(long, hide = true)]
     fill: bool,
@@ -83,6 +87,7 @@ struct Filled {
 /// What opening the same directory again took.
 #[derive(Debug, Serialize)]
 struct Restarted {
+    cores: usize,
     /// Superblocks, lock, directories.
     open_seconds: f64,
     /// The engine's start: recovery of all shards.
@@ -115,6 +120,7 @@ fn check(options: &Options) -> Result<()> {
     let bounds = [
         (options.body_bytes <= BODY_BYTES_MAX, "--body-bytes"),
         ((1..=CONCURRENCY_MAX).contains(&options.concurrency), "--concurrency"),
+        ((1..=CORES_MAX).contains(&options.cores), "--cores"),
     ];
     match bounds.iter().find(|(holds, _)| !holds) {
         Some((_, what)) => Err(Error::Options(format!("out of bounds: {what}"))),
@@ -219,28 +225,28 @@ async fn resident_at_rest() -> Result<u64> {
 
 async fn restart(options: &Options, path: &Path) -> Result<Restarted> {
     let before = resident_at_rest().await?;
-    let store = open(path, options.keys, options.body_bytes).await?;
-    let after = resident_at_rest().await?;
-
-    let (recovered, metrics) = (store.engine.recovered(), store.engine.metrics());
-    let keys_checked = options.keys.min(KEYS_CHECKED_MAX);
-    let numbers = (0..keys_checked).map(|number| mixed(number) % options.keys);
-    let present = store.count_present(options.key_shape, numbers).await?;
-    store.engine.close().await;
+    let Options { keys, cores, key_shape, .. } = *options;
+    let keys_checked = keys.min(KEYS_CHECKED_MAX);
+    let numbers = (0..keys_checked).map(|number| mixed(number) % keys).collect();
+    let reopened = reopen(path, keys, cores, (key_shape, numbers)).await?;
+    let Reopened { open, start, resident_bytes, present, .. } = reopened;
+    let sum = |of: fn(&Started) -> u64| reopened.cores.iter().map(of).sum::<u64>();
+    let index_entries = sum(|core| core.metrics.index_entries);
     // The bucket has an entry too.
-    let (expected, entries) = (options.keys, metrics.index_entries - 1);
+    let (expected, entries) = (keys, index_entries - 1);
     if entries != expected || present != keys_checked {
         return Err(Error::KeysLost { expected, entries, checked: keys_checked, present });
     }
     Ok(Restarted {
-        open_seconds: store.open.as_secs_f64(),
-        start_seconds: store.start.as_secs_f64(),
-        checkpoint_entries: recovered.checkpoint_entries,
-        log_groups: recovered.groups,
-        log_records: recovered.records,
-        log_bytes: recovered.log_bytes,
-        index_entries: metrics.index_entries,
+        cores,
+        open_seconds: open.as_secs_f64(),
+        start_seconds: start.as_secs_f64(),
+        checkpoint_entries: sum(|core| core.recovered.checkpoint_entries),
+        log_groups: sum(|core| core.recovered.groups),
+        log_records: sum(|core| core.recovered.records),
+        log_bytes: sum(|core| core.recovered.log_bytes),
+        index_entries,
         keys_checked,
-        bytes_per_key: after.saturating_sub(before) as f64 / options.keys as f64,
+        bytes_per_key: resident_bytes.saturating_sub(before) as f64 / keys as f64,
     })
 }
