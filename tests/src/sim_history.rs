@@ -40,6 +40,7 @@ pub struct Summary {
     pub checkpoints: u64,
     pub recycled: u64,
     pub relocated: u64,
+    pub flushes: u64,
     /// Of every I/O with its time.
     pub digest: u64,
 }
@@ -58,6 +59,7 @@ impl Summary {
         self.checkpoints += other.checkpoints;
         self.recycled += other.recycled;
         self.relocated += other.relocated;
+        self.flushes += other.flushes;
         self.digest ^= other.digest;
     }
 }
@@ -84,6 +86,7 @@ pub fn run(seed: u64, kind: Kind) -> Result<Summary, Vec<String>> {
     history.summary.checkpoints = figures.checkpoints_total;
     history.summary.recycled = figures.segments_recycled_total;
     history.summary.relocated = figures.relocated_records_total;
+    history.summary.flushes = figures.flushes_total;
     history.summary.digest = history.machine.sim.history_digest();
     let violations = history.world.violations();
     if violations.is_empty() { Ok(history.summary) } else { Err(violations) }
