@@ -34,6 +34,7 @@ mod multipart;
 mod pace;
 mod pins;
 pub mod platform;
+mod pressure;
 mod read;
 mod recover;
 mod relocation;

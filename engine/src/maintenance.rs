@@ -2,7 +2,7 @@
 //!
 //! One task per shard does one thing at a time, the most urgent first; so whatever it does, the
 //! relocation log and the checkpoints stand still meanwhile. It sleeps until somebody tells of
-//! progress.
+//! progress. Writers that wait for what it gains are in `pressure`.
 //!
 //! Invariants: it ends when the shard is latched or closing; what fails for want of space is tried
 //! again later, and any other failure latches the shard.
@@ -11,14 +11,12 @@ use crate::checkpoint::Checkpoints;
 use crate::error::{Error, Result};
 use crate::limits::{
     COMPACTION_SEGMENTS, DISPLACED_BETWEEN_CHECKPOINTS, MAINTENANCE_RETRY, RESERVED_SEGMENTS,
-    SPACE_WAIT_MAX,
 };
 use crate::platform::Platform;
-use crate::segments::{Need, Segment, Stage, Use};
+use crate::segments::{Segment, Stage, Use};
 use crate::shard::Shard;
 use crate::state::State;
 use crate::wait::Event;
-use futures_lite::FutureExt;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -85,7 +83,7 @@ impl Work {
         }
     }
 
-    fn gains_space(self) -> bool {
+    pub(crate) fn gains_space(self) -> bool {
         matches!(self, Self::Checkpoint | Self::Compact(_) | Self::Recycle(_))
     }
 }
@@ -204,13 +202,25 @@ impl<P: Platform> Shard<P> {
         work.kind().is_none_or(|kind| self.platform.monotonic_ns() >= not_before_ns[kind])
     }
 
+    /// Whether something that would gain space is to be tried soon.
+    pub(crate) fn work_is_held_off(&self) -> bool {
+        // What has failed twice in a row gives no hope.
+        let failures = self.maintenance.failures.get();
+        let is_held_off = |work: &Work| {
+            let has_hope = work.kind().is_some_and(|kind| failures[kind] < 2);
+            has_hope && !self.may_try(*work)
+        };
+        [Work::Checkpoint, Work::Compact(0)].iter().any(is_held_off)
+            || self.maintenance.walking.get()
+    }
+
     /// Displaced records were dealt with, or space was given back.
     pub(crate) fn note_freed(&self) {
         self.maintenance.event.notify();
         self.maintenance.space_event.notify();
     }
 
-    fn next_work(&self) -> Option<Work> {
+    pub(crate) fn next_work(&self) -> Option<Work> {
         if self.is_latched() || self.context.stopping.get() {
             return Some(Work::Stop);
         }
@@ -324,78 +334,5 @@ impl<P: Platform> Shard<P> {
         victims
             .max_by(|(_, left), (_, right)| score(left).total_cmp(&score(right)))
             .map(|(segment, _)| segment)
-    }
-
-    // --- Back-pressure -------------------------------------------------------------------------
-
-    /// Waits while the log has no room for a write and background work is about to make some, and
-    /// while one of these keys is on its way to another place.
-    pub(crate) async fn await_turn(&self, need: Need, keys: &[&[u8]]) {
-        let begun_ns = self.platform.monotonic_ns();
-        loop {
-            self.await_space(need).await;
-            self.await_relocation(keys).await;
-            // Others may have taken the room meanwhile.
-            let waited_ns = self.platform.monotonic_ns() - begun_ns;
-            let is_over = waited_ns >= SPACE_WAIT_MAX.as_nanos() as u64;
-            if is_over || !self.log_is_tight(need) || !self.is_gaining_space() {
-                return;
-            }
-            self.platform.yield_now().await;
-        }
-    }
-
-    /// Waits while the log has no room for a write and background work is about to make some.
-    async fn await_space(&self, need: Need) {
-        if !self.log_is_tight(need) {
-            return;
-        }
-        let maintenance = &self.maintenance;
-        maintenance.waiting.set(maintenance.waiting.get() + 1);
-        let room = maintenance.space_event.wait_until(|| {
-            let hopeless = !self.is_gaining_space();
-            (!self.log_is_tight(need) || hopeless).then_some(())
-        });
-        maintenance.event.notify();
-        room.or(self.platform.sleep(SPACE_WAIT_MAX)).await;
-        maintenance.waiting.set(maintenance.waiting.get() - 1);
-    }
-
-    /// Whether background work makes room, or is about to.
-    fn is_gaining_space(&self) -> bool {
-        let work = self.maintenance.work.get().or_else(|| self.next_work());
-        if work == Some(Work::Stop) {
-            return false;
-        }
-        // What has failed twice in a row gives no hope.
-        let failures = self.maintenance.failures.get();
-        let held_off = [Work::Checkpoint, Work::Compact(0)].iter().any(|work| {
-            let has_hope = work.kind().is_some_and(|kind| failures[kind] < 2);
-            has_hope && !self.may_try(*work)
-        });
-        let held_off = held_off || self.maintenance.walking.get();
-        work.is_some_and(|work| work == Work::Spare || work.gains_space())
-            || held_off
-            || !self.state.borrow().displaced.is_empty()
-    }
-
-    /// The log cannot go on in another segment, and the present one is nearly full.
-    pub(crate) fn log_is_tight(&self, need: Need) -> bool {
-        let segment_bytes = self.context.layout.segment_bytes;
-        let log = self.log.borrow();
-        let taken = log.at.offset + log.gathered_bytes as u64;
-        let left = segment_bytes.saturating_sub(taken);
-        let low = match need {
-            Need::Data => segment_bytes / 4,
-            _ => segment_bytes / 16,
-        };
-        left < low && !self.state.borrow().segments.may_take(need)
-    }
-
-    /// Whether the log holds as much that is alive as it may.
-    pub(crate) fn log_is_full(&self) -> bool {
-        let alive = self.state.borrow().segments.log_use().1;
-        let percent = u64::from(self.context.options.log_utilisation_max_percent);
-        alive >= self.log_capacity_bytes() / 100 * percent
     }
 }

@@ -1,0 +1,78 @@
+//! Back-pressure: writers wait while there is no room for them and background work makes some.
+//!
+//! Invariants: no wait is longer than its bound, and nobody waits for work that gives no hope.
+//!
+//! Not here: what is done to make room (`maintenance`).
+
+use crate::limits::SPACE_WAIT_MAX;
+use crate::maintenance::Work;
+use crate::platform::Platform;
+use crate::segments::Need;
+use crate::shard::Shard;
+use futures_lite::FutureExt;
+
+impl<P: Platform> Shard<P> {
+    /// Waits while the log has no room for a write and background work is about to make some, and
+    /// while one of these keys is on its way to another place.
+    pub(crate) async fn await_turn(&self, need: Need, keys: &[&[u8]]) {
+        let begun_ns = self.platform.monotonic_ns();
+        loop {
+            self.await_space(need).await;
+            self.await_relocation(keys).await;
+            // Others may have taken the room meanwhile.
+            let waited_ns = self.platform.monotonic_ns() - begun_ns;
+            let is_over = waited_ns >= SPACE_WAIT_MAX.as_nanos() as u64;
+            if is_over || !self.log_is_tight(need) || !self.is_gaining_space() {
+                return;
+            }
+            self.platform.yield_now().await;
+        }
+    }
+
+    /// Waits while the log has no room for a write and background work is about to make some.
+    async fn await_space(&self, need: Need) {
+        if !self.log_is_tight(need) {
+            return;
+        }
+        let maintenance = &self.maintenance;
+        maintenance.waiting.set(maintenance.waiting.get() + 1);
+        let room = maintenance.space_event.wait_until(|| {
+            let hopeless = !self.is_gaining_space();
+            (!self.log_is_tight(need) || hopeless).then_some(())
+        });
+        maintenance.event.notify();
+        room.or(self.platform.sleep(SPACE_WAIT_MAX)).await;
+        maintenance.waiting.set(maintenance.waiting.get() - 1);
+    }
+
+    /// Whether background work makes room, or is about to.
+    fn is_gaining_space(&self) -> bool {
+        let work = self.maintenance.work().or_else(|| self.next_work());
+        if work == Some(Work::Stop) {
+            return false;
+        }
+        work.is_some_and(|work| work == Work::Spare || work.gains_space())
+            || self.work_is_held_off()
+            || !self.state.borrow().displaced.is_empty()
+    }
+
+    /// The log cannot go on in another segment, and the present one is nearly full.
+    pub(crate) fn log_is_tight(&self, need: Need) -> bool {
+        let segment_bytes = self.context.layout.segment_bytes;
+        let log = self.log.borrow();
+        let taken = log.at.offset + log.gathered_bytes as u64;
+        let left = segment_bytes.saturating_sub(taken);
+        let low = match need {
+            Need::Data => segment_bytes / 4,
+            _ => segment_bytes / 16,
+        };
+        left < low && !self.state.borrow().segments.may_take(need)
+    }
+
+    /// Whether the log holds as much that is alive as it may.
+    pub(crate) fn log_is_full(&self) -> bool {
+        let alive = self.state.borrow().segments.log_use().1;
+        let percent = u64::from(self.context.options.log_utilisation_max_percent);
+        alive >= self.log_capacity_bytes() / 100 * percent
+    }
+}
