@@ -20,6 +20,7 @@ pub mod engine;
 pub mod error;
 mod files;
 pub mod format;
+mod garbage;
 mod health;
 pub mod index;
 mod index_key;

@@ -9,6 +9,7 @@
 
 use crate::checkpoint::Checkpoints;
 use crate::error::{Error, Result};
+use crate::garbage::Round;
 use crate::limits::{
     COMPACTION_SEGMENTS, DISPLACED_BETWEEN_CHECKPOINTS, MAINTENANCE_RETRY, RESERVED_SEGMENTS,
 };
@@ -27,8 +28,6 @@ const SPARE_SEGMENTS: usize = 2;
 const WAITING_SHARE: usize = 12;
 /// A checkpoint is written at the latest when so large a share of the shard was logged, as a divisor.
 const CHECKPOINT_SHARE: u64 = 64;
-/// A segment with less garbage is not worth reading, as a divisor.
-const GARBAGE_MIN_SHARE: u64 = 50;
 /// When space is short, so many segments are emptied before a checkpoint is written for their sake.
 const LEAVING_AT_ONCE: usize = 4;
 
@@ -48,6 +47,8 @@ pub(crate) struct Maintenance {
     not_before_ns: Cell<[u64; 3]>,
     /// How often a kind of work has failed so in a row.
     failures: Cell<[u32; 3]>,
+    /// What compaction gained of late.
+    pub(crate) round: Cell<Round>,
     /// Writers that wait for space.
     pub(crate) waiting: Cell<usize>,
 }
@@ -148,7 +149,7 @@ impl<P: Platform> Shard<P> {
                     self.take_walk().await;
                     self.write_checkpoint().await
                 }
-                Work::Compact(segment) => self.compact(segment).await,
+                Work::Compact(segment) => self.compact_and_measure(segment).await,
             };
             match done {
                 // What failed before may succeed now.
@@ -309,30 +310,31 @@ impl<P: Platform> Shard<P> {
         usable as u64 * state.segments.segment_bytes
     }
 
-    /// The segment from which most is to be had for the least work, if space is short: free space
-    /// times the age of what is alive, over the cost of reading all and writing what is alive.
+    /// The segment that compaction should empty next, if space is short and more can be had.
     fn victim(&self, space: &Space) -> Option<u32> {
-        if !self.context.options.compaction || space.obtainable + space.leaving >= space.wanted {
+        let is_short = space.obtainable + space.leaving < space.wanted;
+        let is_resting = || self.maintenance.round.get().is_resting(self.changed_bytes());
+        if !self.context.options.compaction || !is_short || is_resting() {
             return None;
         }
-        let state = self.state.borrow();
-        let segments = &state.segments;
-        // Its use began so long ago: what was just moved here is not moved again at once.
         let now = self.clock.last().max(self.platform.wall_clock_ns());
-        let whole = segments.segment_bytes as f64;
-        let score = |row: &Segment| {
-            let free = segments.garbage_bytes(row) as f64 / whole;
-            let alive = 1.0 - free;
-            let age = now.saturating_sub(row.opened).max(1) as f64;
-            free * age / (1.0 + alive)
-        };
-        let is_victim = |row: &Segment| {
-            row.log().is_some_and(|log| log.stage == Stage::Kept && log.end_lsn.is_some())
-                && segments.garbage_bytes(row) * GARBAGE_MIN_SHARE >= segments.segment_bytes
-        };
-        let victims = segments.iter().filter(|(_, row)| is_victim(row));
-        victims
-            .max_by(|(_, left), (_, right)| score(left).total_cmp(&score(right)))
-            .map(|(segment, _)| segment)
+        self.state.borrow().segments.best_victim(now, self.relocation_left())
+    }
+
+    /// Compacts a segment, and notes what came of it.
+    async fn compact_and_measure(self: &Rc<Self>, segment: u32) -> Result<()> {
+        self.compact(segment).await?;
+        let emptied = self.state.borrow().segments.get(segment).is_some_and(|row| {
+            row.log().is_some_and(|log| matches!(log.stage, Stage::Emptied | Stage::Retired))
+        });
+        let mut round = self.maintenance.round.get();
+        round.note_victim(emptied, self.changed_bytes(), self.context.layout.segment_bytes);
+        self.maintenance.round.set(round);
+        Ok(())
+    }
+
+    /// Bytes that were written or died since the start.
+    fn changed_bytes(&self) -> u64 {
+        self.log.borrow().appended_bytes + self.state.borrow().segments.died_bytes
     }
 }

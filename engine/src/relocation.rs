@@ -60,6 +60,12 @@ impl<P: Platform> Shard<P> {
         if left < target / 8 { target } else { target.min(left) }
     }
 
+    /// Bytes left in the segment that is written to.
+    pub(crate) fn relocation_left(&self) -> u64 {
+        let log = self.relocation.borrow();
+        log.as_ref().map_or(0, |log| self.context.layout.segment_bytes - log.at.offset)
+    }
+
     /// The position of the next group of so many bytes; opens a segment for it if need be.
     async fn relocation_room(self: &Rc<Self>, bytes: u64) -> Result<LogPosition> {
         let at = self.relocation.borrow().as_ref().map(|log| log.at);
@@ -70,6 +76,9 @@ impl<P: Platform> Shard<P> {
             return Ok(at);
         }
         let next = self.take_segment(Need::Compaction).await?;
+        let mut round = self.maintenance.round.get();
+        round.note_taken();
+        self.maintenance.round.set(round);
         let mut at = at.unwrap_or(LogPosition { next_lsn: 1, ..LogPosition::default() });
         if at.offset > 0 {
             self.write_group(&mut at, &GroupLayout::empty(), &[], Some(next)).await?;

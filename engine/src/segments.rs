@@ -4,9 +4,11 @@
 //! segment's map says exactly which units are given out, durable or not; a log segment becomes free
 //! only by way of [`Stage::Retired`].
 //!
-//! Pure bookkeeping; creating and opening files is the shard's work.
+//! Pure bookkeeping; creating and opening files is the shard's work, and `garbage` says what compaction
+//! would gain.
 
 use crate::format::manifest::Extent;
+use crate::format::record::Location;
 use crate::format::segment::Stream;
 use crate::limits::{COMPACTION_SEGMENTS, RESERVED_SEGMENTS, UNIT_BYTES};
 use crate::slab::SlabMap;
@@ -67,8 +69,8 @@ pub(crate) struct Segment {
     pub(crate) record_bytes: u64,
     pub(crate) placed_bytes: u64,
     /// Log: bytes of husks, and how many segments had been recycled when the last was written.
-    husk_bytes: u64,
-    husk_mark: u64,
+    pub(crate) husk_bytes: u64,
+    pub(crate) husk_mark: u64,
     /// Displaced records whose manifests are still to be read.
     pub(crate) holds: u32,
     /// Log: a start from a checkpoint before this one reads manifests of displaced records here.
@@ -116,7 +118,7 @@ impl Need {
 
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
-    segments: Vec<Segment>,
+    pub(crate) segments: Vec<Segment>,
     pub(crate) segment_bytes: u64,
     /// Most segments that the shard may have.
     limit: usize,
@@ -126,10 +128,12 @@ pub(crate) struct SegmentTable {
     /// Slab segments with units to give.
     open_slabs: BTreeSet<u32>,
     /// Segments that hold a log, and the live bytes in them.
-    log_segments: usize,
+    pub(crate) log_segments: usize,
     log_live_bytes: u64,
+    /// Bytes of records that the index no longer points to, since the start.
+    pub(crate) died_bytes: u64,
     /// Log segments recycled since the start.
-    recycled: u64,
+    pub(crate) recycled: u64,
     /// Sequence of the next checkpoint to begin.
     pub(crate) next_checkpoint: u64,
 }
@@ -145,6 +149,7 @@ impl SegmentTable {
             open_slabs: BTreeSet::new(),
             log_segments: 0,
             log_live_bytes: 0,
+            died_bytes: 0,
             recycled: 0,
             next_checkpoint: 1,
         }
@@ -195,39 +200,6 @@ impl SegmentTable {
         if let Some(row) = self.segments.get_mut(segment as usize) {
             row.content_stamp = stamp;
         }
-    }
-
-    /// A group was written to a log segment.
-    pub(crate) fn add_written(&mut self, segment: u32, record_bytes: u64, placed_bytes: u64) {
-        if let Some(row) = self.segments.get_mut(segment as usize) {
-            row.record_bytes += record_bytes;
-            row.placed_bytes += placed_bytes;
-        }
-    }
-
-    /// Of what was written to a log segment, so much is husks.
-    pub(crate) fn add_husks(&mut self, segment: u32, bytes: u64) {
-        let recycled = self.recycled;
-        if let Some(row) = self.segments.get_mut(segment as usize).filter(|_| bytes > 0) {
-            row.husk_bytes += bytes;
-            row.husk_mark = recycled;
-        }
-    }
-
-    /// Bytes of a log segment that moving what is needed in it would gain. Gaps between records count
-    /// where groups were small, not where records are placed so; a sixteenth of a segment may be lost
-    /// to either. Husks are needed until so much was recycled that many of them no longer are.
-    pub(crate) fn garbage_bytes(&self, row: &Segment) -> u64 {
-        let is_moved = row.log().is_some_and(|log| log.stream == Stream::Relocation);
-        let is_dense = is_moved && row.placed_bytes >= self.segment_bytes / 2;
-        // What moved records leave free at the end of groups and segments no further move would gain.
-        let full = if is_dense { 0 } else { self.segment_bytes - self.segment_bytes / 16 };
-        let filled = row.placed_bytes.max(full);
-        let is_fresh = self.recycled < row.husk_mark + (self.log_segments / 8).max(1) as u64;
-        let needed = row.live_bytes + if is_fresh { row.husk_bytes } else { 0 };
-        let placed = u128::from(needed) * u128::from(row.placed_bytes);
-        let placed = placed / u128::from(row.record_bytes.max(1));
-        filled.saturating_sub(u64::try_from(placed).unwrap_or(u64::MAX))
     }
 
     /// A log segment is free again.
@@ -419,7 +391,16 @@ impl SegmentTable {
             row.live_bytes = row.live_bytes.saturating_sub(u64::from(bytes));
             row.live_records = row.live_records.saturating_sub(1);
             self.log_live_bytes = self.log_live_bytes.saturating_sub(u64::from(bytes));
+            self.died_bytes += u64::from(bytes);
         }
+    }
+
+    /// The index points to a record's copy elsewhere.
+    pub(crate) fn move_record(&mut self, segment: u32, bytes: u32, to: Location) {
+        let died_bytes = self.died_bytes;
+        self.remove_record(segment, bytes);
+        self.add_record(to.segment, to.span_bytes);
+        self.died_bytes = died_bytes;
     }
 
     /// A published manifest names these units.

@@ -309,8 +309,7 @@ impl State {
         else {
             return;
         };
-        self.segments.remove_record(entry.segment, entry.span_bytes);
-        self.segments.add_record(location.segment, location.span_bytes);
+        self.segments.move_record(entry.segment, entry.span_bytes, location);
         let Location { segment, offset_units, span_bytes } = location;
         self.index.insert(&key, version, Entry { segment, offset_units, span_bytes, ..entry });
     }

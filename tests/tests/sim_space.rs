@@ -1,0 +1,86 @@
+//! Stores that are full, and what their background work does: it gains what can be gained, and ends.
+#![allow(clippy::unwrap_used)]
+
+use engine::platform::Platform;
+use engine::platform::sim::SimPlatform;
+use engine::store::FormatOptions;
+use engine::{BucketId, Commit, Engine, EngineMetrics, Error};
+use ringfort_tests::sim::{Machine, Running, join_all};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Writes under way at once.
+const AT_ONCE: usize = 64;
+
+async fn put(
+    engine: &Engine<SimPlatform>,
+    bucket: BucketId,
+    key: usize,
+    bytes: usize,
+) -> Result<(), Error> {
+    let key = format!("{key:08}");
+    let mut writer = engine.writer(bucket, key.as_bytes(), Some(bytes as u64)).await?;
+    let mut left = bytes;
+    while left > 0 {
+        let spare = writer.spare();
+        let count = spare.len().min(left);
+        spare[..count].fill(7);
+        writer.advance(count).await?;
+        left -= count;
+    }
+    writer.finish(Commit::default()).await.map(drop)
+}
+
+/// One shard of so many segments of 1 MiB.
+fn machine(segments: u64) -> Machine {
+    let format =
+        FormatOptions { shard_count: 1, segment_bytes: 1 << 20, capacity_bytes: segments << 20 };
+    let mut machine = Machine::new(1, format);
+    machine.options.checkpoint_records = 1000;
+    machine.options.scrub_bytes_per_second = 0;
+    machine
+}
+
+async fn bucket(engine: &Engine<SimPlatform>) -> BucketId {
+    engine.create_bucket("b", BTreeMap::new()).await.unwrap().id
+}
+
+/// Puts objects of a size until some are refused; how many keys were tried.
+async fn fill(engine: &Engine<SimPlatform>, bucket: BucketId, bytes: usize) -> usize {
+    for keys in (0..).step_by(AT_ONCE) {
+        let puts = (keys..keys + AT_ONCE).map(|key| put(engine, bucket, key, bytes));
+        if join_all(puts).await.iter().any(Result::is_err) {
+            return keys + AT_ONCE;
+        }
+    }
+    0
+}
+
+async fn figures_after(running: &Running, seconds: u64) -> EngineMetrics {
+    running.platform().sleep(Duration::from_secs(seconds)).await;
+    running.engines[0].metrics()
+}
+
+/// Crash campaign, seed 1169: a full store to which nobody wrote moved nearly full segments around for
+/// ever, six hundred checkpoints in a history of ten records.
+#[test]
+fn background_work_in_a_full_store_ends() {
+    for bytes in [50, 1500, 3000, 20_000, 100_000, 200_000] {
+        for every in [usize::MAX, 10, 3] {
+            let machine = machine(20);
+            let done = machine.sim.run_until(async {
+                let running = machine.start(1).await.unwrap();
+                let engine = running.engine(0);
+                let bucket = bucket(engine).await;
+                let keys = fill(engine, bucket, bytes).await;
+                for key in (0..keys).step_by(every) {
+                    let name = format!("{key:08}");
+                    let _ = engine.delete(bucket, name.as_bytes(), None).await;
+                }
+                let before = figures_after(&running, 120).await;
+                assert_eq!(before, figures_after(&running, 3600).await, "{bytes} {every}");
+            });
+            done.unwrap();
+        }
+    }
+}
