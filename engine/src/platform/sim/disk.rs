@@ -125,6 +125,13 @@ impl Disk {
         }
     }
 
+    /// All files become empty, for whoever still holds them.
+    pub(super) fn wipe(&mut self) {
+        for (_, inode) in self.names.files() {
+            inode.take();
+        }
+    }
+
     pub(super) fn lose_process(&mut self) {
         self.locks.clear();
         for (_, inode) in self.names.files() {

@@ -220,10 +220,12 @@ impl Sim {
 }
 
 impl Drop for Sim {
-    /// Tasks hold the world that holds them.
+    /// Tasks hold the world that holds them. What an engine leaves that was never closed holds it for
+    /// good: without the disk's bytes that is little.
     fn drop(&mut self) {
         self.world.life.set(self.world.life.get() + 1);
         self.world.executor.drop_tasks();
+        self.world.disk.borrow_mut().wipe();
     }
 }
 
