@@ -15,5 +15,6 @@ pub mod sim_listing;
 pub mod sim_offline;
 pub mod sim_shape;
 pub mod sim_stray;
+pub mod sim_sweep;
 pub mod sim_uploads;
 pub mod sim_world;

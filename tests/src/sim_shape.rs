@@ -4,6 +4,7 @@
 //! Most histories are short, so that many can be run; some take a thing to its end.
 
 use crate::sim::{Machine, Random, mix};
+use engine::limits::SEGMENTS_MIN;
 use engine::platform::sim::{Sim, SimOptions};
 use engine::store::FormatOptions;
 use std::path::PathBuf;
@@ -95,6 +96,31 @@ impl Shape {
             body_budget_bytes: random.one_in(3).then_some(4 << 20),
             checkpoint_log_bytes: [32 << 10, 128 << 10, 1 << 20][random.below(3) as usize],
             checkpoint_records: [5, 50, 1000][random.below(3) as usize],
+        }
+    }
+
+    /// A shard as small as can be and a history of a few dozen operations, of which every I/O can be
+    /// struck in turn.
+    pub fn smallest() -> Self {
+        Self {
+            form: Form::Tight,
+            keys: 5,
+            lives: 1,
+            clients_max: 1,
+            actions_max: 1,
+            format: FormatOptions {
+                shard_count: 1,
+                segment_bytes: 1 << 20,
+                capacity_bytes: (SEGMENTS_MIN as u64 + 1) << 20,
+            },
+            drives: 1,
+            scarce: true,
+            overcommitted: false,
+            fill_ahead_bytes: 64 << 10,
+            open_files_max: 4,
+            body_budget_bytes: None,
+            checkpoint_log_bytes: 512 << 10,
+            checkpoint_records: 20,
         }
     }
 
