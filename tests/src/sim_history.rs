@@ -122,7 +122,7 @@ pub enum Struck {
 /// # Errors
 /// Everything that broke a rule.
 pub fn run_damaged(seed: u64, target: Target) -> Result<Struck, Vec<String>> {
-    let mut history = History::new(seed, Kind::default());
+    let mut history = History::new(seed, Kind { form: target.form(seed), ..Kind::default() });
     let struck = history.run_damaged(target);
     let violations = history.world.violations();
     if violations.is_empty() { Ok(struck) } else { Err(violations) }
@@ -217,7 +217,7 @@ impl History {
         let Some(damage) = Damage::choose(&self.machine, &self.world, target) else {
             return Struck::Missed;
         };
-        let hot = matches!(target, Target::Slab | Target::GroupContent) && self.world.one_in(3);
+        let hot = target.may_be_hot() && self.world.one_in(3);
         if !hot {
             damage.strike(&self.machine);
         }
@@ -225,7 +225,11 @@ impl History {
         self.world.tolerance.set(Tolerance { damage: true, ..tolerance });
         let outcome = self.life(Ending::Look, hot.then_some(&damage));
         self.machine.sim.crash();
-        if let Ok(Ok(_)) = outcome {
+        let refused = match outcome {
+            Ok(Ok(_)) => self.go_on(&damage, hot),
+            _ => true,
+        };
+        if !refused {
             return Struck::Served;
         }
         damage.repair(&self.machine);
@@ -234,6 +238,23 @@ impl History {
             self.world.fail(format!("{damage:?} was repaired; refused all the same: {error}"));
         }
         Struck::Refused
+    }
+
+    /// Clients work on after damage was served: what is right stays right. Whether a later start was
+    /// refused, which only damage may be the reason for that no start has seen yet.
+    fn go_on(&mut self, damage: &Damage, hot: bool) -> bool {
+        for ending in [Ending::any(&self.world), Ending::Look] {
+            let outcome = self.life(ending, None);
+            self.world.stop();
+            self.machine.sim.crash();
+            if let Ok(Err(error)) = outcome {
+                if !hot {
+                    self.world.fail(format!("{damage:?} was served, then not: {error}"));
+                }
+                return true;
+            }
+        }
+        false
     }
 
     fn run_strayed(&mut self) -> Struck {

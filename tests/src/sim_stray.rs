@@ -6,7 +6,7 @@
 //! short and never acknowledged. That, and nothing else, is exempt.
 
 use crate::sim::Machine;
-use crate::sim_damage::{scan_groups, store_salt, told_lsns};
+use crate::sim_damage::{log_of, scan_groups, store_salt, told_lsns};
 use engine::format::group::GroupHeader;
 use engine::platform::sim::{Landing, StrayWrite};
 
@@ -18,7 +18,8 @@ pub fn is_provable(machine: &Machine, stray: &StrayWrite) -> bool {
         return true;
     };
     let told = told_lsns(machine, salt);
-    let is_told = |group: &GroupHeader| told.get(&group.shard).is_some_and(|lsn| group.lsn <= *lsn);
+    let is_told =
+        |group: &GroupHeader| told.get(&log_of(group)).is_some_and(|lsn| group.lsn <= *lsn);
     let missing = GroupHeader::decode(salt, &stray.bytes).ok();
     let replaced = stray.landing.iter().flat_map(|Landing { offset, was, .. }| {
         let (start, end) = (*offset, *offset + stray.bytes.len() as u64);
