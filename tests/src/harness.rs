@@ -11,6 +11,7 @@
 pub mod binaries;
 pub mod chance;
 pub mod client;
+pub mod image;
 pub mod scripts;
 pub mod snapshot;
 pub mod volume;

@@ -32,6 +32,11 @@ impl Snapshot {
         Self(found)
     }
 
+    /// Files and their content, in order of their paths.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.0.iter().filter_map(|(path, content)| Some((path.as_path(), content.as_deref()?)))
+    }
+
     /// What is no longer as it was: made, removed or changed.
     pub fn changes(&self, now: &Self) -> Vec<PathBuf> {
         let paths = self.0.keys().chain(now.0.keys());

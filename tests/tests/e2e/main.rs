@@ -14,5 +14,6 @@ mod clients;
 mod data_dir;
 mod drives;
 mod full_disk;
+mod golden;
 mod kill;
 mod verify;
