@@ -8,6 +8,7 @@ pub mod sim_audit;
 pub mod sim_buckets;
 pub mod sim_client;
 pub mod sim_damage;
+pub mod sim_dying;
 pub mod sim_full;
 pub mod sim_history;
 pub mod sim_life;

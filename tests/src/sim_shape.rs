@@ -124,6 +124,17 @@ impl Shape {
         }
     }
 
+    /// The same on two drives, with as much space for each shard.
+    pub fn on_two_drives(mut self) -> Self {
+        let shards = u64::from(self.format.shard_count);
+        let per_shard = self.format.capacity_bytes * self.drives / shards;
+        let shards = shards.next_multiple_of(2);
+        self.format.shard_count = shards as u16;
+        self.format.capacity_bytes = per_shard * shards / 2;
+        self.drives = 2;
+        self
+    }
+
     /// A machine of this shape.
     pub fn machine(&self, seed: u64) -> Machine {
         let mut machine = Machine::new(seed, self.format);

@@ -6,7 +6,8 @@ use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
 use engine::store::FormatOptions;
 use engine::{BucketId, Commit, Engine, Error, ListQuery, UploadsQuery};
-use ringfort_tests::sim::{Machine, Running};
+use ringfort_tests::sim::{Machine, Running, seeds};
+use ringfort_tests::sim_dying;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -317,4 +318,22 @@ fn what_is_no_drive_of_this_store_is_refused() {
     machine.sim.break_below("/data-0");
     machine.sim.break_below("/data-1");
     check_refused(&machine, "cannot be read");
+}
+
+/// At any moment, with clients at work, for as long as it likes.
+#[test]
+fn no_drive_that_dies_takes_anything_of_the_others_with_it() {
+    let mut fates = BTreeMap::new();
+    let seeds = seeds(150);
+    for seed in seeds.clone() {
+        match sim_dying::run(seed) {
+            Ok(fate) => *fates.entry(fate).or_insert(0) += 1,
+            Err(violations) => panic!(
+                "seed {seed}:\n{}\nto rerun: RINGFORT_SIM_FIRST_SEED={seed} RINGFORT_SIM_SEEDS=1 \
+                 cargo test -p ringfort-tests no_drive_that_dies",
+                violations.join("\n")
+            ),
+        }
+    }
+    assert!(seeds.end - seeds.start < 100 || fates.len() == 2, "{fates:?}");
 }
