@@ -13,11 +13,11 @@
 use crate::append::Log;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{
-    CheckpointHeader, FRAME_BYTES_MAX, FRAME_CONTENT_MAX, FRAME_HEADER_BYTES, FrameKind, RowUse,
-    SLOTS, SegmentRow, frame_bytes, seal_frame,
+    CheckpointHeader, FRAME_BYTES_MAX, FRAME_CONTENT_MAX, FRAME_HEADER_BYTES, FrameId, FrameKind,
+    RowUse, SLOTS, SegmentRow, frame_bytes, seal_frame,
 };
 use crate::format::segment::Stream;
-use crate::limits::UNIT_BYTES;
+use crate::limits::{BACKGROUND_IO_BYTES, UNIT_BYTES};
 use crate::maintenance::is_retired;
 use crate::metrics::count;
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
@@ -262,14 +262,9 @@ impl<P: Platform> Shard<P> {
         instant.header.leaf_bytes = self.write_leaves(file, &mut instant.header).await?;
         offset += instant.header.leaf_bytes;
         for (kind, items, content) in std::mem::take(&mut instant.others) {
-            let header = &mut instant.header;
-            let mut frame = self.platform.allocate(frame_bytes(content.len()));
-            frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(&content);
-            let id = header.next_frame();
-            seal_frame(self.context.salt, id, kind, items, content.len(), &mut frame);
-            let bytes = frame.len() as u64;
-            file.write_at(frame, offset).await?;
-            offset += bytes;
+            let bytes = frame_bytes(content.len());
+            let id = instant.header.next_frame();
+            offset += self.write_frame(file, offset, id, (kind, items), &content, bytes).await?;
         }
         instant.header.body_bytes = offset - BLOCK_BYTES as u64;
         self.sync_slot(file).await?;
@@ -327,7 +322,7 @@ impl<P: Platform> Shard<P> {
         let mut content: Vec<u8> = Vec::with_capacity(FRAME_BYTES_MAX);
         let (mut offset, mut done) = (0, false);
         while !done {
-            let (mut items, started_ns) = (0, self.platform.monotonic_ns());
+            let mut items = 0;
             // A slice may end a leaf beyond what was asked for.
             while !done && content.len() + SLICE_BYTES + BLOCK_BYTES <= FRAME_CONTENT_MAX {
                 let walked = self.state.borrow_mut().index.walk(&mut content, SLICE_BYTES);
@@ -339,19 +334,36 @@ impl<P: Platform> Shard<P> {
                 break;
             }
             let bytes = if done { frame_bytes(content.len()) } else { FRAME_BYTES_MAX };
-            let mut frame = self.platform.allocate(bytes);
-            frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(&content);
             let (id, kind) = (header.next_frame(), FrameKind::Leaves);
-            seal_frame(self.context.salt, id, kind, items, content.len(), &mut frame);
             header.leaf_frames += 1;
-            file.write_at(frame, BLOCK_BYTES as u64 + offset).await?;
-            offset += bytes as u64;
+            let at = BLOCK_BYTES as u64 + offset;
+            offset += self.write_frame(file, at, id, (kind, items), &content, bytes).await?;
             content.clear();
-            if !done {
-                self.pause_after(started_ns).await;
-            }
         }
         Ok(offset)
+    }
+
+    /// Writes one frame, piece by piece; gives its length.
+    async fn write_frame(
+        &self,
+        file: &P::File,
+        offset: u64,
+        id: FrameId,
+        (kind, items): (FrameKind, u32),
+        content: &[u8],
+        bytes: usize,
+    ) -> std::io::Result<u64> {
+        let mut frame = vec![0; bytes];
+        frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(content);
+        seal_frame(self.context.salt, id, kind, items, content.len(), &mut frame);
+        for (piece, number) in frame.chunks(BACKGROUND_IO_BYTES).zip(0..) {
+            let started_ns = self.platform.monotonic_ns();
+            let mut buffer = self.platform.allocate(piece.len());
+            buffer.copy_from_slice(piece);
+            file.write_at(buffer, offset + number * BACKGROUND_IO_BYTES as u64).await?;
+            self.pause_after(started_ns).await;
+        }
+        Ok(bytes as u64)
     }
 
     /// Background work leaves the device to others for as long as it took it, unless somebody waits

@@ -34,7 +34,7 @@ use std::time::Duration;
 const RECHECK: Duration = Duration::from_millis(1);
 
 /// Others run after so many bytes of groups were looked through.
-const SLICE_BYTES: u64 = 256 << 10;
+const SLICE_BYTES: u64 = 64 << 10;
 
 /// Something on its way out of the victim.
 #[derive(Debug)]

@@ -45,7 +45,7 @@ pub const DISPLACED_BETWEEN_CHECKPOINTS: u64 = 20_000;
 /// Share of the log's space that may be alive, in percent: beyond it compaction costs too much.
 pub const LOG_UTILISATION_MAX_PERCENT: u8 = 80;
 /// Compaction writes groups of about so many bytes, or an eighth of a segment.
-pub const RELOCATION_GROUP_BYTES: usize = 512 << 10;
+pub const RELOCATION_GROUP_BYTES: usize = 128 << 10;
 /// Manifests read at once at a start.
 pub const MANIFEST_READS_IN_FLIGHT: usize = 64;
 /// A shard that has been idle so long tells in a witness group what is durable.
@@ -104,6 +104,9 @@ pub const SCRUB_TICK: Duration = Duration::from_secs(1);
 pub const CHECKPOINT_READS_IN_FLIGHT: usize = 4;
 /// Bytes of one window of the log that recovery reads.
 pub const REPLAY_WINDOW_BYTES: usize = 2 << 20;
+/// Bytes that background work reads or writes at once while requests are served: a device does one
+/// transfer after the other, and a request behind it waits for as long as this one takes.
+pub const BACKGROUND_IO_BYTES: usize = 128 << 10;
 
 /// A backup keeps a shard from writing for at most so long, whatever happens; one flush is usual.
 pub const BACKUP_HOLD_MAX: Duration = Duration::from_secs(2);

@@ -62,7 +62,7 @@ impl<P: Platform> Scan<P> {
         end_lsn: Option<u64>,
     ) -> Result<Self> {
         Ok(Self {
-            window: Window::open(context, shard, segment).await?,
+            window: Window::open(context, shard, segment).await?.gently(),
             context: context.clone(),
             shard,
             segment,

@@ -1,8 +1,8 @@
-//! A moving view of one segment for recovery and compaction: big reads, small looks.
+//! A moving view of one segment, for recovery and for background work: large reads, small looks.
 
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
-use crate::limits::REPLAY_WINDOW_BYTES;
+use crate::limits::{BACKGROUND_IO_BYTES, REPLAY_WINDOW_BYTES};
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use std::rc::Rc;
 
@@ -12,6 +12,8 @@ pub(crate) struct Window<P: Platform> {
     segment_bytes: u64,
     start: u64,
     buffer: Option<P::ReadBuffer>,
+    /// Read at once.
+    read_bytes: usize,
     name: String,
 }
 
@@ -29,7 +31,13 @@ impl<P: Platform> Window<P> {
             .await
             .map_err(|source| Error::io(format!("open {name}"), source))?;
         let segment_bytes = context.layout.segment_bytes;
-        Ok(Self { file, segment_bytes, start: 0, buffer: None, name })
+        let read_bytes = REPLAY_WINDOW_BYTES;
+        Ok(Self { file, segment_bytes, start: 0, buffer: None, read_bytes, name })
+    }
+
+    /// Reads in pieces that requests hardly notice.
+    pub(crate) fn gently(self) -> Self {
+        Self { read_bytes: BACKGROUND_IO_BYTES, ..self }
     }
 
     /// The `count` bytes at `offset`, a multiple of the block size within the segment.
@@ -37,7 +45,7 @@ impl<P: Platform> Window<P> {
         let end = offset + count as u64;
         let held = self.buffer.as_ref().map_or(0, |buffer| buffer.len()) as u64;
         if self.buffer.is_none() || offset < self.start || end > self.start + held {
-            let wanted = count.max(REPLAY_WINDOW_BYTES).next_multiple_of(BLOCK_BYTES) as u64;
+            let wanted = count.max(self.read_bytes).next_multiple_of(BLOCK_BYTES) as u64;
             let bytes = wanted.min(self.segment_bytes - offset) as usize;
             let read = self.file.read_at(offset, bytes).await;
             self.buffer =
