@@ -103,7 +103,8 @@ impl SegmentTable {
         let full = if is_dense { 0 } else { self.segment_bytes - self.segment_bytes / 16 };
         let filled = row.placed_bytes.max(full) as f64;
         let is_fresh = self.recycled < row.husk_mark + (self.log_segments / 8).max(1) as u64;
-        let needed = row.live_bytes + if is_fresh { row.husk_bytes } else { 0 };
+        let husk_bytes = if is_fresh { row.husk_bytes } else { 0 };
+        let needed = row.live_bytes + row.growth_bytes + husk_bytes;
         let placed = needed as f64 * row.placed_bytes as f64 / row.record_bytes.max(1) as f64;
         (1.0 - placed / filled).max(0.0)
     }
@@ -124,7 +125,7 @@ mod tests {
             let segment = table.push(Use::Log(LogUse::new(stream)), true);
             table.seal(segment, 2);
             table.add_written(segment, FULL, FULL);
-            table.restore_records(segment, FULL / 100 * percent, 1);
+            table.restore_records(segment, FULL / 100 * percent, u32::from(percent > 0));
         }
         table
     }
@@ -147,6 +148,19 @@ mod tests {
         // Too little garbage to be read for it.
         check(&[foreground(100), moved(99)], SEGMENT, None);
         check(&[foreground(10); 3], 0, Some(0));
+    }
+
+    /// Reviewed code measured records as they were before: victims full of tiny objects gained nothing.
+    #[test]
+    fn what_names_a_former_place_takes_room_too() {
+        let mut table = table(&[(Stream::Foreground, 0), (Stream::Relocation, 0)]);
+        for segment in [0, 1] {
+            table.restore_records(segment, FULL / 4 * 3, (FULL / 144) as u32);
+        }
+        let row = |segment| table.get(segment).map_or(1.0, |row| table.garbage_share(row));
+        assert!(row(0) < 0.01, "{}", row(0));
+        assert!(row(1) > 0.24, "{}", row(1));
+        assert!(table.log_use().1 > FULL * 7 / 4);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     /// Log: bytes of the records that the index points to. Slab: bytes of the units that published
     /// manifests name.
     pub(crate) live_bytes: u64,
+    /// Log: what these records will grow by when they are moved.
+    pub(crate) growth_bytes: u64,
     /// Log: records that the index points to.
     pub(crate) live_records: u32,
     /// Log: bytes of all records, alive or not, and the same with the gaps that their placement left.
@@ -81,7 +83,16 @@ pub(crate) struct Segment {
     pub(crate) content_stamp: u64,
 }
 
+/// By so much a record grows when it is moved for the first time: a section that names its former place.
+const MOVED_BYTES: u64 = 36;
+
 impl Segment {
+    /// What a record here grows by when it is moved.
+    fn growth(&self) -> u64 {
+        let is_moved = self.log().is_none_or(|log| log.stream == Stream::Relocation);
+        if is_moved { 0 } else { MOVED_BYTES }
+    }
+
     pub(crate) fn used(&self) -> &Use {
         &self.used
     }
@@ -127,7 +138,7 @@ pub(crate) struct SegmentTable {
     free: BTreeSet<u32>,
     /// Slab segments with units to give.
     open_slabs: BTreeSet<u32>,
-    /// Segments that hold a log, and the live bytes in them.
+    /// Segments that hold a log, and the live bytes in them, as large as they will be once moved.
     pub(crate) log_segments: usize,
     log_live_bytes: u64,
     /// Bytes of records that the index no longer points to, since the start.
@@ -174,6 +185,7 @@ impl SegmentTable {
             epoch: 0,
             opened: 0,
             live_bytes: 0,
+            growth_bytes: 0,
             live_records: 0,
             record_bytes: 0,
             placed_bytes: 0,
@@ -211,9 +223,11 @@ impl SegmentTable {
     /// What a checkpoint's index points to in a segment.
     pub(crate) fn restore_records(&mut self, segment: u32, bytes: u64, records: u32) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
+            let growth_bytes = row.growth() * u64::from(records);
             row.live_bytes += bytes;
+            row.growth_bytes += growth_bytes;
             row.live_records += records;
-            self.log_live_bytes += bytes;
+            self.log_live_bytes += bytes + growth_bytes;
         }
     }
 
@@ -380,17 +394,22 @@ impl SegmentTable {
     /// The index points to one more record here.
     pub(crate) fn add_record(&mut self, segment: u32, bytes: u32) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
+            let growth_bytes = row.growth();
             row.live_bytes += u64::from(bytes);
+            row.growth_bytes += growth_bytes;
             row.live_records += 1;
-            self.log_live_bytes += u64::from(bytes);
+            self.log_live_bytes += u64::from(bytes) + growth_bytes;
         }
     }
 
     pub(crate) fn remove_record(&mut self, segment: u32, bytes: u32) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
+            let growth_bytes = row.growth_bytes.min(MOVED_BYTES);
             row.live_bytes = row.live_bytes.saturating_sub(u64::from(bytes));
+            row.growth_bytes -= growth_bytes;
             row.live_records = row.live_records.saturating_sub(1);
-            self.log_live_bytes = self.log_live_bytes.saturating_sub(u64::from(bytes));
+            let bytes_moved = u64::from(bytes) + growth_bytes;
+            self.log_live_bytes = self.log_live_bytes.saturating_sub(bytes_moved);
             self.died_bytes += u64::from(bytes);
         }
     }
@@ -448,7 +467,7 @@ impl SegmentTable {
         }
     }
 
-    /// Segments that hold a log, and the live bytes in them.
+    /// Segments that hold a log, and the live bytes in them, as large as they will be once moved.
     pub(crate) fn log_use(&self) -> (usize, u64) {
         (self.log_segments, self.log_live_bytes)
     }

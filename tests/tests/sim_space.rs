@@ -84,3 +84,28 @@ fn background_work_in_a_full_store_ends() {
         }
     }
 }
+
+/// Found by review: records grow when they are moved, and a store filled with tiny ones up to what was
+/// allowed had no room for that. It could not even delete them.
+#[test]
+fn a_store_full_of_tiny_objects_can_be_relieved() {
+    for segments in [12, 24] {
+        let machine = machine(segments);
+        let done = machine.sim.run_until(async {
+            let running = machine.start(1).await.unwrap();
+            let engine = running.engine(0);
+            let bucket = bucket(engine).await;
+            let keys = fill(engine, bucket, 1).await;
+            figures_after(&running, 60).await;
+            for key in (0..keys).step_by(3) {
+                let name = format!("{key:08}");
+                engine.delete(bucket, name.as_bytes(), None).await.unwrap();
+            }
+            figures_after(&running, 60).await;
+            for key in (0..keys).step_by(30) {
+                put(engine, bucket, key, 1).await.unwrap();
+            }
+        });
+        done.unwrap();
+    }
+}
