@@ -178,6 +178,8 @@ impl<P: Platform> Shard<P> {
                 started_ns = self.platform.monotonic_ns();
             }
         }
+        // Groups that are damaged at the end are not told of by one behind them.
+        outgoing.unreadable |= scan.missing_from().is_some();
         Ok(())
     }
 
