@@ -119,7 +119,7 @@ impl<P: Platform> Shard<P> {
                 return;
             }
         }
-        self.catalog.borrow_mut().set_sequence(newest.sequence());
+        self.catalog.borrow_mut().set_caught_up(newest);
     }
 
     fn set_deleting(&self, bucket: BucketId, deleting: bool) {

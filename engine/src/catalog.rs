@@ -58,6 +58,21 @@ impl Catalog {
         self.sequence
     }
 
+    /// Says that nothing is missing up to the newest change of another state, which was caught up with.
+    pub(crate) fn set_caught_up(&mut self, newest: &Self) {
+        self.set_sequence(newest.sequence);
+        self.observe_id(BucketId(newest.last_id));
+    }
+
+    /// Becomes the newer of two states; no id that either has given is given again.
+    pub(crate) fn offer(&mut self, found: &Self) {
+        let last_id = self.last_id.max(found.last_id);
+        if found.sequence > self.sequence {
+            *self = found.clone();
+        }
+        self.last_id = last_id;
+    }
+
     /// Says that nothing is missing up to a change.
     pub(crate) fn set_sequence(&mut self, sequence: u64) {
         self.sequence = self.sequence.max(sequence);
@@ -239,6 +254,24 @@ mod tests {
             }
             assert_eq!(older.by_name, newer.by_name, "{old} to {new}");
             assert_eq!(older.ids, newer.ids, "{old} to {new}");
+        }
+    }
+
+    /// Found by review: a bucket was made and deleted while a drive was away. Its copy of the catalogue
+    /// took the number of the newest change and not the id, and the next start believed the copy.
+    #[test]
+    fn no_id_is_given_twice_whichever_copy_is_found_first() {
+        for changes in 0..=6 {
+            let (mut copy, newest) = (Catalog::default(), state(changes));
+            copy.set_caught_up(&newest);
+            assert_eq!((copy.sequence, copy.last_id), (newest.sequence, newest.last_id));
+        }
+        let behind = Catalog { last_id: 1, ..state(4) };
+        for (first, second) in [(state(4), behind.clone()), (behind, state(4)), (state(2), state(4))] {
+            let mut found = Catalog::default();
+            found.offer(&first);
+            found.offer(&second);
+            assert_eq!((found.next_id(), found.sequence), (BucketId(3), 4));
         }
     }
 

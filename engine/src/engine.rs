@@ -86,9 +86,7 @@ impl Shared {
     /// A shard that holds the bucket catalogue, or a copy, was found to hold this.
     fn offer_catalog(&self, found: &Catalog) {
         let mut newest = self.newest_catalog.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.sequence() > newest.sequence() {
-            *newest = Arc::new(found.clone());
-        }
+        Arc::make_mut(&mut newest).offer(found);
     }
 
     fn newest_catalog(&self) -> Arc<Catalog> {
