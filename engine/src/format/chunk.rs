@@ -81,12 +81,6 @@ impl ChunkHeader {
         Ok(bytes_max)
     }
 
-    /// The length on disk of the chunk that begins here, by what its header says; not verified.
-    pub fn peek_bytes(bytes: &[u8]) -> Option<usize> {
-        let payload = Reader::new(bytes.get(8..)?).u32().ok()? as usize;
-        (payload <= CHUNK_PAYLOAD_MAX).then(|| chunk_bytes(payload))
-    }
-
     /// Verifies a header against what the manifest says of the chunk at `place`.
     pub fn decode(
         salt: Salt,

@@ -9,7 +9,7 @@
 //!   16  record count              u32
 //!   20  segment number            u32
 //!   24  epoch                     u64
-//!   32  LSN                       u64       counts groups, without a gap within a shard
+//!   32  LSN                       u64       counts groups, without a gap within a stream
 //!   40  durable LSN               u64       all groups up to it were durable when this was written
 //!   48  chain before              u64       header checksum of the group before
 //!   56  content checksum          u64       salted CRC-64/NVME of the content
