@@ -267,7 +267,9 @@ mod tests {
             assert_eq!((copy.sequence, copy.last_id), (newest.sequence, newest.last_id));
         }
         let behind = Catalog { last_id: 1, ..state(4) };
-        for (first, second) in [(state(4), behind.clone()), (behind, state(4)), (state(2), state(4))] {
+        for (first, second) in
+            [(state(4), behind.clone()), (behind, state(4)), (state(2), state(4))]
+        {
             let mut found = Catalog::default();
             found.offer(&first);
             found.offer(&second);

@@ -10,6 +10,7 @@ use crate::platform::Platform;
 use crate::segments::Need;
 use crate::shard::Shard;
 use futures_lite::FutureExt;
+use std::time::Duration;
 
 impl<P: Platform> Shard<P> {
     /// Waits while the log has no room for a write and background work is about to make some, and
@@ -43,6 +44,26 @@ impl<P: Platform> Shard<P> {
         maintenance.event.notify();
         room.or(self.platform.sleep(SPACE_WAIT_MAX)).await;
         maintenance.waiting.set(maintenance.waiting.get() - 1);
+    }
+
+    /// Waits while there are no units for a large body and background work is about to free some; false
+    /// if there is no hope, or it has taken too long since the wait began.
+    pub(crate) async fn await_units(&self, begun_ns: u64) -> bool {
+        let waited_ns = self.platform.monotonic_ns() - begun_ns;
+        let left = SPACE_WAIT_MAX.saturating_sub(Duration::from_nanos(waited_ns));
+        if left.is_zero() || self.context.stopping.get() || !self.is_gaining_space() {
+            return false;
+        }
+        let maintenance = &self.maintenance;
+        maintenance.waiting.set(maintenance.waiting.get() + 1);
+        let room = maintenance.space_event.wait_until(|| {
+            let has_room = self.state.borrow().segments.has_units_or(Need::Data);
+            (has_room || !self.is_gaining_space()).then_some(())
+        });
+        maintenance.event.notify();
+        room.or(self.platform.sleep(left)).await;
+        maintenance.waiting.set(maintenance.waiting.get() - 1);
+        true
     }
 
     /// Whether background work makes room, or is about to.

@@ -291,6 +291,11 @@ impl SegmentTable {
         self.obtainable() > need.spares()
     }
 
+    /// Whether there are units to give, or another segment may be taken for this need.
+    pub(crate) fn has_units_or(&self, need: Need) -> bool {
+        !self.open_slabs.is_empty() || self.may_take(need)
+    }
+
     /// Segments that are free or may be made.
     pub(crate) fn obtainable(&self) -> usize {
         self.free.len() + self.creatable()

@@ -402,6 +402,7 @@ impl<P: Platform> Shard<P> {
     pub(crate) async fn grant(self: &Rc<Self>, units: usize) -> Result<Vec<Extent>> {
         let mut wanted = units.clamp(1, GRANT_UNITS_MAX);
         let mut extents = Vec::new();
+        let begun_ns = self.platform.monotonic_ns();
         while wanted > 0 {
             if self.is_latched() {
                 self.release(&extents);
@@ -417,6 +418,9 @@ impl<P: Platform> Shard<P> {
                         let rest = self.state.borrow_mut().segments.take_units(run, true);
                         match rest {
                             Some(extent) => extent,
+                            None if extents.is_empty() && self.await_units(begun_ns).await => {
+                                continue;
+                            }
                             None if extents.is_empty() => return Err(Error::OutOfSpace),
                             None => return Ok(extents),
                         }

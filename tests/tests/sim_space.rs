@@ -109,3 +109,23 @@ fn a_store_full_of_tiny_objects_can_be_relieved() {
         done.unwrap();
     }
 }
+
+/// Found by review: what a deletion frees is known only once its manifest was read, and a large body that
+/// came right behind it was refused.
+#[test]
+fn a_large_body_waits_for_the_space_of_a_deleted_one() {
+    let machine = machine(16);
+    let done = machine.sim.run_until(async {
+        let running = machine.start(1).await.unwrap();
+        let engine = running.engine(0);
+        let bucket = bucket(engine).await;
+        fill(engine, bucket, 900_000).await;
+        for key in 0..8 {
+            let name = format!("{key:08}");
+            if engine.delete(bucket, name.as_bytes(), None).await.unwrap().existed {
+                put(engine, bucket, key, 900_000).await.unwrap();
+            }
+        }
+    });
+    done.unwrap();
+}
