@@ -90,7 +90,7 @@ pub(crate) struct Log<P: Platform> {
     pumping: bool,
     /// No group is begun while a backup takes its snapshot; records gather.
     held: bool,
-    pace: Pace,
+    pub(crate) pace: Pace,
     witness_scheduled: bool,
     witness_due: bool,
     /// Groups for which no space was left, empty ones too.

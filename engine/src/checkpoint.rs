@@ -147,7 +147,8 @@ impl<P: Platform> Shard<P> {
         let written = self.write_slot(slot, &mut instant).await;
         self.end_walk();
         if let Err(error) = written {
-            count(&self.context.counters.checkpoint_failures_total, 1);
+            let given_up = matches!(error, Error::Stopping);
+            count(&self.context.counters.checkpoint_failures_total, u64::from(!given_up));
             return Err(error);
         }
         let Instant { header, progress, .. } = instant;
@@ -357,6 +358,10 @@ impl<P: Platform> Shard<P> {
         frame[FRAME_HEADER_BYTES..][..content.len()].copy_from_slice(content);
         seal_frame(self.context.salt, id, kind, items, content.len(), &mut frame);
         for (piece, number) in frame.chunks(BACKGROUND_IO_BYTES).zip(0..) {
+            // A stop does not wait for the rest: the slot stays unfinished.
+            if self.context.stopping.get() && self.maintenance.is_writing_checkpoint() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             let started_ns = self.platform.monotonic_ns();
             let mut buffer = self.platform.allocate(piece.len());
             buffer.copy_from_slice(piece);
@@ -429,6 +434,9 @@ pub(crate) fn encode_row(row: &Segment) -> SegmentRow {
 }
 
 fn slot_error(path: &std::path::Path, source: std::io::Error) -> Error {
+    if source.kind() == std::io::ErrorKind::Interrupted {
+        return Error::Stopping;
+    }
     if source.kind() == std::io::ErrorKind::StorageFull {
         tracing::warn!(path = %path.display(), "the filesystem has no space for a checkpoint");
         return Error::OutOfSpace;

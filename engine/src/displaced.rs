@@ -5,12 +5,12 @@
 //! that the record which displaced it took over. A checkpoint stores the queue.
 //!
 //! Invariants: a record is in the queue until its extents are withdrawn, in the same step; the log
-//! segment that holds it is held meanwhile; one task works on the queue.
+//! segment that holds it is held meanwhile; one task works on the queue; while that is long, writes wait.
 
 use crate::error::Result;
 use crate::format::checkpoint::{Displaced, DisplacedRow};
 use crate::format::manifest::{Extent, Manifest};
-use crate::limits::MANIFEST_READS_IN_FLIGHT;
+use crate::limits::{DISPLACED_QUEUE_MAX, MANIFEST_READS_IN_FLIGHT};
 use crate::platform::Platform;
 use crate::read;
 use crate::segments::{SegmentTable, Use};
@@ -36,13 +36,15 @@ pub(crate) struct Displacements {
     /// At the start some could not be read: their units stay taken for good.
     lost: bool,
     running: bool,
-    /// Queued in all since the start.
+    /// In the queue now, and queued in all since the start.
+    queued: usize,
     pub(crate) queued_total: u64,
 }
 
 impl Displacements {
     pub(crate) fn push(&mut self, kept: impl Iterator<Item = u64>, gone: Vec<Displaced>) {
         if !gone.is_empty() {
+            self.queued += gone.len();
             self.queued_total += gone.len() as u64;
             self.batches.push_back(Batch { kept: kept.collect(), gone: gone.into() });
         }
@@ -50,6 +52,11 @@ impl Displacements {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty()
+    }
+
+    /// Reading manifests has fallen so far behind that writes are to wait.
+    pub(crate) fn is_long(&self) -> bool {
+        self.queued >= DISPLACED_QUEUE_MAX
     }
 
     /// The space of records whose manifests cannot be read stays taken.
@@ -89,6 +96,7 @@ impl Displacements {
         }
         let batch = self.batches.front_mut()?;
         batch.gone.pop_front()?;
+        self.queued -= 1;
         Some(&batch.kept)
     }
 
@@ -153,6 +161,7 @@ impl<P: Platform> Shard<P> {
         for (read, gone) in join_all(reads).await.into_iter().zip(&next) {
             self.free_manifest(read, *gone);
         }
+        self.maintenance.space_event.notify();
         !next.is_empty()
     }
 

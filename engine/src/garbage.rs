@@ -160,7 +160,7 @@ mod tests {
         let row = |segment| table.get(segment).map_or(1.0, |row| table.garbage_share(row));
         assert!(row(0) < 0.01, "{}", row(0));
         assert!(row(1) > 0.24, "{}", row(1));
-        assert!(table.log_use().1 > FULL * 7 / 4);
+        assert!(table.log_use().1 > FULL * 17 / 10);
     }
 
     #[test]

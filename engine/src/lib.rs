@@ -48,6 +48,7 @@ mod shard;
 mod slab;
 mod state;
 pub mod store;
+mod supply;
 pub mod types;
 pub mod verify;
 mod wait;

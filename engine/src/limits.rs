@@ -44,8 +44,13 @@ pub const CHECKPOINT_RECORDS: u64 = 500_000;
 pub const DISPLACED_BETWEEN_CHECKPOINTS: u64 = 20_000;
 /// Share of the log's space that may be alive, in percent: beyond it compaction costs too much.
 pub const LOG_UTILISATION_MAX_PERCENT: u8 = 80;
-/// Compaction writes groups of about so many bytes, or an eighth of a segment.
-pub const RELOCATION_GROUP_BYTES: usize = 128 << 10;
+/// Compaction writes groups of at least and at most so many bytes, or an eighth of a segment.
+pub const RELOCATION_GROUP_MIN: usize = 128 << 10;
+pub const RELOCATION_GROUP_MAX: usize = 512 << 10;
+/// While so many displaced records of a shard wait for their manifests to be read, writes wait too.
+pub const DISPLACED_QUEUE_MAX: usize = 50_000;
+/// A filesystem that was full is asked for another segment again after so long.
+pub const EXHAUSTED_RETRY: Duration = Duration::from_secs(30);
 /// Manifests read at once at a start.
 pub const MANIFEST_READS_IN_FLIGHT: usize = 64;
 /// A shard that has been idle so long tells in a witness group what is durable.

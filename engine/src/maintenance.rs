@@ -61,6 +61,10 @@ impl Maintenance {
     pub(crate) fn work(&self) -> Option<Work> {
         self.work.get()
     }
+
+    pub(crate) fn is_writing_checkpoint(&self) -> bool {
+        self.work.get() == Some(Work::Checkpoint)
+    }
 }
 
 /// What to do next.
@@ -247,7 +251,7 @@ impl<P: Platform> Shard<P> {
     }
 
     /// Creates a free segment, so that neither the log nor a deletion need wait for one.
-    async fn make_spare(&self) -> Result<()> {
+    async fn make_spare(self: &Rc<Self>) -> Result<()> {
         let _guard = self.space_gate.enter().await;
         if self.state.borrow().segments.has_spares() {
             return Ok(());

@@ -36,6 +36,11 @@ impl Pace {
         self.hold_until_ns = now_ns + (self.write_ns / HOLD_DIVISOR).min(HOLD_NS_MAX);
     }
 
+    /// What a group's write takes, on average.
+    pub(crate) fn write_ns(&self) -> u64 {
+        self.write_ns
+    }
+
     /// How much longer a group of `gathered` records should wait, if at all.
     pub(crate) fn hold(&self, gathered: usize, now_ns: u64) -> Option<Duration> {
         let left = self.hold_until_ns.saturating_sub(now_ns);

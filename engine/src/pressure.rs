@@ -17,6 +17,7 @@ impl<P: Platform> Shard<P> {
     /// while one of these keys is on its way to another place.
     pub(crate) async fn await_turn(&self, need: Need, keys: &[&[u8]]) {
         let begun_ns = self.platform.monotonic_ns();
+        self.await_displaced().await;
         loop {
             self.await_space(need).await;
             self.await_relocation(keys).await;
@@ -46,6 +47,15 @@ impl<P: Platform> Shard<P> {
         maintenance.waiting.set(maintenance.waiting.get() - 1);
     }
 
+    /// Waits while too many displaced records are to be dealt with, for a time.
+    async fn await_displaced(&self) {
+        let is_long = || self.state.borrow().displaced.is_long();
+        if is_long() && !self.is_latched() {
+            let shorter = self.maintenance.space_event.wait_until(|| (!is_long()).then_some(()));
+            shorter.or(self.platform.sleep(SPACE_WAIT_MAX)).await;
+        }
+    }
+
     /// Waits while there are no units for a large body and background work is about to free some; false
     /// if there is no hope, or it has taken too long since the wait began.
     pub(crate) async fn await_units(&self, begun_ns: u64) -> bool {
@@ -63,6 +73,8 @@ impl<P: Platform> Shard<P> {
         maintenance.event.notify();
         room.or(self.platform.sleep(left)).await;
         maintenance.waiting.set(maintenance.waiting.get() - 1);
+        // Others may be quicker, again and again.
+        self.platform.yield_now().await;
         true
     }
 

@@ -11,13 +11,16 @@ use crate::error::{Error, Result};
 use crate::format::checkpoint::LogPosition;
 use crate::format::record::{Encoded, Location, RecordKind};
 use crate::format::segment::Stream;
-use crate::limits::RELOCATION_GROUP_BYTES;
+use crate::limits::{RELOCATION_GROUP_MAX, RELOCATION_GROUP_MIN};
 use crate::log_group::{GroupFacts, GroupLayout, encode};
 use crate::metrics::count;
 use crate::platform::{BLOCK_BYTES, File, Platform};
 use crate::segments::Need;
 use crate::shard::Shard;
 use std::rc::Rc;
+
+/// What the transfer of a byte takes on a slow device: 250 MB/s.
+const NS_PER_BYTE: u64 = 4;
 
 /// The end of the relocation log.
 #[derive(Debug)]
@@ -52,9 +55,17 @@ impl<P: Platform> Shard<P> {
     }
 
     /// How large the next group should be: it fills the segment up, unless little is left of that.
+    ///
+    /// Writes of requests wait behind this one. So its bytes are to take no longer than the flush that
+    /// each of them waits for anyway: small where flushes are quick, large where they are slow and
+    /// cost the most; and large where somebody waits for space.
     pub(crate) fn relocation_target(&self) -> usize {
         let segment_bytes = self.context.layout.segment_bytes;
-        let target = RELOCATION_GROUP_BYTES.min(segment_bytes as usize / 8);
+        let is_urgent = self.maintenance.waiting.get() > 0;
+        let write_ns = self.log.borrow().pace.write_ns();
+        let bytes = if is_urgent { u64::MAX } else { write_ns / NS_PER_BYTE };
+        let most = RELOCATION_GROUP_MAX.min(segment_bytes as usize / 8);
+        let target = most.min(RELOCATION_GROUP_MIN.max(usize::try_from(bytes).unwrap_or(most)));
         let at = self.relocation.borrow().as_ref().map_or(0, |log| log.at.offset);
         let left = segment_bytes.saturating_sub(at + 3 * BLOCK_BYTES as u64) as usize;
         if left < target / 8 { target } else { target.min(left) }

@@ -17,17 +17,14 @@ use crate::data_sync::DataSyncs;
 use crate::error::{ConditionFailure, Error, Result};
 use crate::format::manifest::{Extent, Manifest, ManifestPart};
 use crate::format::record::{Encoded, Killed, Location, Record, RecordKind, Sections};
-use crate::format::segment::{SegmentHeader, SegmentKind};
 use crate::index_key;
-use crate::limits::{CHUNK_UNITS_MAX, GRANT_UNITS_MAX};
 use crate::maintenance::Maintenance;
 use crate::pins::Pin;
-use crate::platform::{File, Platform};
+use crate::platform::Platform;
 use crate::relocation::RelocationLog;
-use crate::segments::{Need, Use};
-use crate::slab::SlabMap;
+use crate::segments::Need;
 use crate::state::{Change, FLAG_EXTENTS, State, current_of, location_of};
-use crate::store::{Mutation, create_segment_file};
+use crate::store::Mutation;
 use crate::types::{BucketId, Commit, Condition, Current, Deleted, UploadId, Version};
 use crate::wait::{Event, Gate, Ticket};
 use std::cell::{Cell, RefCell};
@@ -62,6 +59,9 @@ pub(crate) struct Shard<P: Platform> {
     /// One segment is created or opened at a time.
     pub(crate) space_gate: Gate,
     pub(crate) catalog_gate: Gate,
+    /// The filesystem has refused space, and that was said; it will be asked again.
+    pub(crate) filesystem_full: Cell<bool>,
+    pub(crate) asks_again: Cell<bool>,
     /// The bucket catalogue as this shard's log has it, in the first shard of each drive.
     pub(crate) catalog: RefCell<Catalog>,
 }
@@ -146,6 +146,8 @@ impl<P: Platform> Shard<P> {
             latched: RefCell::new(None),
             space_gate: Gate::default(),
             catalog_gate: Gate::default(),
+            filesystem_full: Cell::default(),
+            asks_again: Cell::default(),
             catalog: RefCell::new(parts.catalog),
         })
     }
@@ -393,126 +395,6 @@ impl<P: Platform> Shard<P> {
             self.publish_bucket(record);
         }
         self.free_displaced();
-    }
-
-    // --- Space ---------------------------------------------------------------------------------
-
-    /// Space for a large body: extents of about `units` units in all, at least one. They are the
-    /// caller's until it commits or releases them.
-    pub(crate) async fn grant(self: &Rc<Self>, units: usize) -> Result<Vec<Extent>> {
-        let mut wanted = units.clamp(1, GRANT_UNITS_MAX);
-        let mut extents = Vec::new();
-        let begun_ns = self.platform.monotonic_ns();
-        while wanted > 0 {
-            if self.is_latched() {
-                self.release(&extents);
-                return Err(self.read_only_error());
-            }
-            let run = wanted.min(CHUNK_UNITS_MAX) as u16;
-            let taken = self.state.borrow_mut().segments.take_units(run, false);
-            let extent = match taken {
-                Some(extent) => extent,
-                None => match self.open_slab().await {
-                    Ok(()) => continue,
-                    Err(Error::OutOfSpace) => {
-                        let rest = self.state.borrow_mut().segments.take_units(run, true);
-                        match rest {
-                            Some(extent) => extent,
-                            None if extents.is_empty() && self.await_units(begun_ns).await => {
-                                continue;
-                            }
-                            None if extents.is_empty() => return Err(Error::OutOfSpace),
-                            None => return Ok(extents),
-                        }
-                    }
-                    Err(error) => {
-                        self.release(&extents);
-                        return Err(error);
-                    }
-                },
-            };
-            wanted = wanted.saturating_sub(usize::from(extent.units));
-            extents.push(extent);
-        }
-        Ok(extents)
-    }
-
-    /// Takes back extents that no durable record names.
-    pub(crate) fn release(&self, extents: &[Extent]) {
-        let mut state = self.state.borrow_mut();
-        extents.iter().for_each(|extent| state.segments.free_units(extent));
-    }
-
-    async fn open_slab(&self) -> Result<()> {
-        let segment = self.take_segment(Need::Data).await?;
-        let epoch = self.next_epoch();
-        let header = SegmentHeader { kind: SegmentKind::Slab, ..self.blank_header(segment, epoch) };
-        let file = match self.open_segment(&header).await {
-            Ok(file) => file,
-            Err(error) => {
-                self.latch(error.to_string());
-                return Err(self.read_only_error());
-            }
-        };
-        let map = SlabMap::new(self.context.layout.segment_bytes);
-        {
-            let mut state = self.state.borrow_mut();
-            state.segments.set_opened(segment, epoch, header.opened_ns);
-            state.segments.set_use(segment, Use::Slab(map));
-        }
-        self.maintenance.event.notify();
-        if let Err(error) = file.close().await {
-            tracing::warn!(%error, "closing a segment file failed");
-        }
-        Ok(())
-    }
-
-    /// A segment for a new use: a free one, or a new one.
-    pub(crate) async fn take_segment(&self, need: Need) -> Result<u32> {
-        let _guard = self.space_gate.enter().await;
-        let free = {
-            let segments = &mut self.state.borrow_mut().segments;
-            if !segments.may_take(need) {
-                return Err(Error::OutOfSpace);
-            }
-            segments.take_free(need)
-        };
-        self.maintenance.event.notify();
-        match free {
-            Some(segment) => Ok(segment),
-            None => self.create_segment(Use::Opening).await,
-        }
-    }
-
-    /// Creates one more segment file. The gate is held by the caller.
-    pub(crate) async fn create_segment(&self, used: Use) -> Result<u32> {
-        let segment = self.state.borrow().segments.len() as u32;
-        let layout = &self.context.layout;
-        let dir = layout.shard_dir(self.id);
-        let bytes = layout.segment_bytes;
-        match self.reserve_slots().await {
-            Ok(()) => {}
-            Err(Error::OutOfSpace) => {
-                self.state.borrow_mut().segments.set_exhausted(true);
-                return Err(Error::OutOfSpace);
-            }
-            Err(error) => {
-                self.latch(format!("taking space for checkpoints failed: {error}"));
-                return Err(self.read_only_error());
-            }
-        }
-        match create_segment_file(&self.platform, &dir, segment, bytes).await {
-            Ok(()) => Ok(self.state.borrow_mut().segments.push(used, false)),
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                self.state.borrow_mut().segments.set_exhausted(true);
-                tracing::warn!(shard = self.id, "the filesystem has no space for another segment");
-                Err(Error::OutOfSpace)
-            }
-            Err(error) => {
-                self.latch(format!("creating segment {segment} failed: {error}"));
-                Err(self.read_only_error())
-            }
-        }
     }
 }
 
