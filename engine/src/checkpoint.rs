@@ -147,8 +147,11 @@ impl<P: Platform> Shard<P> {
         let written = self.write_slot(slot, &mut instant).await;
         self.end_walk();
         if let Err(error) = written {
-            let given_up = matches!(error, Error::Stopping);
-            count(&self.context.counters.checkpoint_failures_total, u64::from(!given_up));
+            // It was given up; or it was not, and that is as good a reason as any other not to go on.
+            if self.context.stopping.get() {
+                return Err(Error::Stopping);
+            }
+            count(&self.context.counters.checkpoint_failures_total, 1);
             return Err(error);
         }
         let Instant { header, progress, .. } = instant;
@@ -434,9 +437,6 @@ pub(crate) fn encode_row(row: &Segment) -> SegmentRow {
 }
 
 fn slot_error(path: &std::path::Path, source: std::io::Error) -> Error {
-    if source.kind() == std::io::ErrorKind::Interrupted {
-        return Error::Stopping;
-    }
     if source.kind() == std::io::ErrorKind::StorageFull {
         tracing::warn!(path = %path.display(), "the filesystem has no space for a checkpoint");
         return Error::OutOfSpace;

@@ -15,6 +15,8 @@ const GARBAGE_SHARE_MIN: f64 = 0.02;
 const ROUND_SEGMENTS: u64 = 64;
 /// After a round without a gain so large a share of a segment must die or be written, as a divisor.
 const REST_SHARE: u64 = 4;
+/// Until then only segments with so much garbage are worth reading.
+const RESTING_SHARE_MIN: f64 = 0.25;
 
 /// What was gained of late.
 #[derive(Debug, Default, Clone, Copy)]
@@ -24,7 +26,7 @@ pub(crate) struct Round {
     emptied: u64,
     /// Segments that the relocation log took meanwhile.
     taken: u64,
-    /// Compaction rests until so many bytes have changed since the start.
+    /// Segments with little garbage are left alone until so many bytes have changed since the start.
     rest_until: u64,
 }
 
@@ -71,15 +73,16 @@ impl SegmentTable {
     /// The segment from which most is to be had for the least work: free space times the age of what is
     /// alive, over the cost of reading all and writing what is alive. None if all of them together
     /// would not give a segment. `now`: a version; `room_bytes`: left in the segment that what is moved
-    /// goes to.
-    pub(crate) fn best_victim(&self, now: u64, room_bytes: u64) -> Option<u32> {
+    /// goes to; `resting`: little garbage has been found not to be worth it.
+    pub(crate) fn best_victim(&self, now: u64, room_bytes: u64, resting: bool) -> Option<u32> {
+        let least = if resting { RESTING_SHARE_MIN } else { GARBAGE_SHARE_MIN };
         let mut gain = room_bytes as f64 / self.segment_bytes as f64;
         let mut best = None;
         for (segment, row) in self.iter() {
             let is_kept =
                 row.log().is_some_and(|log| log.stage == Stage::Kept && log.end_lsn.is_some());
             let free = if is_kept { self.garbage_share(row) } else { 0.0 };
-            if free < GARBAGE_SHARE_MIN {
+            if free < least {
                 continue;
             }
             gain += free;
@@ -131,7 +134,11 @@ mod tests {
     }
 
     fn check(alive: &[(Stream, u64)], room_bytes: u64, victim: Option<u32>) {
-        assert_eq!(table(alive).best_victim(1, room_bytes), victim, "{alive:?} {room_bytes}");
+        assert_eq!(
+            table(alive).best_victim(1, room_bytes, false),
+            victim,
+            "{alive:?} {room_bytes}"
+        );
     }
 
     #[test]
@@ -148,6 +155,9 @@ mod tests {
         // Too little garbage to be read for it.
         check(&[foreground(100), moved(99)], SEGMENT, None);
         check(&[foreground(10); 3], 0, Some(0));
+        // While compaction rests, only what is mostly garbage counts.
+        assert_eq!(table(&[foreground(80); 9]).best_victim(1, 0, true), None);
+        assert_eq!(table(&[foreground(60); 9]).best_victim(1, 0, true), Some(0));
     }
 
     /// Reviewed code measured records as they were before: victims full of tiny objects gained nothing.

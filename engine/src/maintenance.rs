@@ -41,6 +41,8 @@ pub(crate) struct Maintenance {
     running: Cell<bool>,
     /// The index is walked, for a checkpoint or for a backup: one walk at a time.
     walking: Cell<bool>,
+    /// A checkpoint is being written, which an orderly stop does not wait for.
+    is_writing: Cell<bool>,
     /// What is being done right now.
     work: Cell<Option<Work>>,
     /// What failed for want of space is not tried before, by kind of work.
@@ -63,7 +65,7 @@ impl Maintenance {
     }
 
     pub(crate) fn is_writing_checkpoint(&self) -> bool {
-        self.work.get() == Some(Work::Checkpoint)
+        self.is_writing.get()
     }
 }
 
@@ -151,7 +153,10 @@ impl<P: Platform> Shard<P> {
                 Work::Recycle(segment) => self.recycle(segment).await,
                 Work::Checkpoint => {
                     self.take_walk().await;
-                    self.write_checkpoint().await
+                    self.maintenance.is_writing.set(true);
+                    let written = self.write_checkpoint().await;
+                    self.maintenance.is_writing.set(false);
+                    written
                 }
                 Work::Compact(segment) => self.compact_and_measure(segment).await,
             };
@@ -309,7 +314,9 @@ impl<P: Platform> Shard<P> {
     /// Bytes of the segments that the log has or may get, without those that should be free.
     pub(crate) fn log_capacity_bytes(&self) -> u64 {
         let state = self.state.borrow();
-        let all = state.segments.log_use().0 + state.segments.obtainable();
+        // Those on their way from one to the other count too, or capacity would flicker.
+        let on_their_way = state.segments.opening;
+        let all = state.segments.log_use().0 + state.segments.obtainable() + on_their_way;
         let usable = all.saturating_sub(self.wanted_segments(&state)).max(1);
         usable as u64 * state.segments.segment_bytes
     }
@@ -317,12 +324,12 @@ impl<P: Platform> Shard<P> {
     /// The segment that compaction should empty next, if space is short and more can be had.
     fn victim(&self, space: &Space) -> Option<u32> {
         let is_short = space.obtainable + space.leaving < space.wanted;
-        let is_resting = || self.maintenance.round.get().is_resting(self.changed_bytes());
-        if !self.context.options.compaction || !is_short || is_resting() {
+        if !self.context.options.compaction || !is_short {
             return None;
         }
+        let is_resting = self.maintenance.round.get().is_resting(self.changed_bytes());
         let now = self.clock.last().max(self.platform.wall_clock_ns());
-        self.state.borrow().segments.best_victim(now, self.relocation_left())
+        self.state.borrow().segments.best_victim(now, self.relocation_left(), is_resting)
     }
 
     /// Compacts a segment, and notes what came of it.

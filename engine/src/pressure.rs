@@ -4,10 +4,10 @@
 //!
 //! Not here: what is done to make room (`maintenance`).
 
-use crate::limits::SPACE_WAIT_MAX;
+use crate::limits::{RESERVED_SEGMENTS, SPACE_WAIT_MAX};
 use crate::maintenance::Work;
 use crate::platform::Platform;
-use crate::segments::Need;
+use crate::segments::{Need, Stage};
 use crate::shard::Shard;
 use futures_lite::FutureExt;
 use std::time::Duration;
@@ -22,13 +22,23 @@ impl<P: Platform> Shard<P> {
             self.await_space(need).await;
             self.await_relocation(keys).await;
             // Others may have taken the room meanwhile.
-            let waited_ns = self.platform.monotonic_ns() - begun_ns;
-            let is_over = waited_ns >= SPACE_WAIT_MAX.as_nanos() as u64;
-            if is_over || !self.log_is_tight(need) || !self.is_gaining_space() {
+            let may_wait = self.may_wait_on(begun_ns) && self.is_gaining_space();
+            if !self.log_is_tight(need) || !may_wait {
                 return;
             }
             self.platform.yield_now().await;
         }
+    }
+
+    /// Whether a write that began then may go on waiting for space.
+    pub(crate) fn may_wait_on(&self, begun_ns: u64) -> bool {
+        let waited_ns = self.platform.monotonic_ns().saturating_sub(begun_ns);
+        waited_ns < SPACE_WAIT_MAX.as_nanos() as u64
+    }
+
+    /// Whether segments are so few that a write which was let in may be refused all the same.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.state.borrow().segments.obtainable() <= RESERVED_SEGMENTS + 2
     }
 
     /// Waits while the log has no room for a write and background work is about to make some.
@@ -49,8 +59,9 @@ impl<P: Platform> Shard<P> {
 
     /// Waits while too many displaced records are to be dealt with, for a time.
     async fn await_displaced(&self) {
-        let is_long = || self.state.borrow().displaced.is_long();
-        if is_long() && !self.is_latched() {
+        let is_over = || self.is_latched() || self.context.stopping.get();
+        let is_long = || self.state.borrow().displaced.is_long() && !is_over();
+        if is_long() {
             let shorter = self.maintenance.space_event.wait_until(|| (!is_long()).then_some(()));
             shorter.or(self.platform.sleep(SPACE_WAIT_MAX)).await;
         }
@@ -86,7 +97,14 @@ impl<P: Platform> Shard<P> {
         }
         work.is_some_and(|work| work == Work::Spare || work.gains_space())
             || self.work_is_held_off()
-            || !self.state.borrow().displaced.is_empty()
+            || self.awaits_others()
+    }
+
+    /// Whether space comes back as soon as readers or a queue have moved on.
+    fn awaits_others(&self) -> bool {
+        let state = self.state.borrow();
+        let emptied = state.segments.log_at(|stage| stage == Stage::Emptied);
+        !state.displaced.is_empty() || !emptied.is_empty()
     }
 
     /// The log cannot go on in another segment, and the present one is nearly full.

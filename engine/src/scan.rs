@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::format::Malformed;
 use crate::format::group::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::format::record::{Head, Location, Records};
-use crate::format::segment::Stream;
+use crate::format::segment::{Header, SegmentHeader, Stream};
 use crate::platform::{BLOCK_BYTES, Platform};
 use crate::window::Window;
 use std::rc::Rc;
@@ -31,6 +31,8 @@ pub(crate) struct Scan<P: Platform> {
     end: u64,
     /// Behind the group found last.
     behind: u64,
+    /// LSN of the segment's first group by its header; zero if that cannot be read.
+    first_lsn: u64,
     /// LSN of the group found last.
     lsn: Option<u64>,
     /// Behind the segment's last group, once the log has gone on elsewhere.
@@ -61,8 +63,14 @@ impl<P: Platform> Scan<P> {
         epoch: u64,
         end_lsn: Option<u64>,
     ) -> Result<Self> {
+        let mut window = Window::open(context, shard, segment).await?.gently();
+        let first_lsn = match window.at(0, BLOCK_BYTES).await.map(SegmentHeader::decode) {
+            Ok(Header::Valid(header)) if header.epoch == epoch => header.first_lsn,
+            _ => 0,
+        };
         Ok(Self {
-            window: Window::open(context, shard, segment).await?.gently(),
+            window,
+            first_lsn,
             context: context.clone(),
             shard,
             segment,
@@ -83,8 +91,12 @@ impl<P: Platform> Scan<P> {
 
     /// Where groups are missing once the walk has come to its end, if the end of the log there is known.
     pub(crate) fn missing_from(&self) -> Option<u64> {
-        let next = self.lsn.map_or(0, |lsn| lsn + 1);
-        let is_missing = self.lsn.is_none() || self.end_lsn.is_some_and(|end_lsn| next < end_lsn);
+        // A segment that was opened and never written to ends where it begins.
+        let next = self.lsn.map_or(self.first_lsn, |lsn| lsn + 1);
+        let is_missing = match self.end_lsn {
+            Some(end_lsn) => next < end_lsn,
+            None => self.lsn.is_none(),
+        };
         (is_missing && self.end > self.behind).then_some(self.behind)
     }
 

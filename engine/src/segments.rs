@@ -140,6 +140,8 @@ pub(crate) struct SegmentTable {
     open_slabs: BTreeSet<u32>,
     /// Segments that hold a log, and the live bytes in them, as large as they will be once moved.
     pub(crate) log_segments: usize,
+    /// Segments that are being created, opened or freed.
+    pub(crate) opening: usize,
     log_live_bytes: u64,
     /// Bytes of records that the index no longer points to, since the start.
     pub(crate) died_bytes: u64,
@@ -159,6 +161,7 @@ impl SegmentTable {
             free: BTreeSet::new(),
             open_slabs: BTreeSet::new(),
             log_segments: 0,
+            opening: 0,
             log_live_bytes: 0,
             died_bytes: 0,
             recycled: 0,
@@ -196,6 +199,7 @@ impl SegmentTable {
             filled,
             content_stamp: 0,
         });
+        self.opening += 1;
         self.set_use(segment, used);
         segment
     }
@@ -256,6 +260,7 @@ impl SegmentTable {
         self.free.remove(&segment);
         self.open_slabs.remove(&segment);
         self.log_segments -= usize::from(matches!(row.used, Use::Log(_)));
+        self.opening -= usize::from(matches!(row.used, Use::Opening));
         match &used {
             Use::Free => {
                 self.free.insert(segment);
@@ -271,7 +276,7 @@ impl SegmentTable {
                     self.open_slabs.insert(segment);
                 }
             }
-            Use::Opening => {}
+            Use::Opening => self.opening += 1,
         }
         row.used = used;
     }

@@ -285,18 +285,27 @@ impl<P: Platform> Shard<P> {
     /// what the key was before.
     pub(crate) async fn write(
         self: &Rc<Self>,
-        record: Record,
+        mut record: Record,
         index_key: &[u8],
         condition: Option<&Condition>,
         need: Need,
     ) -> Result<(Version, Option<Current>)> {
+        let begun_ns = self.platform.monotonic_ns();
         loop {
             self.await_turn(need, &[index_key]).await;
             self.check_writable(&record, need)?;
             let (current, pending) = self.state.borrow().upcoming(index_key);
             let Some(failure) = judge(condition, current.as_ref()) else {
+                // Compaction may take what there was when this was let in.
+                let again = self.is_nearly_full().then(|| record.clone());
                 let (version, ticket) = self.stage(record, index_key, need)?;
-                return self.outcome(ticket.wait().await).map(|()| (version, current));
+                match (ticket.wait().await, again) {
+                    (Outcome::OutOfSpace, Some(again)) if self.may_wait_on(begun_ns) => {
+                        record = again;
+                        continue;
+                    }
+                    (outcome, _) => return self.outcome(outcome).map(|()| (version, current)),
+                }
             };
             // The refusal rests on a write that is not durable yet: only if that lasts, it stands.
             if let Some(ticket) = pending

@@ -150,9 +150,10 @@ impl<P: Platform> Shard<P> {
         if self.asks_again.replace(true) {
             return;
         }
-        let shard = self.clone();
+        let (shard, platform) = (Rc::downgrade(self), self.platform.clone());
         self.platform.spawn(async move {
-            shard.platform.sleep(EXHAUSTED_RETRY).await;
+            platform.sleep(EXHAUSTED_RETRY).await;
+            let Some(shard) = shard.upgrade() else { return };
             shard.asks_again.set(false);
             shard.state.borrow_mut().segments.set_exhausted(false);
             shard.note_freed();

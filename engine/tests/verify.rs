@@ -376,7 +376,7 @@ fn scrubbing_finds_flipped_bits_and_names_their_objects() {
     let of_objects = |live: &&Live| matches!(&live.named, Some((key, None)) if key != UPLOAD_KEY);
     let ranges = store.live_ranges();
     let mut damaged = std::collections::BTreeSet::new();
-    for live in ranges.iter().filter(of_objects).step_by(7) {
+    for live in ranges.iter().filter(of_objects).step_by(3) {
         // A log that ends with damage would not start: only records that a checkpoint covers count.
         store.sim.disk().flip_bit(&live.path, live.range.end - 1, 3);
         let starts = store.check().findings.iter().all(|f| f.structure != Structure::Start);

@@ -7,14 +7,14 @@ use ringfort_tests::sim_shape::Form;
 
 #[test]
 fn no_crash_loses_or_invents_anything() {
-    let summary = campaign("no_crash_loses_or_invents_anything", seeds(150), Kind::default());
+    let summary = campaign("no_crash_loses_or_invents_anything", seeds(600), Kind::default());
     assert!(summary.answered > 0, "{summary:?}");
 }
 
 #[test]
 fn no_io_error_loses_or_invents_anything() {
     let kind = Kind { faults: true, ..Kind::default() };
-    let summary = campaign("no_io_error_loses_or_invents_anything", seeds(100), kind);
+    let summary = campaign("no_io_error_loses_or_invents_anything", seeds(400), kind);
     assert!(summary.answered > 0, "{summary:?}");
 }
 

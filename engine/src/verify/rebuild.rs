@@ -154,15 +154,18 @@ impl<P: Platform> Run<'_, P> {
     /// The state for a check of a shard that recovery refuses: what its logs say, and what the newest
     /// checkpoint that can be read says of places that cannot.
     pub(super) async fn fall_back(&self, shard: u16, mut collected: Collected) -> (State, Catalog) {
+        let mut known = Catalog::default();
         if let Ok(found) = crate::recover::load::load_newest(self.context, shard).await
             && let Some(loaded) = found.loaded
         {
+            known = loaded.catalog;
             let mut cursor = loaded.index.seek(b"", u64::MAX);
             while let Some((key, version, entry)) = cursor.next() {
                 collected.take_entry(key, version, entry);
             }
         }
-        let catalog = collected.catalog();
+        let mut catalog = collected.catalog();
+        catalog.offer(&known);
         let segments = collected.logs.keys().next_back().map_or(0, |last| *last as usize + 1);
         let headers = vec![Header::Blank; segments];
         let mut table = self.table(shard, &headers, &collected);
