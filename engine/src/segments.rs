@@ -261,6 +261,10 @@ impl SegmentTable {
         self.open_slabs.remove(&segment);
         self.log_segments -= usize::from(matches!(row.used, Use::Log(_)));
         self.opening -= usize::from(matches!(row.used, Use::Opening));
+        if matches!(row.used, Use::Slab(_)) {
+            // A start may put a slab to another use that its checkpoint still knows with units.
+            row.live_bytes = 0;
+        }
         match &used {
             Use::Free => {
                 self.free.insert(segment);
