@@ -147,8 +147,7 @@ impl<P: Platform> Shard<P> {
         let written = self.write_slot(slot, &mut instant).await;
         self.end_walk();
         if let Err(error) = written {
-            // It was given up; or it was not, and that is as good a reason as any other not to go on.
-            if self.context.stopping.get() {
+            if self.is_given_up(&error) {
                 return Err(Error::Stopping);
             }
             count(&self.context.counters.checkpoint_failures_total, 1);
@@ -244,6 +243,14 @@ impl<P: Platform> Shard<P> {
         }
         self.maintenance.checkpoints.borrow_mut().slot_bytes = ahead;
         Ok(())
+    }
+
+    /// Whether an orderly stop kept a checkpoint from being finished. Who rebuilds an index offline is told
+    /// what is wrong.
+    fn is_given_up(&self, error: &Error) -> bool {
+        let is_cut_short = matches!(error, Error::Io { source, .. }
+            if source.kind() == std::io::ErrorKind::Interrupted);
+        is_cut_short && self.context.stopping.get() && self.maintenance.is_writing_checkpoint()
     }
 
     async fn write_slot(&self, slot: u64, instant: &mut Instant) -> Result<()> {

@@ -170,7 +170,7 @@ mod tests {
         let row = |segment| table.get(segment).map_or(1.0, |row| table.garbage_share(row));
         assert!(row(0) < 0.01, "{}", row(0));
         assert!(row(1) > 0.24, "{}", row(1));
-        assert!(table.log_use().1 > FULL * 17 / 10);
+        assert_eq!(table.log_use().1, 2 * (FULL / 4 * 3) + FULL / 144 * 36);
     }
 
     #[test]

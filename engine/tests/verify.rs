@@ -426,13 +426,15 @@ fn scrubbing_finds_nothing_in_a_sound_store_that_is_written_to() {
 
 #[test]
 fn a_sound_store_has_no_findings() {
+    let mut chunks = 0;
     for seed in 1..4 {
         let store = Store::filled(seed, 900);
         let report = store.check();
         assert_eq!(report.findings, []);
         assert!(report.counts.live_records > 30 && report.counts.checkpoints > 3, "{report:?}");
-        assert!(report.counts.chunks > 0, "{report:?}");
+        chunks += report.counts.chunks;
     }
+    assert!(chunks > 9, "{chunks}");
 }
 
 #[test]
