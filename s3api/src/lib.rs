@@ -28,5 +28,6 @@ pub mod service;
 pub mod start_error;
 pub mod stream;
 mod sys;
+pub mod tags;
 pub mod verify_command;
 pub mod xml;

@@ -135,6 +135,12 @@ pub const DELETE_KEYS_MAX: usize = 1000;
 /// A version id in a document, as AWS has it.
 pub const VERSION_ID_BYTES_MAX: usize = 1024;
 
+/// Tags of one object and of one bucket, and their length in UTF-16 code units, as AWS has them.
+pub const OBJECT_TAGS_MAX: usize = 10;
+pub const BUCKET_TAGS_MAX: usize = 50;
+pub const TAG_KEY_CHARACTERS_MAX: usize = 128;
+pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
+
 /// Levels of an XML document; more than any of S3's has.
 pub const XML_DEPTH_MAX: usize = 16;
 
