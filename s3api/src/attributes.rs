@@ -11,6 +11,7 @@
 //! tag 32      user metadata: name_bytes: u16 LE, name, value
 //! tag 33      checksum: algorithm: u8, type: u8, parts: u16 LE, digest
 //! tag 34      checksum that an upload declared: algorithm: u8, type: u8
+//! tag 35..=40 kept for tags, ACL, retention, legal hold, encryption, owner
 //! ```
 //!
 //! Invariants: what was put in comes out, header values byte for byte; corrupt bytes give an

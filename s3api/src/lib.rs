@@ -1,5 +1,6 @@
 //! The S3 server: the binary's library, its configuration, both ports.
 
+pub mod access;
 pub mod admin;
 pub mod admin_client;
 pub mod attributes;
@@ -25,9 +26,12 @@ pub mod root_credentials;
 pub mod route;
 pub mod serve;
 pub mod service;
+pub mod services;
+pub mod settings;
 pub mod start_error;
 pub mod stream;
 mod sys;
+pub mod system;
 pub mod tags;
 pub mod verify_command;
 pub mod xml;

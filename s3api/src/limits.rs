@@ -157,3 +157,6 @@ pub const XML_BODY_BYTES_MAX: usize = 64 << 10;
 
 /// A backup writes at most so much in a second, unless it is told otherwise.
 pub const BACKUP_BYTES_PER_SECOND: u64 = 200 << 20;
+
+/// Parsed settings that one core keeps; beyond that it forgets all and parses again.
+pub const SETTINGS_KEPT_MAX: usize = 10_000;

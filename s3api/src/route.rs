@@ -54,6 +54,58 @@ operations! {
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListParts,
+    ListObjectVersions,
+    GetBucketVersioning,
+    PutBucketVersioning,
+    GetObjectLockConfiguration,
+    PutObjectLockConfiguration,
+    GetObjectRetention,
+    PutObjectRetention,
+    GetObjectLegalHold,
+    PutObjectLegalHold,
+    GetObjectTagging,
+    PutObjectTagging,
+    DeleteObjectTagging,
+    GetBucketTagging,
+    PutBucketTagging,
+    DeleteBucketTagging,
+    GetBucketPolicy,
+    PutBucketPolicy,
+    DeleteBucketPolicy,
+    GetBucketPolicyStatus,
+    GetBucketAcl,
+    PutBucketAcl,
+    GetObjectAcl,
+    PutObjectAcl,
+    GetPublicAccessBlock,
+    PutPublicAccessBlock,
+    DeletePublicAccessBlock,
+    GetBucketOwnershipControls,
+    PutBucketOwnershipControls,
+    DeleteBucketOwnershipControls,
+    GetBucketCors,
+    PutBucketCors,
+    DeleteBucketCors,
+    Preflight,
+    GetBucketEncryption,
+    PutBucketEncryption,
+    DeleteBucketEncryption,
+    GetBucketLifecycleConfiguration,
+    PutBucketLifecycleConfiguration,
+    DeleteBucketLifecycle,
+    GetBucketLogging,
+    PutBucketLogging,
+    GetBucketNotificationConfiguration,
+    PutBucketNotificationConfiguration,
+    GetBucketWebsite,
+    PutBucketWebsite,
+    DeleteBucketWebsite,
+    GetBucketRequestPayment,
+    PutBucketRequestPayment,
+    GetObjectAttributes,
+    PostObject,
+    RestoreObject,
+    RenameObject,
 }
 
 /// A request as the operations see it.
@@ -155,44 +207,74 @@ const OPERATIONS: &[(Level, &str, &str, Operation)] = &[
     (Level::Object, "POST", "uploadId", Operation::CompleteMultipartUpload),
     (Level::Object, "DELETE", "uploadId", Operation::AbortMultipartUpload),
     (Level::Object, "GET", "uploadId", Operation::ListParts),
+    (Level::Bucket, "POST", "", Operation::PostObject),
+    (Level::Bucket, "GET", "versions", Operation::ListObjectVersions),
+    (Level::Bucket, "GET", "versioning", Operation::GetBucketVersioning),
+    (Level::Bucket, "PUT", "versioning", Operation::PutBucketVersioning),
+    (Level::Bucket, "GET", "object-lock", Operation::GetObjectLockConfiguration),
+    (Level::Bucket, "PUT", "object-lock", Operation::PutObjectLockConfiguration),
+    (Level::Object, "GET", "retention", Operation::GetObjectRetention),
+    (Level::Object, "PUT", "retention", Operation::PutObjectRetention),
+    (Level::Object, "GET", "legal-hold", Operation::GetObjectLegalHold),
+    (Level::Object, "PUT", "legal-hold", Operation::PutObjectLegalHold),
+    (Level::Object, "GET", "tagging", Operation::GetObjectTagging),
+    (Level::Object, "PUT", "tagging", Operation::PutObjectTagging),
+    (Level::Object, "DELETE", "tagging", Operation::DeleteObjectTagging),
+    (Level::Bucket, "GET", "tagging", Operation::GetBucketTagging),
+    (Level::Bucket, "PUT", "tagging", Operation::PutBucketTagging),
+    (Level::Bucket, "DELETE", "tagging", Operation::DeleteBucketTagging),
+    (Level::Bucket, "GET", "policy", Operation::GetBucketPolicy),
+    (Level::Bucket, "PUT", "policy", Operation::PutBucketPolicy),
+    (Level::Bucket, "DELETE", "policy", Operation::DeleteBucketPolicy),
+    (Level::Bucket, "GET", "policyStatus", Operation::GetBucketPolicyStatus),
+    (Level::Bucket, "GET", "acl", Operation::GetBucketAcl),
+    (Level::Bucket, "PUT", "acl", Operation::PutBucketAcl),
+    (Level::Object, "GET", "acl", Operation::GetObjectAcl),
+    (Level::Object, "PUT", "acl", Operation::PutObjectAcl),
+    (Level::Bucket, "GET", "publicAccessBlock", Operation::GetPublicAccessBlock),
+    (Level::Bucket, "PUT", "publicAccessBlock", Operation::PutPublicAccessBlock),
+    (Level::Bucket, "DELETE", "publicAccessBlock", Operation::DeletePublicAccessBlock),
+    (Level::Bucket, "GET", "ownershipControls", Operation::GetBucketOwnershipControls),
+    (Level::Bucket, "PUT", "ownershipControls", Operation::PutBucketOwnershipControls),
+    (Level::Bucket, "DELETE", "ownershipControls", Operation::DeleteBucketOwnershipControls),
+    (Level::Bucket, "GET", "cors", Operation::GetBucketCors),
+    (Level::Bucket, "PUT", "cors", Operation::PutBucketCors),
+    (Level::Bucket, "DELETE", "cors", Operation::DeleteBucketCors),
+    (Level::Bucket, "GET", "encryption", Operation::GetBucketEncryption),
+    (Level::Bucket, "PUT", "encryption", Operation::PutBucketEncryption),
+    (Level::Bucket, "DELETE", "encryption", Operation::DeleteBucketEncryption),
+    (Level::Bucket, "GET", "lifecycle", Operation::GetBucketLifecycleConfiguration),
+    (Level::Bucket, "PUT", "lifecycle", Operation::PutBucketLifecycleConfiguration),
+    (Level::Bucket, "DELETE", "lifecycle", Operation::DeleteBucketLifecycle),
+    (Level::Bucket, "GET", "logging", Operation::GetBucketLogging),
+    (Level::Bucket, "PUT", "logging", Operation::PutBucketLogging),
+    (Level::Bucket, "GET", "notification", Operation::GetBucketNotificationConfiguration),
+    (Level::Bucket, "PUT", "notification", Operation::PutBucketNotificationConfiguration),
+    (Level::Bucket, "GET", "website", Operation::GetBucketWebsite),
+    (Level::Bucket, "PUT", "website", Operation::PutBucketWebsite),
+    (Level::Bucket, "DELETE", "website", Operation::DeleteBucketWebsite),
+    (Level::Bucket, "GET", "requestPayment", Operation::GetBucketRequestPayment),
+    (Level::Bucket, "PUT", "requestPayment", Operation::PutBucketRequestPayment),
+    (Level::Object, "GET", "attributes", Operation::GetObjectAttributes),
+    (Level::Object, "POST", "restore", Operation::RestoreObject),
+    (Level::Object, "PUT", "renameObject", Operation::RenameObject),
 ];
 
 /// Sub-resources of S3's that are not implemented, with or without a value.
 const UNSUPPORTED: &[&str] = &[
     "abac",
     "accelerate",
-    "acl",
     "analytics",
     "append",
-    "attributes",
-    "cors",
-    "encryption",
     "intelligent-tiering",
     "inventory",
-    "legal-hold",
-    "lifecycle",
-    "logging",
     "metadataConfiguration",
     "metadataTable",
     "metrics",
-    "notification",
-    "object-lock",
-    "ownershipControls",
-    "policy",
-    "policyStatus",
-    "publicAccessBlock",
-    "renameObject",
     "replication",
-    "requestPayment",
-    "restore",
-    "retention",
     "select",
     "session",
-    "tagging",
     "torrent",
-    "versioning",
-    "versions",
-    "website",
 ];
 
 /// Parameters that are no sub-resources: they refine an operation.
@@ -220,6 +302,7 @@ const PARAMETERS: &[&str] = &[
     "response-expires",
     "start-after",
     "upload-id-marker",
+    "version-id-marker",
     "versionId",
     // Signature version 2, so that it is refused as such and not as a sub-resource.
     "AWSAccessKeyId",
@@ -228,6 +311,10 @@ const PARAMETERS: &[&str] = &[
 ];
 
 fn operation(level: Level, request: Target<'_>, query: &Query) -> Result<Operation> {
+    // A preflight asks for another request, whose query it carries.
+    if request.method == "OPTIONS" && level != Level::Service {
+        return Ok(Operation::Preflight);
+    }
     let subresource = subresource(request.method, query)?;
     let entry = |&&(at, method, name, _): &&(Level, &str, &str, Operation)| {
         at == level && name == subresource && method == request.method
@@ -299,9 +386,8 @@ fn refine(operation: Operation, request: Target<'_>, query: &Query) -> Result<Op
 
 /// The sub-resource is one of ours but not with this method, or the method is none of S3's here.
 fn no_such_operation(level: Level, method: &str, subresource: &str) -> S3Error {
-    let form_upload = level == Level::Bucket && method == "POST";
     let known_here = OPERATIONS.iter().any(|(at, _, name, _)| *at == level && *name == subresource);
-    if !known_here || form_upload || method == "OPTIONS" {
+    if !known_here || method == "OPTIONS" {
         return Code::NotImplemented.into();
     }
     S3Error::from(Code::MethodNotAllowed).field("Method", method).field(
@@ -399,6 +485,28 @@ mod tests {
     }
 
     #[test]
+    fn sub_resources_belong_to_their_level() {
+        check("GET", "/b?acl", Ok((GetBucketAcl, "b", "")));
+        check("GET", "/b/k?acl&versionId=1", Ok((GetObjectAcl, "b", "k")));
+        check("DELETE", "/b?tagging", Ok((DeleteBucketTagging, "b", "")));
+        check("DELETE", "/b/k?tagging", Ok((DeleteObjectTagging, "b", "k")));
+        check("GET", "/b?versions&prefix=x", Ok((ListObjectVersions, "b", "")));
+        check("PUT", "/b/k?renameObject", Ok((RenameObject, "b", "k")));
+        check("POST", "/b", Ok((PostObject, "b", "")));
+        check("OPTIONS", "/b/k?partNumber=1&uploadId=x", Ok((Preflight, "b", "k")));
+        check("DELETE", "/b?acl", Err(Code::MethodNotAllowed));
+    }
+
+    #[test]
+    fn every_operation_is_routed_to() {
+        let refined = [ListObjectsV2, CopyObject, UploadPartCopy, Preflight];
+        for operation in Operation::ALL {
+            let is_routed = OPERATIONS.iter().any(|(.., routed)| routed == operation);
+            assert!(is_routed || refined.contains(operation), "{operation:?}");
+        }
+    }
+
+    #[test]
     fn a_copy_source_makes_a_put_a_copy() {
         let operation = |target| {
             let request = Target { copy: true, ..request("PUT", "h", target) };
@@ -426,24 +534,20 @@ mod tests {
     #[test]
     fn no_sub_resource_is_ignored() {
         for (method, target) in [
-            ("GET", "/b?acl"),
-            ("GET", "/b?versioning"),
-            ("PUT", "/b?policy"),
-            ("DELETE", "/b?lifecycle"),
-            ("GET", "/b?versions&prefix=x"),
+            ("GET", "/b?accelerate"),
+            ("PUT", "/b?replication"),
+            ("DELETE", "/b?metrics&id=1"),
             ("GET", "/b?inventory&id=1"),
             ("GET", "/b/k?torrent"),
-            ("PUT", "/b/k?tagging"),
-            ("DELETE", "/b/k?tagging"),
-            ("GET", "/b/k?attributes"),
+            ("PUT", "/b/k?cors"),
+            ("DELETE", "/b/k?policy"),
+            ("GET", "/b/k?versions"),
             ("POST", "/b/k?select&select-type=2"),
-            ("POST", "/b/k?restore"),
             ("GET", "/b/k?brand-new-thing"),
             ("DELETE", "/b/k?brand-new-thing=1"),
             ("PUT", "/b?brand-new-thing="),
             ("GET", "/b/k?location"),
-            ("POST", "/b"),
-            ("OPTIONS", "/b/k"),
+            ("OPTIONS", "/"),
         ] {
             check(method, target, Err(Code::NotImplemented));
         }

@@ -7,12 +7,14 @@
 //! Not here: what the operations do (`ops`), connections (`http`), what becomes of the numbers
 //! (`metrics`).
 
+use crate::access::{Caller, Identity};
 use crate::auth::{Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
 use crate::ops::{self, Answer, Body, Context, ObjectBody, Owner};
 use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
+use crate::services::Services;
 use engine::Engine;
 use engine::platform::Platform;
 use http::{Method, Payload, RequestBody, RequestHead, Response, Service, Stream};
@@ -30,7 +32,7 @@ pub struct Settings {
     /// Host names, in lower case, under which buckets are addressed as subdomains.
     pub domains: Vec<String>,
     /// Owner of all buckets and objects.
-    pub owner: Owner,
+    pub owner: Rc<Owner>,
     /// What `x-amz-id-2` says of this server.
     pub host_id: String,
 }
@@ -40,6 +42,7 @@ pub struct S3Service<P: Platform> {
     engine: Engine<P>,
     authenticator: Rc<Authenticator>,
     settings: Rc<Settings>,
+    services: Services,
     recorder: Rc<Recorder>,
     readiness: Readiness,
 }
@@ -49,10 +52,11 @@ impl<P: Platform> S3Service<P> {
         engine: Engine<P>,
         authenticator: Rc<Authenticator>,
         settings: Rc<Settings>,
+        services: Services,
         recorder: Rc<Recorder>,
         readiness: Readiness,
     ) -> Self {
-        Self { engine, authenticator, settings, recorder, readiness }
+        Self { engine, authenticator, settings, services, recorder, readiness }
     }
 
     fn route(&self, head: &RequestHead) -> Result<Route> {
@@ -73,16 +77,22 @@ impl<P: Platform> S3Service<P> {
         body: &mut RequestBody<'_, S>,
     ) -> Result<Answer<P>> {
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
-        let caller = self.authenticator.authenticate(head, now.unwrap_or(i64::MAX))?;
+        let authenticated = self.authenticator.authenticate(head, now.unwrap_or(i64::MAX))?;
+        let caller = Caller {
+            identity: Identity::Root(self.settings.owner.clone()),
+            is_presigned: authenticated.presigned,
+        };
         let context = Context {
             engine: &self.engine,
             region: &self.settings.region,
             owner: &self.settings.owner,
+            caller: &caller,
+            services: &self.services,
             head,
             route,
         };
-        let size_bytes = caller.payload.size_bytes(head.content_length());
-        let reader = PayloadReader::new(caller.payload, body);
+        let size_bytes = authenticated.payload.size_bytes(head.content_length());
+        let reader = PayloadReader::new(authenticated.payload, body);
         ops::run(&context, Body { reader, size_bytes }).await
     }
 

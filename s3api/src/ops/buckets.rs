@@ -7,6 +7,7 @@ use crate::error::{Code, Result, S3Error};
 use crate::limits::{LIST_BUCKETS_MAX, XML_BODY_BYTES_MAX};
 use crate::names;
 use crate::ops::list_objects::{decode_token, encode_token};
+use crate::system;
 use crate::xml::{Element, Writer};
 use engine::platform::Platform;
 use http::Response;
@@ -28,6 +29,7 @@ pub(super) fn list_buckets<P: Platform>(context: &Context<'_, P>) -> Result<Answ
     let catalog = context.engine.catalog();
     let mut buckets = catalog
         .buckets()
+        .filter(|bucket| !system::is_entry(&bucket.name))
         .filter(|bucket| !elsewhere && bucket.name.starts_with(prefix) && bucket.name > after)
         .peekable();
 

@@ -30,6 +30,7 @@ mod upload_part;
 
 pub use object_body::ObjectBody;
 
+use crate::access::Caller;
 use crate::attributes::Attributes;
 use crate::auth::PayloadReader;
 use crate::auth::payload::RawBody;
@@ -38,12 +39,16 @@ use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use crate::names;
 use crate::route::{Operation, Route};
+use crate::services::Services;
+use crate::settings::{self, BucketSetting};
+use crate::system;
 use crate::xml::Writer;
 use engine::checksum::{Hasher, Md5};
 use engine::platform::Platform;
 use engine::{Bucket, Commit, Engine, Etag};
 use http::{RequestHead, Response};
 use sha2::{Digest, Sha256};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What an operation answers.
@@ -85,6 +90,8 @@ pub struct Context<'a, P: Platform> {
     pub region: &'a str,
     /// Owner of all that there is.
     pub owner: &'a Owner,
+    pub caller: &'a Caller,
+    pub services: &'a Services,
     pub head: &'a RequestHead,
     pub route: &'a Route,
 }
@@ -131,6 +138,7 @@ pub async fn run<P: Platform, B: RawBody>(
         }
         Operation::AbortMultipartUpload => abort_upload::abort_multipart_upload(context).await,
         Operation::ListParts => list_parts::list_parts(context).await,
+        _ => Err(Code::NotImplemented.into()),
     }
 }
 
@@ -162,13 +170,28 @@ impl<'a, P: Platform> Context<'a, P> {
 
     fn find_bucket(&self, name: &str) -> Result<Arc<Bucket>> {
         match self.engine.catalog().bucket(name) {
-            Some(bucket) => Ok(bucket.clone()),
-            None => {
+            Some(bucket) if !system::is_entry(name) => Ok(bucket.clone()),
+            _ => {
                 names::check_bucket_name(name)?;
                 self.engine.require_catalog()?;
                 Err(S3Error::from(Code::NoSuchBucket).field("BucketName", name))
             }
         }
+    }
+
+    /// A setting of a bucket; none where it was never set.
+    pub fn setting<T: BucketSetting>(&self, bucket: &Arc<Bucket>) -> Result<Option<Rc<T>>> {
+        self.services.settings.get(bucket)
+    }
+
+    /// Stores a setting of a bucket, durably.
+    pub async fn put_setting<T: BucketSetting>(&self, bucket: &Bucket, value: &T) -> Result<()> {
+        settings::put(self.engine, bucket, value).await
+    }
+
+    /// Takes a setting of a bucket away.
+    pub async fn remove_setting<T: BucketSetting>(&self, bucket: &Bucket) -> Result<()> {
+        settings::remove::<P, T>(self.engine, bucket).await
     }
 
     fn check_owner(&self, header: &str) -> Result<()> {

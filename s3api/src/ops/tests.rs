@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::access::Identity;
 use crate::auth::Payload as Form;
 use crate::route::{Target, route};
 use crate::xml::Element;
@@ -17,7 +18,8 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 /// A server of one core with the bucket `bucket`.
 struct Server {
     engine: Engine<SimPlatform>,
-    owner: Owner,
+    owner: Rc<Owner>,
+    services: Services,
 }
 
 /// What came back: an answer with its body, or an error's code.
@@ -74,7 +76,11 @@ impl Server {
         let options = EngineOptions { fill_ahead_bytes: 64 << 10, ..EngineOptions::default() };
         let shared = engine::Shared::new(1);
         let engine = Engine::start(platform, store.layout.clone(), options, shared, 0);
-        let server = Self { engine: engine.await.unwrap(), owner: Owner::of_access_key("root") };
+        let server = Self {
+            engine: engine.await.unwrap(),
+            owner: Rc::new(Owner::of_access_key("root")),
+            services: Services::default(),
+        };
         // The lock must outlive the engine.
         std::mem::forget(store);
         assert_eq!(server.send("PUT /bucket", &[], b"").await.status, 200);
@@ -116,10 +122,13 @@ impl Server {
             copy: head.header("x-amz-copy-source").is_some(),
         };
         let route = route(target, &[])?;
+        let caller = Caller { identity: Identity::Root(self.owner.clone()), is_presigned: false };
         let context = Context {
             engine: &self.engine,
             region: REGION,
             owner: &self.owner,
+            caller: &caller,
+            services: &self.services,
             head: &head,
             route: &route,
         };

@@ -25,6 +25,7 @@ use crate::metrics::Sample;
 use crate::ops::{ObjectBody, Owner};
 use crate::root_credentials::RootCredentials;
 use crate::service::{self, S3Service};
+use crate::services::Services;
 use crate::start_error::StartError;
 
 /// S3 over one engine per core.
@@ -96,13 +97,14 @@ impl S3Application {
         let settings = service::Settings {
             region: config.region.clone(),
             domains: config.domains.clone(),
-            owner: Owner::of_access_key(&root.access_key),
+            owner: Rc::new(Owner::of_access_key(&root.access_key)),
             host_id: format!("ringfort-{}", core.core),
         };
         S3Service::new(
             engine.clone(),
             Rc::new(Authenticator::new(credentials)),
             Rc::new(settings),
+            Services::default(),
             core.recorder,
             core.readiness,
         )

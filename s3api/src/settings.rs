@@ -1,0 +1,179 @@
+//! Settings of buckets: what their configurations say, as the engine's catalogue keeps it.
+//!
+//! A setting is a value of a type of its own, stored as JSON under the number of its type. The catalogue
+//! is one immutable snapshot in memory, so a setting that is not there costs one look into a small map;
+//! one that is there is parsed once on each core and kept until it changes.
+//!
+//! Invariants: a setting was validated whole before it is stored, and is stored in one durable change;
+//! what is stored and cannot be read is an error, never the absence of the setting.
+//!
+//! Not here: the meaning of any setting, and the documents by which clients give them.
+
+use crate::error::{Code, Result, S3Error};
+use crate::limits::SETTINGS_KEPT_MAX;
+use engine::platform::Platform;
+use engine::{Bucket, BucketId, Engine};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The numbers of settings in the catalogue. They are on disks: none is ever used again.
+pub mod tag {
+    pub const OWNER: u16 = 1;
+    pub const VERSIONING: u16 = 2;
+    pub const OBJECT_LOCK: u16 = 3;
+    pub const TAGGING: u16 = 4;
+    pub const POLICY: u16 = 5;
+    pub const ACL: u16 = 6;
+    pub const PUBLIC_ACCESS_BLOCK: u16 = 7;
+    pub const OWNERSHIP: u16 = 8;
+    pub const CORS: u16 = 9;
+    pub const ENCRYPTION: u16 = 10;
+    pub const LIFECYCLE: u16 = 11;
+    pub const LOGGING: u16 = 12;
+    pub const NOTIFICATION: u16 = 13;
+    pub const WEBSITE: u16 = 14;
+    pub const REQUEST_PAYMENT: u16 = 15;
+}
+
+/// A setting of a bucket.
+pub trait BucketSetting: Serialize + DeserializeOwned + 'static {
+    /// One of [`tag`].
+    const TAG: u16;
+}
+
+/// One core's parsed settings.
+#[derive(Default)]
+pub struct SettingsCache {
+    kept: RefCell<HashMap<(BucketId, u16), Kept>>,
+}
+
+struct Kept {
+    /// The state of the bucket in which the value was found.
+    bucket: Arc<Bucket>,
+    value: Rc<dyn Any>,
+}
+
+impl SettingsCache {
+    /// A bucket's setting; none where it was never set.
+    pub fn get<T: BucketSetting>(&self, bucket: &Arc<Bucket>) -> Result<Option<Rc<T>>> {
+        self.parsed(bucket, T::TAG)
+    }
+
+    /// The value of any type under a number.
+    pub(crate) fn parsed<T: DeserializeOwned + 'static>(
+        &self,
+        bucket: &Arc<Bucket>,
+        tag: u16,
+    ) -> Result<Option<Rc<T>>> {
+        let Some(encoded) = bucket.settings.get(&tag) else { return Ok(None) };
+        let mut kept = self.kept.borrow_mut();
+        if let Some(found) = kept.get_mut(&(bucket.id, tag)) {
+            let is_same = Arc::ptr_eq(&found.bucket, bucket)
+                || found.bucket.settings.get(&tag) == Some(encoded);
+            if is_same && let Ok(value) = found.value.clone().downcast::<T>() {
+                if !Arc::ptr_eq(&found.bucket, bucket) {
+                    found.bucket = bucket.clone();
+                }
+                return Ok(Some(value));
+            }
+        }
+        let value: Rc<T> = Rc::new(serde_json::from_slice(encoded).map_err(|error| {
+            tracing::error!(bucket = bucket.name, tag, %error, "a stored setting cannot be read");
+            S3Error::from(Code::InternalError)
+        })?);
+        if kept.len() >= SETTINGS_KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert((bucket.id, tag), Kept { bucket: bucket.clone(), value: value.clone() });
+        Ok(Some(value))
+    }
+}
+
+impl std::fmt::Debug for SettingsCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SettingsCache").field("kept", &self.kept.borrow().len()).finish()
+    }
+}
+
+/// As the catalogue stores it.
+pub fn encode<T: BucketSetting>(value: &T) -> Result<Vec<u8>> {
+    to_json(value)
+}
+
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| {
+        tracing::error!(%error, "a setting cannot be stored");
+        Code::InternalError.into()
+    })
+}
+
+/// Stores a setting, durably; every core sees it when this returns.
+pub async fn put<P: Platform, T: BucketSetting>(
+    engine: &Engine<P>,
+    bucket: &Bucket,
+    value: &T,
+) -> Result<()> {
+    Ok(engine.put_bucket_setting(&bucket.name, T::TAG, Some(encode(value)?)).await?)
+}
+
+/// Takes a setting away; it is no error if it was not there.
+pub async fn remove<P: Platform, T: BucketSetting>(
+    engine: &Engine<P>,
+    bucket: &Bucket,
+) -> Result<()> {
+    if !bucket.settings.contains_key(&T::TAG) {
+        return Ok(());
+    }
+    Ok(engine.put_bucket_setting(&bucket.name, T::TAG, None).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use engine::Version;
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq, Eq)]
+    struct Colour(String);
+
+    impl BucketSetting for Colour {
+        const TAG: u16 = 60_000;
+    }
+
+    fn bucket(settings: &[(u16, &[u8])]) -> Arc<Bucket> {
+        let settings: BTreeMap<_, _> =
+            settings.iter().map(|(tag, value)| (*tag, value.to_vec())).collect();
+        Arc::new(Bucket { id: BucketId(1), name: "b".into(), created: Version(1), settings })
+    }
+
+    #[test]
+    fn a_setting_is_parsed_once_and_again_when_it_changed() {
+        let cache = SettingsCache::default();
+        assert_eq!(cache.get::<Colour>(&bucket(&[])).unwrap(), None);
+        let red = bucket(&[(Colour::TAG, b"\"red\"")]);
+        let first = cache.get::<Colour>(&red).unwrap().unwrap();
+        assert_eq!(first.0, "red");
+        assert!(Rc::ptr_eq(&first, &cache.get(&red).unwrap().unwrap()));
+        // Another setting of the bucket changed.
+        let other = bucket(&[(Colour::TAG, b"\"red\""), (1, b"1")]);
+        assert!(Rc::ptr_eq(&first, &cache.get(&other).unwrap().unwrap()));
+        let blue = bucket(&[(Colour::TAG, b"\"blue\"")]);
+        assert_eq!(cache.get::<Colour>(&blue).unwrap().unwrap().0, "blue");
+        assert_eq!(cache.get::<Colour>(&bucket(&[])).unwrap(), None);
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_read_is_not_taken_as_absent() {
+        let cache = SettingsCache::default();
+        let error = cache.get::<Colour>(&bucket(&[(Colour::TAG, b"{")])).unwrap_err();
+        assert_eq!(error.code, Code::InternalError);
+    }
+}
