@@ -12,8 +12,12 @@ use std::borrow::Cow;
 pub type Result<T, E = S3Error> = std::result::Result<T, E>;
 
 /// Declares [`Code`]: the variant, which is also the text on the wire, its status, its message.
+///
+/// A code that is no identifier of Rust gives its text behind `as`.
 macro_rules! codes {
-    ($($name:ident $status:literal $message:literal,)*) => {
+    (@name $name:ident) => { stringify!($name) };
+    (@name $name:ident $text:literal) => { $text };
+    ($($name:ident $(as $text:literal)? $status:literal $message:literal,)*) => {
         /// An S3 error code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
@@ -27,7 +31,7 @@ macro_rules! codes {
             /// The code as it stands in the answer.
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Self::$name => stringify!($name),)*
+                    $(Self::$name => codes!(@name $name $($text)?),)*
                 }
             }
 
@@ -83,6 +87,8 @@ codes! {
     InvalidTag 400 "The tag that you provided is not valid.",
     InvalidToken 400 "The provided token is malformed or otherwise not valid.",
     InvalidURI 400 "The specified URI couldn't be parsed.",
+    KmsDisabled as "KMS.DisabledException" 400 "The KMS key that this request needs is disabled.",
+    KmsNotFound as "KMS.NotFoundException" 400 "The KMS key that this request needs does not exist.",
     KeyTooLongError 400 "Your key is too long.",
     MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.",
     MalformedPOSTRequest 400 "The body of your POST request is not well-formed multipart/form-data.",
@@ -241,6 +247,13 @@ impl From<engine::Error> for S3Error {
                 Code::InternalError.into()
             }
         }
+    }
+}
+
+impl From<crate::encryption::secret::CryptoFailed> for S3Error {
+    fn from(_: crate::encryption::secret::CryptoFailed) -> Self {
+        tracing::error!("the cipher failed, or the system gave no random bytes");
+        Code::InternalError.into()
     }
 }
 

@@ -10,6 +10,7 @@ pub mod checksum_headers;
 pub mod conditional;
 pub mod config;
 pub mod dates;
+pub mod encryption;
 pub mod error;
 pub mod inspect_command;
 pub mod limits;

@@ -160,3 +160,16 @@ pub const BACKUP_BYTES_PER_SECOND: u64 = 200 << 20;
 
 /// Parsed settings that one core keeps; beyond that it forgets all and parses again.
 pub const SETTINGS_KEPT_MAX: usize = 10_000;
+
+// Server-side encryption.
+
+/// Master keys of one server: the current one, and those that were before it.
+pub const MASTER_KEYS_MAX: usize = 64;
+/// A key file holds so many lines and some comments.
+pub const SSE_KEY_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Backing keys of one KMS key: it is rotated once a year, or once a day for a year.
+pub const KMS_KEY_VERSIONS_MAX: usize = 400;
+/// KMS keys of one server.
+pub const KMS_KEYS_MAX: usize = 1000;
+/// An encryption context as JSON, as AWS KMS has it.
+pub const KMS_CONTEXT_BYTES_MAX: usize = 8192;

@@ -36,7 +36,9 @@ fn main() -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     report(&error);
     match error {
-        StartError::Config { .. } | StartError::Credentials(_) => ExitCode::from(EXIT_REFUSED),
+        StartError::Config { .. } | StartError::Credentials(_) | StartError::MasterKey(_) => {
+            ExitCode::from(EXIT_REFUSED)
+        }
         _ => ExitCode::from(EXIT_FAILED),
     }
 }

@@ -12,6 +12,9 @@ pub enum StartError {
     /// The root credentials cannot be used.
     #[error("root credentials: {0}")]
     Credentials(String),
+    /// The master keys of server-side encryption cannot be used.
+    #[error("master keys: {0}")]
+    MasterKey(String),
     /// The host lacks something without which the server cannot run.
     #[error("this host cannot run the server: {0}")]
     Host(String),

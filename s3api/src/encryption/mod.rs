@@ -1,0 +1,18 @@
+//! Server-side encryption: the keys, the form of encrypted bytes, and what requests say of both.
+//!
+//! Invariants: no key is stored unwrapped, logged, shown by `Debug` or in an error; nothing that was
+//! encrypted is given out before its tag has matched.
+//!
+//! What it does not do: it hides content from who reads the drives, and finds content that was
+//! changed, exchanged or cut off. Names, sizes, times, tags and user metadata are stored as they are,
+//! and who can write to the drives can put back an older state of an object as a whole.
+
+pub mod blocks;
+pub mod bucket;
+pub mod envelope;
+pub mod headers;
+pub mod kms;
+pub mod master;
+pub mod opener;
+pub mod sealer;
+pub mod secret;
