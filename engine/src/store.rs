@@ -26,7 +26,8 @@ pub(crate) const UNFINISHED_RESTORE: &str = "unfinished-restore";
 const SUPERBLOCK_NEW: &str = "superblock.new";
 const LOCK: &str = "lock";
 /// What may stand in a directory that is not formatted yet.
-const IGNORED: [&str; 5] = [LOCK, SUPERBLOCK_NEW, "root-credentials.json", "lost+found", "tuning"];
+const IGNORED: [&str; 6] =
+    [LOCK, SUPERBLOCK_NEW, "root-credentials.json", "sse-keys", "lost+found", "tuning"];
 
 /// Safety rules that tests break on purpose, to prove that they notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 //! tag 32      user metadata: name_bytes: u16 LE, name, value
 //! tag 33      checksum: algorithm: u8, type: u8, parts: u16 LE, digest
 //! tag 34      checksum that an upload declared: algorithm: u8, type: u8
+//! tag 39      encryption: an envelope (`encryption::envelope`)
 //! tag 35..=40 kept for tags, ACL, retention, legal hold, encryption, owner
 //! ```
 //!
@@ -22,6 +23,7 @@
 
 use crate::auth::payload::stored_content_encoding;
 use crate::checksum_headers::{Checksum, ChecksumType};
+use crate::encryption::envelope::Envelope;
 use crate::error::{Code, S3Error};
 use crate::limits::{ATTRIBUTES_BYTES_MAX, SYSTEM_HEADER_BYTES_MAX, USER_METADATA_BYTES_MAX};
 use engine::checksum::Algorithm;
@@ -31,6 +33,7 @@ const VERSION: u8 = 1;
 const TAG_USER_METADATA: u8 = 32;
 const TAG_CHECKSUM: u8 = 33;
 const TAG_UPLOAD_CHECKSUM: u8 = 34;
+const TAG_ENCRYPTION: u8 = 39;
 
 const USER_METADATA_PREFIX: &str = "x-amz-meta-";
 
@@ -90,6 +93,8 @@ pub enum Field<'a> {
     },
     Checksum(Checksum),
     UploadChecksum(Algorithm, ChecksumType),
+    /// An encoded [`Envelope`].
+    Encryption(&'a [u8]),
     /// Written by a later release.
     Other {
         tag: u8,
@@ -167,6 +172,7 @@ fn parse_field(tag: u8, value: &[u8]) -> Option<Field<'_>> {
             }
             _ => None,
         },
+        TAG_ENCRYPTION => Some(Field::Encryption(value)),
         tag => Some(Field::Other { tag, value }),
     }
 }
@@ -211,6 +217,8 @@ pub struct Attributes {
     pub checksum: Option<Checksum>,
     /// Of an upload: what it was created with.
     pub upload_checksum: Option<(Algorithm, ChecksumType)>,
+    /// How the bytes are encrypted, if they are. It belongs to them: a copy has its own or none.
+    pub encryption: Option<Envelope>,
     /// Fields of a later release: tag and value.
     pub others: Vec<(u8, Vec<u8>)>,
 }
@@ -265,6 +273,7 @@ impl Attributes {
                 Field::UploadChecksum(algorithm, kind) => {
                     attributes.upload_checksum = Some((algorithm, kind));
                 }
+                Field::Encryption(value) => attributes.encryption = Some(Envelope::decode(value)?),
                 Field::Other { tag, value } => attributes.others.push((tag, value.to_vec())),
             }
         }
@@ -290,6 +299,9 @@ impl Attributes {
         if let Some((algorithm, kind)) = self.upload_checksum {
             let value = [number_of(algorithm), number_of_kind(kind)];
             put_field(&mut bytes, TAG_UPLOAD_CHECKSUM, &[&value])?;
+        }
+        if let Some(encryption) = &self.encryption {
+            put_field(&mut bytes, TAG_ENCRYPTION, &[&encryption.encode()])?;
         }
         for (tag, value) in &self.others {
             put_field(&mut bytes, *tag, &[value])?;
@@ -377,6 +389,8 @@ mod tests {
         assert_eq!(attributes.user, [("color".to_owned(), b"red,blue".to_vec())]);
         attributes.checksum = Checksum::full_object(Algorithm::Crc32, &[1, 2, 3, 4]);
         attributes.upload_checksum = Some((Algorithm::Sha256, ChecksumType::Composite));
+        attributes.encryption =
+            Some(Envelope { salt: [5; 16], scheme: crate::encryption::envelope::Scheme::Part });
         attributes.others.push((200, b"later".to_vec()));
         let encoded = attributes.encode().unwrap();
         assert_eq!(Attributes::decode(&encoded).unwrap(), attributes);

@@ -56,6 +56,10 @@ pub struct Config {
     /// How long after one pass over everything the next one begins.
     pub scrub_interval: Duration,
     pub log_format: LogFormat,
+    /// Where the master keys of server-side encryption are.
+    pub sse_key_file: Option<PathBuf>,
+    /// That file may lie in a data directory.
+    pub sse_key_beside_data: bool,
     /// Keys of SSE-C are accepted without TLS.
     pub sse_c_over_http: bool,
     /// How long a day of a lifecycle rule lasts; other than 86,400 s only in tests.
@@ -126,6 +130,8 @@ impl Config {
                 parse::seconds_within(t, limits::SCRUB_INTERVAL_SECONDS)
             })?,
             log_format: layers.required("log-format", parse::log_format)?,
+            sse_key_file: layers.optional("sse-key-file", parse::path)?,
+            sse_key_beside_data: layers.required("sse-key-beside-data", parse::boolean)?,
             sse_c_over_http: layers.required("sse-c-over-http", parse::boolean)?,
             lifecycle_day: layers
                 .required("debug-day-seconds", |t| parse::seconds_within(t, limits::DAY_SECONDS))?,

@@ -29,6 +29,7 @@ pub mod serve;
 pub mod service;
 pub mod services;
 pub mod settings;
+pub mod sse_key_command;
 pub mod start_error;
 pub mod stream;
 mod sys;

@@ -6,16 +6,19 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, Command};
 
 use s3api::backup_command::{self, backup_command};
 use s3api::config::{Config, Layers, LogFormat, serve_command};
+use s3api::encryption::master::{self, MasterKeys};
 use s3api::inspect_command::{self, inspect_command};
 use s3api::log;
 use s3api::restore_command::{self, restore_command};
 use s3api::root_credentials::{self, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
+use s3api::sse_key_command::{self, sse_key_command};
 use s3api::start_error::StartError;
 use s3api::verify_command::{self, verify_command};
 
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Some(("inspect", arguments)) => inspect_command::run(arguments),
         Some(("backup", arguments)) => backup_command::run(arguments),
         Some(("restore", arguments)) => restore_command::run(arguments),
+        Some(("sse-key", arguments)) => sse_key_command::run(arguments),
         Some(("verify", arguments)) => return verify(arguments),
         // clap has answered everything else.
         _ => Ok(()),
@@ -71,6 +75,7 @@ fn command() -> Command {
         .subcommand(backup_command())
         .subcommand(restore_command())
         .subcommand(verify_command())
+        .subcommand(sse_key_command())
 }
 
 /// The environment; a variable that is not Unicode counts as absent.
@@ -87,9 +92,17 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     let sockets = Sockets::bind(&config, plan.cores)?;
     let (root, origin) = root_credentials::load(&config.data_dirs, &variable)?;
     introduce(&root, &origin);
+    let (masters, origin) = MasterKeys::load(
+        config.sse_key_file.as_deref(),
+        &config.data_dirs,
+        config.sse_key_beside_data,
+        &variable,
+    )?;
+    introduce_masters(&masters, &origin);
     let format = config.log_format;
     let admin_api_key = root.admin_api_key.clone();
-    let settings = Settings { config: config.clone(), plan: plan.clone(), root };
+    let masters = Arc::new(masters);
+    let settings = Settings { config: config.clone(), plan: plan.clone(), root, masters };
     let application = S3Application::new(settings);
     serve::run(&config, &plan, sockets, application, admin_api_key, stop, |started| {
         announce(started, format);
@@ -115,6 +128,23 @@ fn introduce(root: &RootCredentials, origin: &Origin) {
                     root.secret_key
                 ));
             }
+        }
+    }
+}
+
+/// Says which master keys there are, or how there would be one.
+fn introduce_masters(masters: &MasterKeys, origin: &master::Origin) {
+    let ids: Vec<&str> = masters.ids().collect();
+    match origin {
+        master::Origin::None => tracing::info!(
+            "there is no master key: SSE-S3 and SSE-KMS are refused. `ringfort sse-key FILE` makes a key \
+             file for --sse-key-file"
+        ),
+        master::Origin::Environment => {
+            tracing::info!(?ids, "master keys come from the environment, the current one first");
+        }
+        master::Origin::File(path) => {
+            tracing::info!(path = %path.display(), ?ids, "master keys are there, the current one first");
         }
     }
 }

@@ -59,6 +59,11 @@ impl<P: Platform> S3Service<P> {
         Self { engine, authenticator, settings, services, recorder, readiness }
     }
 
+    /// What this core's requests share beside the engine.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
     fn route(&self, head: &RequestHead) -> Result<Route> {
         let target = Target {
             method: head.method_name(),

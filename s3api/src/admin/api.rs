@@ -14,9 +14,12 @@ use http::{Method, RequestBody, RequestHead, Stream};
 use serde_json::Value;
 
 use super::backup;
+use super::kms;
 use super::scrub;
+use crate::encryption::ring::KeyRing;
 use crate::limits::{API_BODY_BYTES_MAX, API_QUERY_PAIRS_MAX};
 use crate::percent;
+use crate::services::Services;
 
 /// Where the API begins.
 pub(super) const PREFIX: &str = "/api/v1/";
@@ -102,7 +105,13 @@ impl From<engine::Error> for ApiAnswer {
 }
 
 /// The resources of the API, and who answers for each.
-pub async fn answer<P: Platform>(engine: &Engine<P>, request: &ApiRequest) -> ApiAnswer {
+pub async fn answer<P: Platform>(
+    engine: &Engine<P>,
+    services: &Services,
+    request: &ApiRequest,
+) -> ApiAnswer {
+    let Services { settings: cache, encryption, .. } = services;
+    let ring = KeyRing { engine, cache, encryption };
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (path.as_slice(), request.method) {
         // A resource's methods stand together, and behind them the answer to all others.
@@ -112,6 +121,14 @@ pub async fn answer<P: Platform>(engine: &Engine<P>, request: &ApiRequest) -> Ap
         (["backup"], Method::Get) => backup::show(engine),
         (["backup"], Method::Post) => backup::begin(engine, request),
         (["backup"], _) => ApiAnswer::not_allowed("GET, POST"),
+        (["kms", "keys"], Method::Get) => kms::list(&ring),
+        (["kms", "keys"], Method::Post) => kms::create(&ring, request).await,
+        (["kms", "keys"], _) => ApiAnswer::not_allowed("GET, POST"),
+        (["kms", "keys", id], Method::Get) => kms::show(&ring, id),
+        (["kms", "keys", id], Method::Put) => kms::change(&ring, id, request).await,
+        (["kms", "keys", _], _) => ApiAnswer::not_allowed("GET, PUT"),
+        (["kms", "keys", id, "rotate"], Method::Post) => kms::rotate(&ring, id).await,
+        (["kms", "keys", _, "rotate"], _) => ApiAnswer::not_allowed("POST"),
         _ => ApiAnswer::not_found(),
     }
 }

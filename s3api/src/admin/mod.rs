@@ -9,6 +9,7 @@
 pub mod api;
 pub mod backup;
 mod health;
+mod kms;
 mod metrics_text;
 mod process;
 mod scrub;

@@ -86,6 +86,8 @@ const FIELDS: &[Field] = &[
     field("placement", "pinned|unbound", "Whether cores keep their CPU").default("pinned"),
     field("io-memory", "BYTES", "Registered I/O buffers of each core").default("64MiB"),
     field("ring-depth", "N", "Depth of each core's io_uring queues").default("1024"),
+    field("sse-key-file", "FILE", "Master keys of server-side encryption, the current one first"),
+    field("sse-key-beside-data", "", "Accept a key file within a data directory").default("false"),
     field("sse-c-over-http", "", "Accept customer encryption keys without TLS").default("false"),
     field("debug-day-seconds", "SECONDS", "").default("86400").hidden(),
 ];
@@ -104,6 +106,9 @@ pub fn serve_command() -> Command {
              Root credentials: RINGFORT_ROOT_ACCESS_KEY, RINGFORT_ROOT_SECRET_KEY and \
              RINGFORT_ADMIN_API_KEY; what is absent is made at the first start and kept in \
              root-credentials.json in the first data directory.\n\
+             Server-side encryption: --sse-key-file, or the keys themselves in RINGFORT_SSE_MASTER_KEY; \
+             `ringfort sse-key FILE` makes a key file. Without the key nothing that it encrypted can be \
+             read: keep a copy of it elsewhere.\n\
              RINGFORT_LOG (or RUST_LOG) filters the log, as in \"info\" or \"s3api=debug\".",
         )
         .args(fields.map(argument))

@@ -60,7 +60,7 @@ impl Block {
         let count = block_count(plain_bytes);
         let rest = plain_bytes.saturating_sub(number.saturating_mul(BLOCK_BYTES as u64));
         let plain_bytes = rest.min(BLOCK_BYTES as u64) as usize;
-        (number < count).then_some(Self { number, is_last: number + 1 == count, plain_bytes })
+        (number < count).then(|| Self { number, is_last: number + 1 == count, plain_bytes })
     }
 
     pub fn sealed_bytes(&self) -> usize {

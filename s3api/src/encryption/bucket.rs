@@ -18,6 +18,7 @@
 use super::headers::{AES256, AWS_KMS};
 use super::kms;
 use crate::error::{Code, Result, S3Error};
+use crate::settings::{BucketSetting, tag};
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,10 @@ pub enum Method {
         /// As it was sent, to be shown so; none: the default key.
         key: Option<String>,
     },
+}
+
+impl BucketSetting for BucketEncryption {
+    const TAG: u16 = tag::ENCRYPTION;
 }
 
 impl BucketEncryption {

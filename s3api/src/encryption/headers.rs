@@ -297,7 +297,7 @@ mod tests {
             &[(SSE, "aws:kms"), (KMS_CONTEXT, "eyJiIjoiMiIsImEiOiIxIn0=")],
             Ok("kms None {\"a\":\"1\",\"b\":\"2\"} None"),
         );
-        let invalid = |name| Err((Code::InvalidArgument, Some(name)));
+        let invalid = |name: &'static str| Err((Code::InvalidArgument, Some(name)));
         for method in ["", "aes256", "AES128", "kms"] {
             check(&[(SSE, method)], invalid(SSE));
         }
@@ -319,11 +319,11 @@ mod tests {
         let all =
             [(CUSTOMER_ALGORITHM, "AES256"), (CUSTOMER_KEY, KEY), (CUSTOMER_KEY_MD5, md5.as_str())];
         check(&all, Ok("customer 7"));
-        let invalid = |name| Err((Code::InvalidArgument, Some(name)));
+        let invalid = |name: &'static str| Err((Code::InvalidArgument, Some(name)));
         for (missing, (name, _)) in all.iter().enumerate() {
             let mut rest = all.to_vec();
             rest.remove(missing);
-            check(&rest, invalid(name));
+            check(&rest, Err((Code::InvalidArgument, Some(*name))));
         }
         let with = |at: usize, value| {
             let mut changed = all;
@@ -332,7 +332,8 @@ mod tests {
         };
         let code = Code::InvalidEncryptionAlgorithmError;
         check(&with(0, "AES128"), Err((code, Some(CUSTOMER_ALGORITHM))));
-        for key in ["", "%", "BwcH", &format!("{}AAAA", &KEY[..40])] {
+        let longer = format!("{}AAAA", &KEY[..40]);
+        for key in ["", "%", "BwcH", &longer] {
             check(&with(1, key), invalid(CUSTOMER_KEY));
         }
         for digest in ["", "%", "AAAAAAAAAAAAAAAAAAAAAA=="] {

@@ -1,16 +1,17 @@
-//! The key ring of SSE-KMS: its keys, as they are kept in the catalogue.
+//! The keys of SSE-KMS, as entries of the catalogue.
 //!
-//! A key has an id and backing keys, each wrapped by a master key. New objects get the newest backing
-//! key; rotation adds one, and the older ones still open what they encrypted.
+//! A key has an id and backing keys, numbered from 1, each wrapped by a master key. New objects get the
+//! newest backing key; rotation adds one, and the older ones open what they encrypted.
 //!
-//! Invariants: backing keys are never stored unwrapped, and never removed. A disabled key encrypts
-//! and decrypts nothing.
+//! Invariants: a backing key is never stored unwrapped. It is an entry of its own that is made once and
+//! never changed or removed, so that nothing that goes on at the same time can lose one with which an
+//! object was encrypted.
 //!
-//! Not here: where entries are stored (`system`), the routes that change them (`admin`).
+//! Not here: finding, making and rotating them (`ring`).
 
 use super::master::{MasterKeys, UnwrapFailed};
 use super::secret::{CryptoFailed, SecretKey, WRAPPED_BYTES};
-use crate::limits::KMS_KEY_VERSIONS_MAX;
+use crate::system::SystemEntry;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
@@ -21,93 +22,87 @@ const DEFAULT_KEY_ALIAS: &str = "alias/aws/s3";
 
 const ID_BYTES_MAX: usize = 128;
 
-/// One key of the ring.
+/// What is known of a key beside its backing keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KmsKey {
-    pub id: String,
     /// Seconds since the Unix epoch.
     pub created: i64,
+    /// A disabled key encrypts and decrypts nothing.
     pub enabled: bool,
-    /// The oldest first, numbered from 1; never empty.
-    versions: Vec<BackingKey>,
 }
 
+impl SystemEntry for KmsKey {
+    const KIND: &'static str = "kms";
+}
+
+/// One backing key, under [`backing_id`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BackingKey {
-    created: i64,
-    /// Which master key wrapped it.
-    master: String,
+pub struct BackingKey {
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+    /// The id of the master key that wrapped it.
+    pub master: String,
     /// Base64.
     wrapped: String,
 }
 
-/// Why a key could not be made or rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RingError {
-    NoMaster,
-    TooManyVersions,
-    Failed,
+impl SystemEntry for BackingKey {
+    const KIND: &'static str = "kms-backing";
 }
 
-impl From<CryptoFailed> for RingError {
-    fn from(_: CryptoFailed) -> Self {
-        Self::Failed
-    }
+/// The id of a backing key's entry.
+pub fn backing_id(id: &str, version: u32) -> String {
+    format!("{id}.{version}")
 }
 
-impl KmsKey {
-    /// A new key; the id was checked.
-    pub fn create(id: &str, now: i64, masters: &MasterKeys) -> Result<Self, RingError> {
-        let mut key = Self { id: id.to_owned(), created: now, enabled: true, versions: Vec::new() };
-        key.rotate(now, masters)?;
-        Ok(key)
+impl BackingKey {
+    /// A new backing key of that number, wrapped by the current master key.
+    pub fn create(
+        id: &str,
+        version: u32,
+        now: i64,
+        (master, wrapping): (&str, &SecretKey),
+    ) -> Result<Self, CryptoFailed> {
+        let wrapped = wrapping.wrap(&SecretKey::random()?, &binding(id, version))?;
+        let wrapped = BASE64_STANDARD.encode(wrapped);
+        Ok(Self { created: now, master: master.to_owned(), wrapped })
     }
 
-    /// Adds a backing key, with which objects are encrypted from now on.
-    pub fn rotate(&mut self, now: i64, masters: &MasterKeys) -> Result<(), RingError> {
-        if self.versions.len() == KMS_KEY_VERSIONS_MAX {
-            return Err(RingError::TooManyVersions);
-        }
-        let (master, wrapping) = masters.current().ok_or(RingError::NoMaster)?;
-        let binding = backing_binding(&self.id, self.version() + 1);
-        let wrapped = wrapping.wrap(&SecretKey::random()?, &binding)?;
-        self.versions.push(BackingKey {
-            created: now,
-            master: master.to_owned(),
-            wrapped: BASE64_STANDARD.encode(wrapped),
-        });
-        Ok(())
-    }
-
-    /// The number of the newest backing key.
-    pub fn version(&self) -> u32 {
-        self.versions.len() as u32
-    }
-
-    /// When the newest backing key was made, in seconds since the Unix epoch.
-    pub fn rotated(&self) -> i64 {
-        self.versions.last().map_or(self.created, |newest| newest.created)
-    }
-
-    /// The backing key of that number.
-    pub fn backing_key(
+    pub fn open(
         &self,
+        id: &str,
         version: u32,
         masters: &MasterKeys,
     ) -> Result<SecretKey, UnwrapFailed> {
-        let index = (version as usize).checked_sub(1).ok_or(UnwrapFailed::Refused)?;
-        let backing = self.versions.get(index).ok_or(UnwrapFailed::Refused)?;
-        let wrapped = BASE64_STANDARD.decode(&backing.wrapped).ok();
-        let wrapped: [u8; WRAPPED_BYTES] =
-            wrapped.and_then(|bytes| bytes.try_into().ok()).ok_or(UnwrapFailed::Refused)?;
-        masters.unwrap(&backing.master, &wrapped, &backing_binding(&self.id, version))
+        let wrapped = BASE64_STANDARD.decode(&self.wrapped).ok();
+        let wrapped: Option<[u8; WRAPPED_BYTES]> = wrapped.and_then(|bytes| bytes.try_into().ok());
+        let wrapped = wrapped.ok_or(UnwrapFailed::Refused)?;
+        masters.unwrap(&self.master, &wrapped, &binding(id, version))
     }
 }
 
-fn backing_binding(id: &str, version: u32) -> Vec<u8> {
+fn binding(id: &str, version: u32) -> Vec<u8> {
     [b"kms".as_slice(), &version.to_be_bytes(), id.as_bytes()].concat()
+}
+
+/// The number of the newest backing key where `exists` tells of each whether it is there; they have no
+/// gaps. 0: there is none.
+pub fn newest_version(exists: impl Fn(u32) -> bool) -> u32 {
+    let mut step = 1;
+    let mut newest = 0;
+    while exists(newest + step) {
+        newest += step;
+        step *= 2;
+    }
+    while step > 1 {
+        step /= 2;
+        if exists(newest + step) {
+            newest += step;
+        }
+    }
+    newest
 }
 
 /// Whether a key may have this id.
@@ -121,13 +116,16 @@ pub fn is_id(text: &str) -> bool {
 pub fn id_of_request(text: &str) -> Option<&str> {
     let name = match text.strip_prefix("arn:") {
         // arn:partition:kms:region:account:key/ID or :alias/NAME
-        Some(rest) => match rest.splitn(5, ':').collect::<Vec<_>>().as_slice() {
-            [_, "kms", _, _, name @ ..] => {
-                let name = *name.first()?;
-                if name.starts_with("alias/") { name } else { name.strip_prefix("key/")? }
+        Some(rest) => {
+            let mut fields = rest.splitn(5, ':');
+            let (service, name) = (fields.nth(1)?, fields.nth(2)?);
+            match name.strip_prefix("key/") {
+                _ if service != "kms" => return None,
+                Some(id) => id,
+                None if name.starts_with("alias/") => name,
+                None => return None,
             }
-            _ => return None,
-        },
+        }
         None => text,
     };
     if name == DEFAULT_KEY_ALIAS {
@@ -147,56 +145,35 @@ mod tests {
     }
 
     #[test]
-    fn rotation_keeps_the_older_backing_keys() {
+    fn a_backing_key_opens_as_itself_alone() {
         let masters = masters();
-        let mut key = KmsKey::create("k", 10, &masters).unwrap();
-        let first = key.backing_key(1, &masters).unwrap();
-        key.rotate(20, &masters).unwrap();
-        assert_eq!((key.version(), key.created, key.rotated()), (2, 10, 20));
-        assert_eq!(key.backing_key(1, &masters).unwrap().bytes(), first.bytes());
-        assert_ne!(key.backing_key(2, &masters).unwrap().bytes(), first.bytes());
-        for version in [0, 3, u32::MAX] {
-            assert_eq!(key.backing_key(version, &masters).err(), Some(UnwrapFailed::Refused));
-        }
+        let key = BackingKey::create("k", 1, 10, masters.current().unwrap()).unwrap();
+        let opened = key.open("k", 1, &masters).unwrap();
         let json = serde_json::to_vec(&key).unwrap();
-        assert_eq!(serde_json::from_slice::<KmsKey>(&json).unwrap(), key);
+        let read: BackingKey = serde_json::from_slice(&json).unwrap();
+        assert_eq!(read.open("k", 1, &masters).unwrap().bytes(), opened.bytes());
+        assert_eq!(key.open("k", 2, &masters).err(), Some(UnwrapFailed::Refused));
+        assert_eq!(key.open("l", 1, &masters).err(), Some(UnwrapFailed::Refused));
+        let missing = key.open("k", 1, &MasterKeys::default());
+        assert!(matches!(missing, Err(UnwrapFailed::Missing(_))));
     }
 
     #[test]
-    fn backing_keys_of_another_key_or_version_do_not_open() {
-        let masters = masters();
-        let mut key = KmsKey::create("k", 0, &masters).unwrap();
-        key.rotate(0, &masters).unwrap();
-        key.versions.swap(0, 1);
-        assert_eq!(key.backing_key(1, &masters).err(), Some(UnwrapFailed::Refused));
-        key.versions.swap(0, 1);
-        key.id = "other".to_owned();
-        assert_eq!(key.backing_key(1, &masters).err(), Some(UnwrapFailed::Refused));
-        let none = MasterKeys::default();
-        assert!(matches!(key.backing_key(1, &none), Err(UnwrapFailed::Missing(_))));
-        assert_eq!(KmsKey::create("k", 0, &none), Err(RingError::NoMaster));
-    }
-
-    #[test]
-    fn versions_are_bounded() {
-        let masters = masters();
-        let mut key = KmsKey::create("k", 0, &masters).unwrap();
-        (1..KMS_KEY_VERSIONS_MAX).for_each(|_| key.rotate(0, &masters).unwrap());
-        assert_eq!(key.rotate(0, &masters), Err(RingError::TooManyVersions));
+    fn the_newest_version_is_found() {
+        for newest in [0, 1, 2, 3, 4, 5, 7, 8, 9, 100, 255, 256, 257] {
+            assert_eq!(newest_version(|version| version <= newest), newest);
+        }
     }
 
     #[test]
     fn a_key_is_named_by_id_alias_or_arn() {
-        let id = |text: &str| id_of_request(text).map(str::to_owned);
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(id("p7n5_ch_idrivee2-48_com"), some("p7n5_ch_idrivee2-48_com"));
-        assert_eq!(
-            id("arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab"),
-            some("1234abcd-12ab")
-        );
-        for text in ["alias/aws/s3", "arn:aws:kms:us-east-1:1:alias/aws/s3"] {
-            assert_eq!(id(text), some(DEFAULT_KEY_ID), "{text}");
+        fn check(text: &str, expected: Option<&str>) {
+            assert_eq!(id_of_request(text), expected, "{text}");
         }
+        check("p7n5_ch_idrivee2-48_com", Some("p7n5_ch_idrivee2-48_com"));
+        check("arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab", Some("1234abcd-12ab"));
+        check("alias/aws/s3", Some(DEFAULT_KEY_ID));
+        check("arn:aws:kms:us-east-1:1:alias/aws/s3", Some(DEFAULT_KEY_ID));
         for text in [
             "",
             "a b",
@@ -204,12 +181,13 @@ mod tests {
             "alias/mine",
             "arn:aws:kms:us-east-1:1:alias/mine",
             "arn:aws:s3:::bucket",
+            "arn:aws:s3:us-east-1:1:key/a",
             "arn:aws:kms:us-east-1:1:a",
             "arn:aws:kms:us-east-1:1:key/a:b",
             "arn:aws:kms:r:1",
         ] {
-            assert_eq!(id(text), None, "{text}");
+            check(text, None);
         }
-        assert_eq!(id(&"a".repeat(129)), None);
+        check(&"a".repeat(129), None);
     }
 }

@@ -229,7 +229,7 @@ fn check_place(path: &Path, data_dirs: &[PathBuf]) -> Result<(), StartError> {
         None => Ok(()),
         Some(dir) => Err(StartError::MasterKey(format!(
             "the key file {} lies in the data directory {}, so that who gets the one gets the other: \
-             move it, or say --sse-key-beside-data",
+             move it, or call it sse-keys there and say --sse-key-beside-data",
             path.display(),
             dir.display()
         ))),

@@ -14,5 +14,17 @@ pub mod headers;
 pub mod kms;
 pub mod master;
 pub mod opener;
+pub mod ring;
 pub mod sealer;
 pub mod secret;
+
+use master::MasterKeys;
+use std::sync::Arc;
+
+/// What a server was told of encryption; the same on every core.
+#[derive(Debug, Clone, Default)]
+pub struct Encryption {
+    pub masters: Arc<MasterKeys>,
+    /// Customers' keys are accepted without TLS.
+    pub customer_keys_over_http: bool,
+}

@@ -284,7 +284,7 @@ mod tests {
     fn an_empty_body_has_one_block_and_a_body_of_another_length_is_refused() {
         let empty = seal(&info(0, 0), &[], 4096, 1);
         assert_eq!(empty.len(), TAG_ONLY);
-        assert_eq!(open(&[info(0, 0)], &empty, 0..0, 7).unwrap(), []);
+        assert!(open(&[info(0, 0)], &empty, 0..0, 7).unwrap().is_empty());
 
         let sealer = |size| {
             let cipher = StreamCipher::new(&key(), &[0; 16], 0).unwrap();

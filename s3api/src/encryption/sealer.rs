@@ -19,6 +19,7 @@ use engine::platform::Platform;
 const OVERRUN_BYTES: usize = 64;
 
 /// Where encrypted bytes go.
+#[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
 pub trait Sink {
     /// Where the next bytes go. The same until [`Self::advance`] is called.
     fn spare(&mut self) -> &mut [u8];

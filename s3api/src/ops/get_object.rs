@@ -226,7 +226,10 @@ fn write_attributes<'a, P: Platform>(
             }
             Field::User { name, value } => kept.user.push((name, value)),
             Field::Checksum(checksum) => kept.checksum = Some(checksum),
-            Field::System(..) | Field::UploadChecksum(..) | Field::Other { .. } => {}
+            Field::System(..)
+            | Field::UploadChecksum(..)
+            | Field::Encryption(_)
+            | Field::Other { .. } => {}
         }
     }
     Ok(kept)

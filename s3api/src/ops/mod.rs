@@ -7,6 +7,7 @@
 //! Not here: routing, authentication, ids of requests, error documents (`service`).
 
 mod abort_upload;
+mod bucket_encryption;
 mod buckets;
 mod complete_upload;
 mod copy_object;
@@ -138,6 +139,13 @@ pub async fn run<P: Platform, B: RawBody>(
         }
         Operation::AbortMultipartUpload => abort_upload::abort_multipart_upload(context).await,
         Operation::ListParts => list_parts::list_parts(context).await,
+        Operation::PutBucketEncryption => {
+            bucket_encryption::put_bucket_encryption(context, body).await
+        }
+        Operation::GetBucketEncryption => bucket_encryption::get_bucket_encryption(context),
+        Operation::DeleteBucketEncryption => {
+            bucket_encryption::delete_bucket_encryption(context).await
+        }
         _ => Err(Code::NotImplemented.into()),
     }
 }

@@ -20,6 +20,8 @@ use super::{Application, CoreContext, Opened, Plan};
 use crate::admin::api::{self, ApiAnswer, ApiRequest};
 use crate::auth::{Authenticator, Credentials};
 use crate::config::Config;
+use crate::encryption::Encryption;
+use crate::encryption::master::MasterKeys;
 use crate::limits;
 use crate::metrics::Sample;
 use crate::ops::{ObjectBody, Owner};
@@ -45,6 +47,7 @@ pub struct Settings {
     pub config: Config,
     pub plan: Plan,
     pub root: RootCredentials,
+    pub masters: Arc<MasterKeys>,
 }
 
 /// The layout on its way from core 0 to the others.
@@ -91,7 +94,7 @@ impl S3Application {
         engine: &Engine<GlommioPlatform>,
         core: CoreContext,
     ) -> S3Service<GlommioPlatform> {
-        let Settings { config, root, .. } = &self.0.settings;
+        let Settings { config, root, masters, .. } = &self.0.settings;
         let credentials = Credentials::new(config.region.as_str());
         credentials.insert(&root.access_key, &root.secret_key);
         let settings = service::Settings {
@@ -100,11 +103,16 @@ impl S3Application {
             owner: Rc::new(Owner::of_access_key(&root.access_key)),
             host_id: format!("ringfort-{}", core.core),
         };
+        let encryption = Encryption {
+            masters: Arc::clone(masters),
+            customer_keys_over_http: config.sse_c_over_http,
+        };
+        let services = Services { encryption, ..Services::default() };
         S3Service::new(
             engine.clone(),
             Rc::new(Authenticator::new(credentials)),
             Rc::new(settings),
-            Services::default(),
+            services,
             core.recorder,
             core.readiness,
         )
@@ -193,7 +201,7 @@ impl Application for S3Application {
     }
 
     async fn manage(&self, part: &CoreStore, request: &ApiRequest) -> ApiAnswer {
-        api::answer(&part.engine, request).await
+        api::answer(&part.engine, part.service.services(), request).await
     }
 
     async fn close(&self, part: &CoreStore) -> Result<(), StartError> {
@@ -275,7 +283,8 @@ mod tests {
             secret_key: "secret-1".to_string(),
             admin_api_key: "bearer-1".to_string(),
         };
-        Settings { config, plan: Plan { cores, cpus: None, memory_bytes }, root }
+        let masters = Arc::default();
+        Settings { config, plan: Plan { cores, cpus: None, memory_bytes }, root, masters }
     }
 
     #[test]
