@@ -6,7 +6,7 @@
 
 use crate::append::Outcome;
 use crate::catalog::Catalog;
-use crate::error::{Error, Result};
+use crate::error::{ConditionFailure, Error, Result};
 use crate::format::record::{Record, RecordKind};
 use crate::index_key;
 use crate::platform::Platform;
@@ -32,12 +32,19 @@ impl<P: Platform> Shard<P> {
                 let created = Version(self.platform.wall_clock_ns());
                 self.store_bucket(Bucket { id: catalog.next_id(), name, created, settings }).await
             }
-            BucketChange::Set { name, tag, value } => {
+            BucketChange::Set { name, changes, expected } => {
                 let mut bucket = Bucket::clone(&*find(&name)?);
-                match value {
-                    Some(value) => bucket.settings.insert(tag, value),
-                    None => bucket.settings.remove(&tag),
-                };
+                let is_as_expected =
+                    expected.iter().all(|(tag, value)| bucket.settings.get(tag) == value.as_ref());
+                if !is_as_expected {
+                    return Err(Error::Condition(ConditionFailure::PreconditionFailed));
+                }
+                for (tag, value) in changes {
+                    match value {
+                        Some(value) => bucket.settings.insert(tag, value),
+                        None => bucket.settings.remove(&tag),
+                    };
+                }
                 self.store_bucket(bucket).await
             }
             BucketChange::BeginDelete { name } => {
@@ -165,6 +172,7 @@ impl<P: Platform> Shard<P> {
     /// closes the log.
     pub(crate) async fn close(self: &Rc<Self>) {
         self.maintenance_ended().await;
+        self.amendments_ended().await;
         let idle = || (self.log.borrow().is_idle() || self.is_latched()).then_some(());
         self.log_event.wait_until(idle).await;
         if !self.is_latched() && self.log.borrow().durable_lsn > 0 {

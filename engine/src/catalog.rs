@@ -54,7 +54,8 @@ impl Catalog {
         }
     }
 
-    pub(crate) fn sequence(&self) -> u64 {
+    /// Number of the newest change: another one says that something may have changed.
+    pub fn sequence(&self) -> u64 {
         self.sequence
     }
 

@@ -1,8 +1,9 @@
 //! Writing a shard's checkpoints while it serves.
 //!
 //! All that a checkpoint holds is taken at one instant: the walk over the index begins, and segments,
-//! catalogue and queues are encoded, in one step without an await. Then frames are written, with the
-//! index's leaves given in slices; what changes meanwhile is copied before its first change.
+//! catalogue and queues are encoded, in one step without an await, and while nobody writes to the
+//! relocation log. Then frames are written, with the index's leaves given in slices; what changes meanwhile is
+//! copied before its first change.
 //!
 //! Invariants: a slot is made blank before its frames are written, and gets its header when all of them are
 //! durable; of the three slots, the two newest checkpoints are never written to. The space of all slots is taken before that of segments: where a
@@ -142,7 +143,9 @@ impl Packer {
 impl<P: Platform> Shard<P> {
     /// Writes a checkpoint of the shard as it is now. The walk was taken for it.
     pub(crate) async fn write_checkpoint(self: &Rc<Self>) -> Result<()> {
+        let gate = self.relocation_gate.enter().await;
         let mut instant = self.begin_checkpoint(|_, row| encode_row(row));
+        drop(gate);
         let slot = self.maintenance.checkpoints.borrow().free_slot();
         let written = self.write_slot(slot, &mut instant).await;
         self.end_walk();
@@ -163,7 +166,7 @@ impl<P: Platform> Shard<P> {
         Ok(())
     }
 
-    /// Everything in one step, without an await. `row_of`: what is said of each segment.
+    /// Everything in one step, without an await; the relocation gate is held. `row_of`: what is said of each segment.
     pub(crate) fn begin_checkpoint(&self, row_of: impl Fn(u32, &Segment) -> SegmentRow) -> Instant {
         let mut state = self.state.borrow_mut();
         let log = self.log.borrow();

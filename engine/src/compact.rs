@@ -3,7 +3,8 @@
 //! A victim is read from its beginning. Records that the index points to go to the relocation log and
 //! keep key and version; the index is changed to their new place when they are durable there. Of dead
 //! records something stays too, as long as what they killed is still on disk: without it a rebuild
-//! from segments alone would bring that back. Such a husk is a record without a body.
+//! from segments alone would bring that back. Such a husk is a record without a body. It stays of a record
+//! that the index knows elsewhere as well: an amended one names its former place and no others.
 //!
 //! Invariants: a key with a write under way is not moved, and a key that is being moved takes no
 //! write: so a record always names the one that it supersedes by its last place. A moved record
@@ -21,7 +22,7 @@ use crate::index_key;
 use crate::metrics::count;
 use crate::platform::Platform;
 use crate::scan::{Scan, Scanned};
-use crate::segments::{SegmentTable, Stage};
+use crate::segments::{Need, SegmentTable, Stage};
 use crate::shard::Shard;
 use crate::state::{Change, Space, State, location_of};
 use crate::store::Mutation;
@@ -49,7 +50,7 @@ struct Item {
 enum Standing {
     /// It points to it, under this key.
     Alive(Vec<u8>),
-    /// It points to a copy of it: an earlier compaction of this segment was cut short.
+    /// It points to a copy of it: it was amended, or an earlier compaction of this segment was cut short.
     Moved,
     Dead,
 }
@@ -83,7 +84,11 @@ pub(crate) fn is_there(segments: &SegmentTable, killed: &Killed) -> bool {
 fn husk_of(record: Record) -> Record {
     let Sections { part_number, killed, .. } = record.sections;
     Record {
-        flags: Flags { relocated: true, void: record.kind != RecordKind::Tombstone },
+        flags: Flags {
+            relocated: true,
+            void: record.kind != RecordKind::Tombstone,
+            ..record.flags
+        },
         sections: Sections { part_number, killed, ..Sections::default() },
         data: Vec::new(),
         ..record
@@ -102,9 +107,10 @@ impl State {
         }
     }
 
-    /// Whether a write of the item's key is under way.
+    /// Whether a write of the item's key is under way, or somebody holds it.
     fn is_busy(&self, item: &Item, key: &[u8]) -> bool {
         self.pending.contains_key(key)
+            || self.relocating.contains(key)
             || (item.record.kind == RecordKind::UploadBegin
                 && self.ending.contains(&UploadId(item.record.version)))
     }
@@ -128,7 +134,7 @@ impl<P: Platform> Shard<P> {
             self.flush(&mut outgoing).await?;
         }
         let guard = self.relocation_gate.enter().await;
-        self.witness_relocation().await?;
+        self.witness_relocation(Need::Compaction).await?;
         drop(guard);
         self.let_go(segment, outgoing.unreadable);
         Ok(())
@@ -209,9 +215,7 @@ impl<P: Platform> Shard<P> {
                     record.data = data.to_vec();
                     outgoing.push(Item { record, index_key: Some(key), from });
                 }
-                // What it killed is named where it lies now.
-                Standing::Moved => {}
-                Standing::Dead => self.keep_husk(record, from, outgoing),
+                Standing::Moved | Standing::Dead => self.keep_husk(record, from, outgoing),
             }
         }
     }
@@ -245,7 +249,7 @@ impl<P: Platform> Shard<P> {
         if records.is_empty() {
             return Ok(());
         }
-        let written = self.write_relocated(&records).await;
+        let written = self.write_relocated(&records, Need::Compaction).await;
         let mut state = self.state.borrow_mut();
         if let Ok(locations) = &written {
             for (encoded, location) in records.iter().zip(locations) {
@@ -280,7 +284,8 @@ impl<P: Platform> Shard<P> {
             let mut moved_key = None;
             let mut state = self.state.borrow_mut();
             if let Some(key) = item.index_key.take() {
-                if state.is_busy(&item, &key) {
+                // Versions of one key may go together.
+                if !keys.contains(&key) && state.is_busy(&item, &key) {
                     later.push(Item { index_key: Some(key), ..item });
                     continue;
                 }
@@ -340,7 +345,7 @@ impl<P: Platform> Shard<P> {
         count(&self.context.counters.segments_compacted_total, 1);
     }
 
-    /// Waits while one of these keys is on its way to another place.
+    /// Waits while one of these keys is on its way to another place, or held.
     pub(crate) async fn await_relocation(&self, keys: &[&[u8]]) {
         self.relocation_event
             .wait_until(|| {

@@ -23,8 +23,9 @@ use crate::scrub::{self, ScrubBoard, ScrubStatus};
 use crate::shard::{Committed, Located, Target};
 use crate::store::{EngineOptions, Layout};
 use crate::types::{
-    Bucket, BucketId, Commit, CompletePart, Condition, Current, Deleted, ListPage, ListQuery,
-    PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage, UploadsQuery,
+    Amend, Bucket, BucketId, Commit, CompletePart, Condition, Current, Deleted, Deletion, ListPage,
+    ListQuery, PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage, UploadsQuery,
+    VersionsPage, VersionsQuery, Which,
 };
 use crate::wait::to_the_end;
 use crate::writer::ObjectWriter;
@@ -391,10 +392,24 @@ impl<P: Platform> Engine<P> {
         tag: u16,
         value: Option<Vec<u8>>,
     ) -> Result<()> {
-        self.change_bucket(BucketChange::Set { name: name.into(), tag, value }).await.map(drop)
+        self.put_bucket_settings(name, BTreeMap::from([(tag, value)]), BTreeMap::new()).await
     }
 
-    /// Deletes a bucket that holds no object and no upload.
+    /// Sets and removes settings in one change, if those of `expected` are what it says.
+    ///
+    /// # Errors
+    /// [`Error::Condition`] with `PreconditionFailed` if one of them is not.
+    pub async fn put_bucket_settings(
+        &self,
+        name: &str,
+        changes: BTreeMap<u16, Option<Vec<u8>>>,
+        expected: BTreeMap<u16, Option<Vec<u8>>>,
+    ) -> Result<()> {
+        let change = BucketChange::Set { name: name.into(), changes, expected };
+        self.change_bucket(change).await.map(drop)
+    }
+
+    /// Deletes a bucket that holds no version of an object, no delete marker and no upload.
     pub async fn delete_bucket(&self, name: &str) -> Result<()> {
         // Cut short between its steps it would leave a bucket that takes no writes any more.
         let (engine, name) = (self.clone(), name.to_owned());
@@ -449,43 +464,63 @@ impl<P: Platform> Engine<P> {
         ObjectWriter::open(self.clone(), shard, bucket, key.to_vec(), Target::Object, size).await
     }
 
-    /// What the index knows of an object; no disk is touched.
-    pub async fn lookup(&self, bucket: BucketId, key: &[u8]) -> Result<Option<Current>> {
+    /// What the index knows of a version of an object, be it a delete marker; no disk is touched.
+    pub async fn lookup(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        which: Which,
+    ) -> Result<Option<Current>> {
         let shard = self.shard_of(bucket, key)?;
         self.inner.context.require_online(shard)?;
         if let Some(shard) = self.inner.context.shard(shard) {
-            return Ok(shard.lookup(bucket, key));
+            return Ok(shard.lookup(bucket, key, which));
         }
-        match self.ask(shard, Request::Lookup { bucket, key: key.to_vec() }).await? {
+        match self.ask(shard, Request::Lookup { bucket, key: key.to_vec(), which }).await? {
             Reply::Current(current) => Ok(current),
             _ => Err(mismatched()),
         }
     }
 
-    /// Opens an object for reading its record and its bytes.
-    pub async fn open(&self, bucket: BucketId, key: &[u8]) -> Result<Option<ObjectReader<P>>> {
-        self.open_located(bucket, key, true).await
+    /// Opens a version of an object for reading its record and its bytes. A delete marker opens too, and
+    /// has none.
+    pub async fn open(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        which: Which,
+    ) -> Result<Option<ObjectReader<P>>> {
+        self.open_located(bucket, key, which, true).await
     }
 
-    /// Opens an object for its record alone: `next` gives nothing.
-    pub async fn head(&self, bucket: BucketId, key: &[u8]) -> Result<Option<ObjectReader<P>>> {
-        self.open_located(bucket, key, false).await
+    /// Opens a version of an object for its record alone: `next` gives nothing.
+    pub async fn head(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        which: Which,
+    ) -> Result<Option<ObjectReader<P>>> {
+        self.open_located(bucket, key, which, false).await
     }
 
     async fn open_located(
         &self,
         bucket: BucketId,
         key: &[u8],
+        which: Which,
         whole: bool,
     ) -> Result<Option<ObjectReader<P>>> {
         let shard = self.shard_of(bucket, key)?;
         self.inner.context.require_online(shard)?;
         let located = match self.inner.context.shard(shard) {
-            Some(own) => own.locate(bucket, key),
-            None => match self.ask(shard, Request::Locate { bucket, key: key.to_vec() }).await? {
-                Reply::Located(located) => located,
-                _ => return Err(mismatched()),
-            },
+            Some(own) => own.locate(bucket, key, which),
+            None => {
+                let request = Request::Locate { bucket, key: key.to_vec(), which };
+                match self.ask(shard, request).await? {
+                    Reply::Located(located) => located,
+                    _ => return Err(mismatched()),
+                }
+            }
         };
         let Some(located) = located else {
             return Ok(None);
@@ -496,16 +531,44 @@ impl<P: Platform> Engine<P> {
         Ok(Some(reader))
     }
 
+    /// Marks an object as deleted, or removes one of its versions for good. That a version which is to be
+    /// removed is not there is no error. The condition is asked about the version that goes if that is
+    /// named exactly, else about the latest.
+    ///
+    /// # Errors
+    /// [`Error::Condition`] if the condition does not hold, or the guard refuses; nothing was changed then.
     pub async fn delete(
         &self,
         bucket: BucketId,
         key: &[u8],
+        deletion: Deletion,
         condition: Option<Condition>,
     ) -> Result<Deleted> {
         let shard = self.shard_of(bucket, key)?;
-        let request = Request::Delete { bucket, key: key.to_vec(), condition };
+        let request = Request::Delete { bucket, key: key.to_vec(), deletion, condition };
         match self.ask(shard, request).await? {
             Reply::Deleted(deleted) => Ok(deleted),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// Gives a version other attributes and another label, durably; its bytes and its identity stay. What
+    /// `change` is given cannot change before what it decides has taken effect.
+    ///
+    /// # Errors
+    /// [`Error::Condition`] with `NoSuchKey` if there is no such version, or with what `change` says;
+    /// [`Error::Marker`] if it is a delete marker; and as for a write.
+    pub async fn amend(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        which: Which,
+        change: Amend,
+    ) -> Result<Current> {
+        let shard = self.shard_of(bucket, key)?;
+        let request = Request::Amend { bucket, key: key.to_vec(), which, change };
+        match self.ask(shard, request).await? {
+            Reply::Amended(current) => Ok(current),
             _ => Err(mismatched()),
         }
     }
@@ -513,6 +576,15 @@ impl<P: Platform> Engine<P> {
     /// One page of a bucket's keys, from all shards, in byte order.
     pub async fn list(&self, bucket: BucketId, query: &ListQuery) -> Result<ListPage> {
         listing::merge(self, self.inner.context.layout.shard_count, bucket, query).await
+    }
+
+    /// One page of the versions and delete markers of a bucket's keys, from all shards.
+    pub async fn list_versions(
+        &self,
+        bucket: BucketId,
+        query: &VersionsQuery,
+    ) -> Result<VersionsPage> {
+        listing::merge_versions(self, self.inner.context.layout.shard_count, bucket, query).await
     }
 
     // --- Multipart uploads ---------------------------------------------------------------------

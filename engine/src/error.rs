@@ -23,6 +23,9 @@ pub enum Error {
     /// The caller's condition did not hold for the current object.
     #[error("the condition did not hold: {0:?}")]
     Condition(ConditionFailure),
+    /// A delete marker has no attributes to change.
+    #[error("the version is a delete marker")]
+    Marker,
     /// A bound of `limits.rs` that the caller must keep.
     #[error("{0}")]
     TooLarge(&'static str),
@@ -60,6 +63,8 @@ pub enum ConditionFailure {
     PreconditionFailed,
     /// The condition needs an object and there is none.
     NoSuchKey,
+    /// A reason of the caller's own, by its number.
+    Refused(u16),
 }
 
 impl Error {

@@ -34,7 +34,9 @@ pub(crate) fn of_record(
     part_number: u16,
 ) -> Option<Vec<u8>> {
     match kind {
-        RecordKind::Object | RecordKind::Tombstone => Some(object(bucket_id, key)),
+        RecordKind::Object | RecordKind::Tombstone | RecordKind::DeleteMarker => {
+            Some(object(bucket_id, key))
+        }
         RecordKind::UploadBegin => Some(self::upload(bucket_id, key)),
         RecordKind::Part => Some(part(upload, part_number)),
         RecordKind::Bucket | RecordKind::BucketDelete => Some(bucket(bucket_id)),

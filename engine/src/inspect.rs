@@ -203,7 +203,10 @@ impl<P: Platform> Inspector<P> {
                 let RecordItem::Record(record) = item else {
                     return Flow::Continue(());
                 };
-                let concerns = matches!(record.kind, RecordKind::Object | RecordKind::Tombstone);
+                let concerns = matches!(
+                    record.kind,
+                    RecordKind::Object | RecordKind::Tombstone | RecordKind::DeleteMarker
+                );
                 if concerns && record.bucket == bucket && record.key == key {
                     report.records += 1;
                     let is_newest =

@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` at the workspace root is the map; `engine/README.md` states the guarantees;
 //! `engine/FORMAT.md` draws every byte on disk.
 
+mod amend;
 mod append;
 pub mod backup;
 mod bucket_ops;
@@ -39,6 +40,7 @@ mod pressure;
 mod read;
 mod recover;
 mod relocation;
+mod removal;
 mod request;
 pub mod restore;
 mod scan;

@@ -88,6 +88,9 @@ pub const MAILBOX_CAPACITY: usize = 8192;
 pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Rows of one listing page.
 pub const LIST_LIMIT_MAX: usize = 1000;
+/// Entries of the index that one slice of a listing steps over, so that a core is held up for less than a
+/// millisecond.
+pub const LIST_STEPS_MAX: usize = 6000;
 /// Records read at once to complete an upload.
 pub const PART_READS_IN_FLIGHT: usize = 32;
 

@@ -262,11 +262,11 @@ fn deliver<P: Platform>(context: &Rc<CoreContext<P>>, envelope: Envelope) {
         return;
     };
     let unwanted = match request {
-        Request::Lookup { bucket, key } => {
-            answer.give(Ok(Reply::Current(shard.lookup(bucket, &key))))
+        Request::Lookup { bucket, key, which } => {
+            answer.give(Ok(Reply::Current(shard.lookup(bucket, &key, which))))
         }
-        Request::Locate { bucket, key } => {
-            answer.give(Ok(Reply::Located(shard.locate(bucket, &key))))
+        Request::Locate { bucket, key, which } => {
+            answer.give(Ok(Reply::Located(shard.locate(bucket, &key, which))))
         }
         request => {
             let platform = context.platform.clone();

@@ -1,7 +1,7 @@
 //! The background work of one shard: spare segments, checkpoints, compaction, recycling.
 //!
 //! One task per shard does one thing at a time, the most urgent first; so whatever it does, the
-//! relocation log and the checkpoints stand still meanwhile. It sleeps until somebody tells of
+//! checkpoints stand still meanwhile. It sleeps until somebody tells of
 //! progress. Writers that wait for what it gains are in `pressure`.
 //!
 //! Invariants: it ends when the shard is latched or closing; what fails for want of space is tried

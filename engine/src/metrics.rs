@@ -68,6 +68,10 @@ counters! {
     relocated_records_total,
     /// Bytes that compaction wrote to the log.
     relocated_bytes_total,
+    /// Versions whose attributes were changed.
+    amended_total,
+    /// Bytes that such changes wrote to the log.
+    amended_bytes_total,
     /// Log segments that compaction could not read whole; they stay as they are.
     segments_damaged_total,
     /// Backups made.

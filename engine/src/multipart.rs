@@ -8,15 +8,15 @@ use crate::append::Outcome;
 use crate::engine::check_attributes;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, ManifestPart};
-use crate::format::record::{Location, Record, RecordKind, Sections};
+use crate::format::record::{Flags, Location, Record, RecordKind, Sections};
 use crate::index_key;
 use crate::platform::Platform;
 use crate::read;
 use crate::request::Reply;
 use crate::segments::Need;
-use crate::shard::{Committed, Located, Shard};
+use crate::shard::{Committed, Located, Shard, judge, replaces_null};
 use crate::state::{current_of, location_of};
-use crate::types::{BucketId, Commit, CompletePart, Current, UploadId, Version};
+use crate::types::{BucketId, Commit, CompletePart, Current, UploadId, Version, Versioning};
 use crate::wait::Ticket;
 use std::rc::Rc;
 
@@ -112,8 +112,13 @@ impl<P: Platform> Shard<P> {
         }
         let manifest = self.join_parts(upload, &parts).await?;
         let index_key = index_key::object(bucket, &key);
-        let size = manifest.parts.iter().map(|part| part.size).sum();
+        let size = commit.shown_size.unwrap_or(manifest.bytes());
         let record = Record {
+            flags: Flags {
+                versioned: commit.versioning == Versioning::Kept,
+                shown_size: commit.shown_size.is_some(),
+                ..Flags::default()
+            },
             size,
             etag: commit.etag,
             label: commit.label,
@@ -142,7 +147,14 @@ impl<P: Platform> Shard<P> {
         let bucket = BucketId(record.bucket);
         let upload_key = index_key::upload(bucket, &record.key);
         loop {
-            self.await_turn(Need::Data, &[index_key, &upload_key]).await;
+            let mut held = None;
+            if commit.guard.is_some() && replaces_null(&record) {
+                held = Some(self.hold_key(index_key, Need::Data).await?);
+                self.ask_guard_of_null(commit.guard.as_ref(), index_key).await?;
+                self.await_relocation(&[&upload_key]).await;
+            } else {
+                self.await_turn(Need::Data, &[index_key, &upload_key]).await;
+            }
             self.check_writable(&record, Need::Data)?;
             if !self.state.borrow().upload_is_open(bucket, &record.key, upload) {
                 return Err(Error::NoSuchUpload);
@@ -152,8 +164,7 @@ impl<P: Platform> Shard<P> {
                 continue;
             }
             let (current, pending) = self.state.borrow().upcoming(index_key);
-            let verdict = commit.condition.as_ref().map_or(Ok(()), |c| c(current.as_ref()));
-            if let Err(failure) = verdict {
+            if let Some(failure) = judge(commit.condition.as_ref(), current.as_ref()) {
                 if let Some(ticket) = pending
                     && ticket.wait().await != Outcome::Durable
                 {
@@ -162,7 +173,9 @@ impl<P: Platform> Shard<P> {
                 return Err(Error::Condition(failure));
             }
             let (version, ticket) = self.stage(record, index_key, Need::Data)?;
-            return self.end(upload, ticket).await.map(|()| (version, current.is_some()));
+            drop(held);
+            let replaced = current.is_some_and(|current| !current.is_marker);
+            return self.end(upload, ticket).await.map(|()| (version, replaced));
         }
     }
 

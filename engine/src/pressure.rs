@@ -57,6 +57,27 @@ impl<P: Platform> Shard<P> {
         maintenance.waiting.set(maintenance.waiting.get() - 1);
     }
 
+    /// Waits while the relocation log has no room for an amendment and background work is about to make
+    /// some, for a time.
+    pub(crate) async fn await_amend_room(&self) {
+        let begun_ns = self.platform.monotonic_ns();
+        let maintenance = &self.maintenance;
+        while !self.may_relocate(Need::Data)
+            && self.may_wait_on(begun_ns)
+            && self.is_gaining_space()
+        {
+            maintenance.waiting.set(maintenance.waiting.get() + 1);
+            let room = maintenance.space_event.wait_until(|| {
+                (self.may_relocate(Need::Data) || !self.is_gaining_space()).then_some(())
+            });
+            maintenance.event.notify();
+            room.or(self.platform.sleep(SPACE_WAIT_MAX)).await;
+            maintenance.waiting.set(maintenance.waiting.get() - 1);
+            // Others may be quicker, again and again.
+            self.platform.yield_now().await;
+        }
+    }
+
     /// Waits while too many displaced records are to be dealt with, for a time.
     async fn await_displaced(&self) {
         let is_over = || self.is_latched() || self.context.stopping.get();

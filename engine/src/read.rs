@@ -101,7 +101,7 @@ pub(crate) async fn record<P: Platform>(
 }
 
 /// Counts and describes bytes that do not verify.
-fn corrupt<P: Platform>(
+pub(crate) fn corrupt<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
     location: Location,
@@ -299,12 +299,13 @@ impl<P: Platform> ObjectReader<P> {
                 Source::Inline { data: start..start + data_bytes, record, permit: Some(permit) }
             }
         };
-        let parts = match &source {
-            Source::Extents { manifest, .. } => part_infos(manifest),
-            Source::Inline { .. } => Vec::new(),
+        let (parts, stored_bytes) = match &source {
+            Source::Extents { manifest, .. } => (part_infos(manifest), manifest.bytes()),
+            Source::Inline { data, .. } => (Vec::new(), data.len() as u64),
         };
-        let selected = 0..if whole { located.current.size } else { 0 };
-        let info = ObjectInfo { current: located.current, attributes: sections.attributes, parts };
+        let selected = 0..if whole { stored_bytes } else { 0 };
+        let (current, attributes) = (located.current, sections.attributes);
+        let info = ObjectInfo { current, stored_bytes, attributes, parts };
         let pin = Rc::new(pin);
         Ok(Self { context, shard, info, head_only: !whole, source, selected, pin })
     }
@@ -316,7 +317,7 @@ impl<P: Platform> ObjectReader<P> {
     /// Chooses which bytes `next` gives; ends beyond the object are cut, and a reader that was opened
     /// for its record alone has none. To be called before the first `next`.
     pub fn select(&mut self, range: Range<u64>) {
-        let size = if self.head_only { 0 } else { self.info.current.size };
+        let size = if self.head_only { 0 } else { self.info.stored_bytes };
         self.selected = range.start.min(size)..range.end.min(size);
     }
 

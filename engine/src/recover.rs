@@ -41,6 +41,7 @@ use crate::format::group::GroupHeader;
 use crate::format::segment::{Header, SegmentHeader, SegmentKind, Stream};
 use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use crate::relocation::RelocationLog;
+use crate::segments::Need;
 use crate::shard::{Parts, Shard};
 use crate::state::State;
 use crate::store::Mutation;
@@ -203,7 +204,7 @@ pub(crate) async fn open_shard<P: Platform>(
         Some(stream_end) => {
             let (end, file) = go_on(context, shard, stream_end).await?;
             let at = LogPosition { epoch, ..end.at };
-            Some(RelocationLog { file: Rc::new(file), at })
+            Some(RelocationLog { file: Rc::new(file), at, is_told: false })
         }
         None => None,
     };
@@ -213,7 +214,7 @@ pub(crate) async fn open_shard<P: Platform>(
     let parts = Parts { state, log, relocation, checkpoints, epoch, clock, catalog };
     let shard = Shard::new(shard, context.clone(), parts);
     context.add_shard(shard.clone());
-    for witness in [shard.write_witness().await, shard.witness_relocation().await] {
+    for witness in [shard.write_witness().await, shard.witness_relocation(Need::Compaction).await] {
         match witness {
             // Nothing can be written then, so nothing is acknowledged in the new epoch either.
             Err(Error::OutOfSpace) => {

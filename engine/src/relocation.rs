@@ -1,11 +1,10 @@
-//! The relocation log: where compaction writes what it moves.
+//! The relocation log: where compaction writes what it moves, and where amended records go.
 //!
 //! A log of its own, so that what has lived long does not lie among what was just written. One group
-//! at a time, durable before the next: its records were acknowledged long ago, nobody waits for them.
+//! at a time, durable before the next: for moved records nobody waits, and of amended ones there are few.
 //!
-//! Invariants: a moved record is published only when its group is durable; only the background task
-//! of the shard writes here, so the log's position stands still while a checkpoint is begun; for a
-//! backup's, the gate keeps it still.
+//! Invariants: a record is published at its new place only when its group is durable; whoever writes here
+//! holds the gate until then, and so does who takes the log's position, for a checkpoint or a backup.
 
 use crate::error::{Error, Result};
 use crate::format::checkpoint::LogPosition;
@@ -27,16 +26,19 @@ const NS_PER_BYTE: u64 = 4;
 pub(crate) struct RelocationLog<P: Platform> {
     pub(crate) file: Rc<P::File>,
     pub(crate) at: LogPosition,
+    /// A group without records says that all before is durable.
+    pub(crate) is_told: bool,
 }
 
 impl<P: Platform> Shard<P> {
-    /// Writes one group, durably; gives where its records lie.
+    /// Writes one group, durably; gives where its records lie. The gate is held by the caller.
     pub(crate) async fn write_relocated(
         self: &Rc<Self>,
         records: &[Encoded],
+        need: Need,
     ) -> Result<Vec<Location>> {
         let layout = GroupLayout::of(records.iter());
-        let mut at = self.relocation_room(layout.bytes as u64).await?;
+        let mut at = self.relocation_room(layout.bytes as u64, need).await?;
         let locations = layout.locations(&at, records.iter()).collect();
         self.write_group(&mut at, &layout, records, None).await?;
         let is_husk = |record: &&Encoded| {
@@ -50,7 +52,12 @@ impl<P: Platform> Shard<P> {
             layout.content_bytes as u64,
         );
         segments.add_husks(at.segment, husk_bytes);
-        count(&self.context.counters.relocated_bytes_total, layout.bytes as u64);
+        let counters = &self.context.counters;
+        let bytes_total = match need {
+            Need::Compaction => &counters.relocated_bytes_total,
+            _ => &counters.amended_bytes_total,
+        };
+        count(bytes_total, layout.bytes as u64);
         Ok(locations)
     }
 
@@ -77,8 +84,12 @@ impl<P: Platform> Shard<P> {
         log.as_ref().map_or(0, |log| self.context.layout.segment_bytes - log.at.offset)
     }
 
-    /// The position of the next group of so many bytes; opens a segment for it if need be.
-    async fn relocation_room(self: &Rc<Self>, bytes: u64) -> Result<LogPosition> {
+    /// The position of the next group of so many bytes; opens a segment for it if need be. While there are
+    /// no segments but the reserve, what is left of the present one is compaction's alone.
+    async fn relocation_room(self: &Rc<Self>, bytes: u64, need: Need) -> Result<LogPosition> {
+        if !self.may_relocate(need) {
+            return Err(Error::OutOfSpace);
+        }
         let at = self.relocation.borrow().as_ref().map(|log| log.at);
         let segment_bytes = self.context.layout.segment_bytes;
         if let Some(at) = at
@@ -86,10 +97,12 @@ impl<P: Platform> Shard<P> {
         {
             return Ok(at);
         }
-        let next = self.take_segment(Need::Compaction).await?;
-        let mut round = self.maintenance.round.get();
-        round.note_taken();
-        self.maintenance.round.set(round);
+        let next = self.take_segment(need).await?;
+        if need == Need::Compaction {
+            let mut round = self.maintenance.round.get();
+            round.note_taken();
+            self.maintenance.round.set(round);
+        }
         let mut at = at.unwrap_or(LogPosition { next_lsn: 1, ..LogPosition::default() });
         if at.offset > 0 {
             self.write_group(&mut at, &GroupLayout::empty(), &[], Some(next)).await?;
@@ -99,8 +112,13 @@ impl<P: Platform> Shard<P> {
         let epoch = self.next_epoch();
         let file = Rc::new(self.open_log(next, Stream::Relocation, epoch, at).await?);
         let at = LogPosition { segment: next, offset: BLOCK_BYTES as u64, epoch, ..at };
-        *self.relocation.borrow_mut() = Some(RelocationLog { file, at });
+        *self.relocation.borrow_mut() = Some(RelocationLog { file, at, is_told: true });
         Ok(at)
+    }
+
+    /// Whether there is room for what somebody waits for, or compaction's need.
+    pub(crate) fn may_relocate(&self, need: Need) -> bool {
+        need == Need::Compaction || self.state.borrow().segments.may_take(need)
     }
 
     async fn write_group(
@@ -130,17 +148,18 @@ impl<P: Platform> Shard<P> {
             && let Some(log) = self.relocation.borrow_mut().as_mut()
         {
             log.at = *at;
+            log.is_told = records.is_empty();
         }
         Ok(())
     }
 
     /// Says on disk that all before is durable, so that damage can be told from a torn end.
-    pub(crate) async fn witness_relocation(self: &Rc<Self>) -> Result<()> {
+    pub(crate) async fn witness_relocation(self: &Rc<Self>, need: Need) -> Result<()> {
         if self.relocation.borrow().is_none() {
             return Ok(());
         }
         let layout = GroupLayout::empty();
-        let mut at = self.relocation_room(layout.bytes as u64).await?;
+        let mut at = self.relocation_room(layout.bytes as u64, need).await?;
         self.write_group(&mut at, &layout, &[], None).await
     }
 }

@@ -4,17 +4,21 @@ use crate::backup::{CopyOrder, ShardRow};
 use crate::error::{Error, Result};
 use crate::format::manifest::Extent;
 use crate::format::record::Record;
+use crate::listing::{Slice, VersionMark};
 use crate::multipart::{CompleteUpload, PartRow};
 use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::shard::{Committed, Located, Put, Shard};
 use crate::types::{
-    Bucket, BucketId, Condition, Current, Deleted, ListPage, ListQuery, UploadId, UploadsPage,
-    UploadsQuery,
+    Amend, Bucket, BucketId, Condition, Current, Deleted, Deletion, ListItem, ListQuery, UploadId,
+    UploadsPage, UploadsQuery, VersionItem, VersionsQuery, Which,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// Values of settings by tag; none: it is not there.
+pub(crate) type Settings = BTreeMap<u16, Option<Vec<u8>>>;
 
 /// A change of the bucket catalogue; only shard 0 takes it.
 #[derive(Debug)]
@@ -23,10 +27,11 @@ pub(crate) enum BucketChange {
         name: String,
         settings: BTreeMap<u16, Vec<u8>>,
     },
+    /// Sets and removes settings, if others are as expected.
     Set {
         name: String,
-        tag: u16,
-        value: Option<Vec<u8>>,
+        changes: Settings,
+        expected: Settings,
     },
     /// From now on the bucket takes no new keys.
     BeginDelete {
@@ -55,17 +60,26 @@ pub(crate) enum Request {
     Lookup {
         bucket: BucketId,
         key: Vec<u8>,
+        which: Which,
     },
     Locate {
         bucket: BucketId,
         key: Vec<u8>,
+        which: Which,
     },
     Unpin(Pin),
     Put(Box<Put>),
     Delete {
         bucket: BucketId,
         key: Vec<u8>,
+        deletion: Deletion,
         condition: Option<Condition>,
+    },
+    Amend {
+        bucket: BucketId,
+        key: Vec<u8>,
+        which: Which,
+        change: Amend,
     },
     Grant {
         units: usize,
@@ -76,6 +90,10 @@ pub(crate) enum Request {
     List {
         bucket: BucketId,
         query: ListQuery,
+    },
+    ListVersions {
+        bucket: BucketId,
+        query: VersionsQuery,
     },
     BeginUpload {
         bucket: BucketId,
@@ -120,11 +138,13 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Done,
     Current(Option<Current>),
+    Amended(Current),
     Located(Option<Located>),
     Committed(Committed),
     Deleted(Deleted),
     Granted(Vec<Extent>),
-    Page(ListPage),
+    Page(Slice<ListItem, Vec<u8>>),
+    Versions(Slice<VersionItem, VersionMark>),
     UploadBegun(UploadId),
     Upload(Located),
     Parts {
@@ -157,18 +177,28 @@ impl Reply {
 impl<P: Platform> Shard<P> {
     pub(crate) async fn handle(self: &Rc<Self>, request: Request) -> Result<Reply> {
         Ok(match request {
-            Request::Lookup { bucket, key } => Reply::Current(self.lookup(bucket, &key)),
-            Request::Locate { bucket, key } => Reply::Located(self.locate(bucket, &key)),
+            Request::Lookup { bucket, key, which } => {
+                Reply::Current(self.lookup(bucket, &key, which))
+            }
+            Request::Locate { bucket, key, which } => {
+                Reply::Located(self.locate(bucket, &key, which))
+            }
             Request::Unpin(_) | Request::Release(_) | Request::Latch(_) | Request::EndBackup(_) => {
                 self.handle_notice(request);
                 Reply::Done
             }
             Request::Put(put) => Reply::Committed(self.put(*put).await?),
-            Request::Delete { bucket, key, condition } => {
-                Reply::Deleted(self.delete(bucket, key, condition).await?)
+            Request::Delete { bucket, key, deletion, condition } => {
+                Reply::Deleted(self.delete(bucket, key, deletion, condition).await?)
+            }
+            Request::Amend { bucket, key, which, change } => {
+                Reply::Amended(self.amend(bucket, key, which, change).await?)
             }
             Request::Grant { units } => Reply::Granted(self.grant(units).await?),
             Request::List { bucket, query } => Reply::Page(self.list(bucket, &query)),
+            Request::ListVersions { bucket, query } => {
+                Reply::Versions(self.list_versions(bucket, &query))
+            }
             Request::BeginUpload { bucket, key, attributes } => {
                 Reply::UploadBegun(self.begin_upload(bucket, key, attributes).await?)
             }

@@ -8,6 +8,7 @@
 //!
 //! The shard knows nothing of cores; [`crate::mailbox`] brings requests to it.
 
+use crate::amend::Amendments;
 use crate::append::{Log, Outcome, Staged};
 use crate::bucket_ops::is_catalog;
 use crate::catalog::Catalog;
@@ -16,7 +17,7 @@ use crate::core::CoreContext;
 use crate::data_sync::DataSyncs;
 use crate::error::{ConditionFailure, Error, Result};
 use crate::format::manifest::{Extent, Manifest, ManifestPart};
-use crate::format::record::{Encoded, Killed, Location, Record, RecordKind, Sections};
+use crate::format::record::{Encoded, Flags, Killed, Location, Record, RecordKind, Sections};
 use crate::index_key;
 use crate::maintenance::Maintenance;
 use crate::pins::Pin;
@@ -25,7 +26,7 @@ use crate::relocation::RelocationLog;
 use crate::segments::Need;
 use crate::state::{Change, FLAG_EXTENTS, State, current_of, location_of};
 use crate::store::Mutation;
-use crate::types::{BucketId, Commit, Condition, Current, Deleted, UploadId, Version};
+use crate::types::{BucketId, Commit, Condition, Current, UploadId, Version, Versioning, Which};
 use crate::wait::{Event, Gate, Ticket};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -44,9 +45,10 @@ pub(crate) struct Shard<P: Platform> {
     pub(crate) gather_event: Event,
     pub(crate) data_syncs: RefCell<DataSyncs>,
     pub(crate) relocation: RefCell<Option<RelocationLog<P>>>,
-    /// Held by whoever writes to the relocation log, and by a backup that takes its snapshot.
+    /// Held by whoever writes to the relocation log or takes its position.
     pub(crate) relocation_gate: Gate,
-    /// Notified when records have been moved.
+    pub(crate) amendments: RefCell<Amendments<P>>,
+    /// Notified when records have been moved or amended, and when a key is no longer held.
     pub(crate) relocation_event: Event,
     pub(crate) maintenance: Maintenance,
     /// What a backup has of the shard, while one is under way.
@@ -137,6 +139,7 @@ impl<P: Platform> Shard<P> {
             gather_event: Event::default(),
             relocation: RefCell::new(parts.relocation),
             relocation_gate: Gate::default(),
+            amendments: RefCell::default(),
             relocation_event: Event::default(),
             maintenance: Maintenance::new(parts.checkpoints),
             backup: RefCell::default(),
@@ -196,13 +199,14 @@ impl<P: Platform> Shard<P> {
 
     // --- Reading -------------------------------------------------------------------------------
 
-    pub(crate) fn lookup(&self, bucket: BucketId, key: &[u8]) -> Option<Current> {
-        self.state.borrow().published(&index_key::object(bucket, key))
+    pub(crate) fn lookup(&self, bucket: BucketId, key: &[u8], which: Which) -> Option<Current> {
+        let found = self.state.borrow().find(&index_key::object(bucket, key), which);
+        found.map(|(version, entry)| current_of(version, &entry))
     }
 
-    pub(crate) fn locate(&self, bucket: BucketId, key: &[u8]) -> Option<Located> {
+    pub(crate) fn locate(&self, bucket: BucketId, key: &[u8], which: Which) -> Option<Located> {
         let mut state = self.state.borrow_mut();
-        let (version, entry) = state.index.latest(&index_key::object(bucket, key))?;
+        let (version, entry) = state.find(&index_key::object(bucket, key), which)?;
         let pin = state.pins.pin();
         Some(Located {
             current: current_of(version, &entry),
@@ -235,12 +239,18 @@ impl<P: Platform> Shard<P> {
             Target::Object => index_key::object(bucket, &key),
             Target::Part { upload, number } => index_key::part(upload, number),
         };
-        let size = body.size();
         let (kind, upload, part_number) = match target {
             Target::Object => (RecordKind::Object, 0, None),
             Target::Part { upload, number } => (RecordKind::Part, upload.0, Some(number)),
         };
+        let size = commit.shown_size.unwrap_or(body.size());
+        let flags = Flags {
+            versioned: kind == RecordKind::Object && commit.versioning == Versioning::Kept,
+            shown_size: commit.shown_size.is_some(),
+            ..Flags::default()
+        };
         let record = Record {
+            flags,
             size,
             etag: commit.etag,
             label: commit.label,
@@ -255,34 +265,33 @@ impl<P: Platform> Shard<P> {
         let (record, extents) = body.put_into(record);
         let segments = extents.iter().map(|extent| extent.segment).collect();
         let result = match self.sync_data(segments).await {
-            Ok(()) => self.write(record, &index_key, commit.condition.as_ref(), Need::Data).await,
+            Ok(()) => self.write_object(record, &index_key, &commit).await,
             Err(error) => Err(error),
         };
         if result.is_err() && !self.is_latched() {
             self.release(&extents);
         }
-        let (version, current) = result?;
-        Ok(Committed { version, size, replaced: current.is_some() })
+        let (version, before) = result?;
+        Ok(Committed { version, size, replaced: before.is_some_and(|before| !before.is_marker) })
     }
 
-    pub(crate) async fn delete(
+    async fn write_object(
         self: &Rc<Self>,
-        bucket: BucketId,
-        key: Vec<u8>,
-        condition: Option<Condition>,
-    ) -> Result<Deleted> {
-        let index_key = index_key::object(bucket, &key);
-        let (current, pending) = self.state.borrow().upcoming(&index_key);
-        if current.is_none() && pending.is_none() && condition.is_none() {
-            return Ok(Deleted { existed: false });
+        record: Record,
+        index_key: &[u8],
+        commit: &Commit,
+    ) -> Result<(Version, Option<Current>)> {
+        let condition = commit.condition.as_ref();
+        match &commit.guard {
+            Some(guard) if replaces_null(&record) => {
+                self.write_over_guarded(record, index_key, condition, guard).await
+            }
+            _ => self.write(record, index_key, condition, Need::Data).await,
         }
-        let record = Record::new(RecordKind::Tombstone, bucket.0, key);
-        let (_, before) = self.write(record, &index_key, condition.as_ref(), Need::Reserve).await?;
-        Ok(Deleted { existed: before.is_some() })
     }
 
     /// Judges the condition, stages the record and waits until it is durable. Returns its version and
-    /// what the key was before.
+    /// what the key was before; of a removal, what the null version was.
     pub(crate) async fn write(
         self: &Rc<Self>,
         mut record: Record,
@@ -296,6 +305,10 @@ impl<P: Platform> Shard<P> {
             self.check_writable(&record, need)?;
             let (current, pending) = self.state.borrow().upcoming(index_key);
             let Some(failure) = judge(condition, current.as_ref()) else {
+                let before = match record.kind {
+                    RecordKind::Tombstone => self.state.borrow().upcoming_null(index_key),
+                    _ => current,
+                };
                 // Compaction may take what there was when this was let in.
                 let again = self.is_nearly_full().then(|| record.clone());
                 let (version, ticket) = self.stage(record, index_key, need)?;
@@ -304,7 +317,7 @@ impl<P: Platform> Shard<P> {
                         record = again;
                         continue;
                     }
-                    (outcome, _) => return self.outcome(outcome).map(|()| (version, current)),
+                    (outcome, _) => return self.outcome(outcome).map(|()| (version, before)),
                 }
             };
             // The refusal rests on a write that is not durable yet: only if that lasts, it stands.
@@ -367,19 +380,13 @@ impl<P: Platform> Shard<P> {
     ) -> Result<(Version, Ticket<Outcome>)> {
         let version = self.clock.next(&self.platform);
         record.version = version.0;
-        let upcoming = (record.kind != RecordKind::Tombstone).then_some(Current {
-            size: record.size,
-            etag: record.etag,
-            version,
-            label: record.label,
-        });
         let places = self.state.borrow().killed_places(&record, index_key);
         record.sections.killed = vec![Killed::default(); places];
         let encoded = Encoded::new(record)
             .filter(|e| e.span_bytes() as u64 <= self.context.layout.segment_bytes / 2)
             .ok_or(Error::TooLarge("the object is in too many pieces for one record"))?;
         let ticket = Ticket::new();
-        self.state.borrow_mut().stage(index_key, upcoming, ticket.clone());
+        self.state.borrow_mut().stage(index_key, &encoded.record, ticket.clone());
         let index_key = Some(index_key.to_vec());
         self.append(Staged { encoded, index_key, ticket: ticket.clone(), need });
         Ok((version, ticket))
@@ -407,8 +414,18 @@ impl<P: Platform> Shard<P> {
     }
 }
 
-fn judge(condition: Option<&Condition>, current: Option<&Current>) -> Option<ConditionFailure> {
-    condition.and_then(|condition| condition(current).err())
+/// Whether an object takes the place of its key's null version.
+pub(crate) fn replaces_null(record: &Record) -> bool {
+    record.kind == RecordKind::Object && !record.flags.versioned
+}
+
+/// Why a condition does not hold, if it does not. A delete marker counts as no object.
+pub(crate) fn judge(
+    condition: Option<&Condition>,
+    current: Option<&Current>,
+) -> Option<ConditionFailure> {
+    let object = current.filter(|current| !current.is_marker);
+    condition.and_then(|condition| condition(object).err())
 }
 
 impl Body {

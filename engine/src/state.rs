@@ -12,12 +12,16 @@ use crate::index::{Entry, Index};
 use crate::index_key;
 use crate::pins::Pins;
 use crate::segments::SegmentTable;
-use crate::types::{BucketId, Current, Etag, UploadId, Version};
+use crate::types::{BucketId, Current, Etag, UploadId, Version, Which};
 use crate::wait::Ticket;
 use std::collections::{HashMap, HashSet};
 
 /// The bytes lie in extents that the record's manifest names.
 pub(crate) const FLAG_EXTENTS: u8 = 1;
+/// A version beside the others; without it, the null version of its key.
+pub(crate) const FLAG_VERSIONED: u8 = 2;
+/// A delete marker.
+pub(crate) const FLAG_MARKER: u8 = 4;
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -30,7 +34,8 @@ pub(crate) struct State {
     pub(crate) ending: HashSet<UploadId>,
     /// Records with extents that were displaced; their extents are to be freed.
     pub(crate) displaced: Displacements,
-    /// Keys whose records are on their way to another place; writers of such a key wait.
+    /// Keys whose records are on their way to another place, or that somebody holds to judge a record of
+    /// theirs; writers of such a key wait.
     pub(crate) relocating: HashSet<Vec<u8>>,
     /// The highest version at which extents were published. Versions are never given twice, so a slab
     /// segment with the same stamp holds the same bytes, for a backup that has a copy of it.
@@ -52,8 +57,14 @@ pub(crate) struct Pending {
     pub(crate) ticket: Ticket<Outcome>,
     /// Staged writes of this key that are not published yet.
     pub(crate) count: u32,
-    /// The newest of them that has its place in the log.
+    /// The newest null version among them that has its place in the log.
     submitted: Option<Killed>,
+    /// What the null version becomes, if it changes.
+    null: Option<Option<Current>>,
+    /// The newest of them that stands beside others.
+    kept: Option<Current>,
+    /// The version beside others that goes.
+    removed: Option<u64>,
 }
 
 /// What publishing needs to know of a record.
@@ -120,6 +131,33 @@ pub(crate) fn current_of(version: u64, entry: &Entry) -> Current {
         etag: Etag { md5: entry.etag, parts: entry.parts },
         version: Version(version),
         label: entry.label,
+        is_null: entry.flags & FLAG_VERSIONED == 0,
+        is_marker: entry.flags & FLAG_MARKER != 0,
+    }
+}
+
+/// The flags of the entry that points to a record.
+pub(crate) fn entry_flags(kind: RecordKind, flags: Flags, has_extents: bool) -> u8 {
+    u8::from(has_extents) * FLAG_EXTENTS
+        + u8::from(flags.versioned) * FLAG_VERSIONED
+        + u8::from(kind == RecordKind::DeleteMarker) * FLAG_MARKER
+}
+
+/// The entry of a key that is its null version, or of a key without versions the only one.
+pub(crate) fn null_version(index: &Index, index_key: &[u8]) -> Option<(u64, Entry)> {
+    let (version, entry) = index.latest(index_key)?;
+    if entry.flags & FLAG_VERSIONED == 0 {
+        return Some((version, entry));
+    }
+    let mut cursor = index.seek(index_key, version.checked_sub(1)?);
+    loop {
+        let (key, version, entry) = cursor.next()?;
+        if key != index_key {
+            return None;
+        }
+        if entry.flags & FLAG_VERSIONED == 0 {
+            return Some((version, entry));
+        }
     }
 }
 
@@ -155,24 +193,88 @@ impl State {
         }
     }
 
+    /// What is published of one version of an index key.
+    pub(crate) fn find(&self, index_key: &[u8], which: Which) -> Option<(u64, Entry)> {
+        match which {
+            Which::Latest => self.index.latest(index_key),
+            Which::Null => null_version(&self.index, index_key),
+            Which::Exactly(Version(version)) => {
+                self.index.get(index_key, version).map(|entry| (version, entry))
+            }
+        }
+    }
+
+    /// What the null version of an index key will be.
+    pub(crate) fn upcoming_null(&self, index_key: &[u8]) -> Option<Current> {
+        let staged = self.pending.get(index_key).and_then(|pending| pending.null);
+        staged.unwrap_or_else(|| {
+            let (version, entry) = null_version(&self.index, index_key)?;
+            Some(current_of(version, &entry))
+        })
+    }
+
+    /// What an index key will be without its null version.
+    fn upcoming_without_null(&self, index_key: &[u8]) -> Option<Current> {
+        let pending = self.pending.get(index_key);
+        if let Some(kept) = pending.and_then(|pending| pending.kept) {
+            return Some(kept);
+        }
+        let removed = pending.and_then(|pending| pending.removed);
+        let counts = |version: u64, entry: &Entry| {
+            entry.flags & FLAG_VERSIONED != 0 && Some(version) != removed
+        };
+        let (mut version, mut entry) = self.index.latest(index_key)?;
+        while !counts(version, &entry) {
+            (version, entry) = self.index.newest_before(index_key, version)?;
+        }
+        Some(current_of(version, &entry))
+    }
+
+    /// What an index key for which nothing is staged will be without one version.
+    fn published_without(&self, index_key: &[u8], version: u64) -> Option<Current> {
+        let newest = self.index.latest(index_key)?;
+        let (version, entry) = match newest.0 == version {
+            true => self.index.newest_before(index_key, version)?,
+            false => newest,
+        };
+        Some(current_of(version, &entry))
+    }
+
     pub(crate) fn upload_is_open(&self, bucket: BucketId, key: &[u8], upload: UploadId) -> bool {
         !self.ending.contains(&upload)
             && self.index.get(&index_key::upload(bucket, key), upload.0).is_some()
     }
 
-    /// Notes that the write of a key is staged.
-    pub(crate) fn stage(
-        &mut self,
-        index_key: &[u8],
-        current: Option<Current>,
-        ticket: Ticket<Outcome>,
-    ) {
+    /// Notes that a record of a key is staged. One that removes a version beside others comes only when
+    /// nothing else is staged for its key.
+    pub(crate) fn stage(&mut self, index_key: &[u8], record: &Record, ticket: Ticket<Outcome>) {
+        let current = match record.kind {
+            RecordKind::Tombstone if record.upload == 0 => self.upcoming_without_null(index_key),
+            RecordKind::Tombstone => self.published_without(index_key, record.upload),
+            _ => Some(Current {
+                size: record.size,
+                etag: record.etag,
+                version: Version(record.version),
+                label: record.label,
+                is_null: !record.flags.versioned,
+                is_marker: record.kind == RecordKind::DeleteMarker,
+            }),
+        };
         let pending = self.pending.entry(index_key.to_vec()).or_insert_with(|| Pending {
             current: None,
             ticket: ticket.clone(),
             count: 0,
             submitted: None,
+            null: None,
+            kept: None,
+            removed: None,
         });
+        match record.kind {
+            RecordKind::Tombstone if record.upload == 0 => pending.null = Some(None),
+            RecordKind::Tombstone => pending.removed = Some(record.upload),
+            _ if record.flags.versioned => pending.kept = current,
+            _ => pending.null = Some(current),
+        }
         pending.current = current;
         pending.ticket = ticket;
         pending.count += 1;
@@ -180,13 +282,18 @@ impl State {
 
     /// How many records a new one of this key supersedes, at most.
     pub(crate) fn killed_places(&self, record: &Record, index_key: &[u8]) -> usize {
-        // Uploads of one key stand beside each other.
-        let names_predecessor =
-            !matches!(record.kind, RecordKind::UploadAbort | RecordKind::UploadBegin);
-        let has_predecessor =
-            self.pending.contains_key(index_key) || self.index.latest(index_key).is_some();
+        let has_predecessor = match record.kind {
+            // Uploads of one key stand beside each other.
+            RecordKind::UploadAbort | RecordKind::UploadBegin => false,
+            RecordKind::Tombstone if record.upload != 0 => true,
+            _ if record.flags.versioned => false,
+            _ => {
+                self.pending.contains_key(index_key)
+                    || null_version(&self.index, index_key).is_some()
+            }
+        };
         let ends_upload = ends_upload(record.kind, record.upload);
-        usize::from(names_predecessor && has_predecessor) + usize::from(ends_upload)
+        usize::from(has_predecessor) + usize::from(ends_upload)
     }
 
     /// Names a record that another one supersedes.
@@ -199,7 +306,8 @@ impl State {
     /// in it, where [`Self::killed_places`] kept places.
     pub(crate) fn name_killed(&mut self, staged: &mut Staged, location: Location) {
         let record = &staged.encoded.record;
-        let is_new = !matches!(record.kind, RecordKind::Tombstone | RecordKind::BucketDelete);
+        let is_removal = matches!(record.kind, RecordKind::Tombstone | RecordKind::BucketDelete);
+        let is_null_version = !is_removal && !record.flags.versioned;
         let this = self.killed(location, record.version);
         let places = record.sections.killed.len();
         if places > 0 {
@@ -209,22 +317,32 @@ impl State {
                 let begun = self.index.get(&key, record.upload);
                 killed.extend(begun.map(|entry| self.killed(location_of(&entry), record.upload)));
             }
-            let before = staged.index_key.as_ref().and_then(|key| {
-                let submitted = self.pending.get(key).and_then(|pending| pending.submitted);
-                submitted.or_else(|| {
-                    let (version, entry) = self.index.latest(key)?;
-                    Some(self.killed(location_of(&entry), version))
-                })
-            });
+            let before = staged.index_key.as_ref().and_then(|key| self.before(record, key));
             killed.extend(before);
             killed.resize(places, Killed::default());
             staged.encoded.set_killed(killed);
         }
-        if is_new
+        if is_null_version
             && let Some(pending) = staged.index_key.as_ref().and_then(|k| self.pending.get_mut(k))
         {
             pending.submitted = Some(this);
         }
+    }
+
+    /// The record of the same key that one which has its place in the log supersedes.
+    fn before(&self, record: &Record, index_key: &[u8]) -> Option<Killed> {
+        let (version, entry) = if record.kind == RecordKind::Tombstone && record.upload != 0 {
+            (record.upload, self.index.get(index_key, record.upload)?)
+        } else if record.flags.versioned {
+            return None;
+        } else {
+            let submitted = self.pending.get(index_key).and_then(|pending| pending.submitted);
+            if submitted.is_some() {
+                return submitted;
+            }
+            null_version(&self.index, index_key)?
+        };
+        Some(self.killed(location_of(&entry), version))
     }
 
     /// Makes a durable record visible, and its manifest's extents its own. What it displaced is noted.
@@ -249,33 +367,39 @@ impl State {
             return gone;
         }
         match change.kind {
-            RecordKind::Object => {
+            RecordKind::Object | RecordKind::DeleteMarker => {
                 let key = index_key::object(change.bucket, change.key);
-                self.remove_all(&key, &mut gone);
+                if !change.flags.versioned {
+                    self.remove_null(&key, &mut gone);
+                }
                 self.insert(&key, change, location);
-                if change.upload != UploadId(0) {
+                if ends_upload(change.kind, change.upload.0) {
                     self.end_upload(change, &mut gone);
                 }
             }
             RecordKind::Tombstone => {
-                self.remove_all(&index_key::object(change.bucket, change.key), &mut gone);
+                let key = index_key::object(change.bucket, change.key);
+                match change.upload.0 {
+                    0 => self.remove_null(&key, &mut gone),
+                    version => self.remove(&key, version, &mut gone),
+                }
             }
             RecordKind::UploadBegin => {
                 self.insert(&index_key::upload(change.bucket, change.key), change, location);
             }
             RecordKind::Part => {
                 let key = index_key::part(change.upload, change.part_number);
-                self.remove_all(&key, &mut gone);
+                self.remove_null(&key, &mut gone);
                 self.insert(&key, change, location);
             }
             RecordKind::UploadAbort => self.end_upload(change, &mut gone),
             RecordKind::Bucket => {
                 let key = index_key::bucket(change.bucket);
-                self.remove_all(&key, &mut gone);
+                self.remove_null(&key, &mut gone);
                 self.insert(&key, change, location);
             }
             RecordKind::BucketDelete => {
-                self.remove_all(&index_key::bucket(change.bucket), &mut gone);
+                self.remove_null(&index_key::bucket(change.bucket), &mut gone);
             }
         }
         gone
@@ -297,7 +421,7 @@ impl State {
         self.displaced.push(parts.iter().map(|part| part.tag), gone);
     }
 
-    /// A record lies elsewhere now, if it still counts.
+    /// A record lies elsewhere now, if it still counts; it may have been amended.
     fn move_entry(&mut self, change: &Change<'_>, location: Location) {
         let Change { kind, bucket, key, upload, part_number, version, .. } = *change;
         let key = index_key::of_record(kind, bucket, key, upload, part_number);
@@ -311,7 +435,9 @@ impl State {
         };
         self.segments.move_record(entry.segment, entry.span_bytes, location);
         let Location { segment, offset_units, span_bytes } = location;
-        self.index.insert(&key, version, Entry { segment, offset_units, span_bytes, ..entry });
+        let label = change.label;
+        let moved = Entry { segment, offset_units, span_bytes, label, ..entry };
+        self.index.insert(&key, version, moved);
     }
 
     fn insert(&mut self, index_key: &[u8], change: &Change<'_>, location: Location) {
@@ -322,15 +448,15 @@ impl State {
             size: change.size,
             etag: change.etag.md5,
             parts: change.etag.parts,
-            flags: if change.has_extents { FLAG_EXTENTS } else { 0 },
+            flags: entry_flags(change.kind, change.flags, change.has_extents),
             label: change.label,
         };
         self.segments.add_record(location.segment, location.span_bytes);
         self.index.insert(index_key, change.version, entry);
     }
 
-    fn remove_all(&mut self, index_key: &[u8], gone: &mut Vec<Displaced>) {
-        while let Some((version, _)) = self.index.latest(index_key) {
+    fn remove_null(&mut self, index_key: &[u8], gone: &mut Vec<Displaced>) {
+        if let Some((version, _)) = null_version(&self.index, index_key) {
             self.remove(index_key, version, gone);
         }
     }

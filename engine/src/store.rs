@@ -48,6 +48,8 @@ pub enum Mutation {
     RecycleTooSoon,
     /// Compaction drops what dead records killed although that is still on disk.
     DropTombstoneTooSoon,
+    /// Changes of attributes are acknowledged before they are written.
+    AmendBeforeDurable,
 }
 
 /// What the operator chooses for each core.

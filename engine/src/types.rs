@@ -27,18 +27,57 @@ pub struct Etag {
     pub parts: u16,
 }
 
-/// What the index knows of an object.
+/// What the index knows of one version of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Current {
+    /// As it is told to clients: what was stored, unless the commit gave another (`shown_size`).
     pub size: u64,
     pub etag: Etag,
     pub version: Version,
     /// One byte that the caller chose at the write and finds in listings.
     pub label: u8,
+    /// The one version of a key that has no identity of its own, and that the next such write replaces.
+    pub is_null: bool,
+    /// A delete marker: it has no bytes and no attributes.
+    pub is_marker: bool,
 }
 
-/// Decides, at the moment of the write and atomically with it, whether it may happen.
+/// What a write does to the versions of its key that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versioning {
+    /// It becomes the null version, in the place of the one before.
+    #[default]
+    Null,
+    /// It becomes a version beside the others.
+    Kept,
+}
+
+/// Which version of a key is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The newest, be it a delete marker.
+    Latest,
+    Null,
+    Exactly(Version),
+}
+
+/// Decides, at the moment of the write and atomically with it, whether it may happen. A delete marker
+/// counts as no object.
 pub type Condition = Box<dyn Fn(Option<&Current>) -> Result<(), ConditionFailure> + Send>;
+
+/// Decides whether a version may go, by the attributes that it has at that very moment: nothing can
+/// change them between this and what it allows.
+pub type Guard = Box<dyn Fn(&[u8]) -> Result<(), ConditionFailure> + Send>;
+
+/// What a version's attributes and label become.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Amended {
+    pub attributes: Vec<u8>,
+    pub label: u8,
+}
+
+/// Decides, from what a version is and its present attributes, what they become.
+pub type Amend = Box<dyn FnOnce(&Current, &[u8]) -> Result<Amended, ConditionFailure> + Send>;
 
 /// What the caller gives to make an object or part visible.
 #[derive(Default)]
@@ -47,6 +86,38 @@ pub struct Commit {
     pub label: u8,
     pub attributes: Vec<u8>,
     pub condition: Option<Condition>,
+    /// Of an object; parts have no versions.
+    pub versioning: Versioning,
+    /// The size that is told, where more bytes or fewer are stored.
+    pub shown_size: Option<u64>,
+    /// Asked before a null version is replaced by this one.
+    pub guard: Option<Guard>,
+}
+
+/// What a deletion does.
+pub enum Deletion {
+    /// Puts a delete marker on top.
+    Mark(Versioning),
+    /// Takes one version away for good.
+    Remove { which: Which, guard: Option<Guard> },
+}
+
+impl Deletion {
+    /// Removes the null version, and with it the object where there are no other versions.
+    pub const NULL: Self = Self::Remove { which: Which::Null, guard: None };
+}
+
+impl std::fmt::Debug for Deletion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mark(versioning) => f.debug_tuple("Mark").field(versioning).finish(),
+            Self::Remove { which, guard } => f
+                .debug_struct("Remove")
+                .field("which", which)
+                .field("guarded", &guard.is_some())
+                .finish(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Commit {
@@ -56,6 +127,9 @@ impl std::fmt::Debug for Commit {
             .field("label", &self.label)
             .field("attributes_bytes", &self.attributes.len())
             .field("conditional", &self.condition.is_some())
+            .field("versioning", &self.versioning)
+            .field("shown_size", &self.shown_size)
+            .field("guarded", &self.guard.is_some())
             .finish()
     }
 }
@@ -64,6 +138,8 @@ impl std::fmt::Debug for Commit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
     pub current: Current,
+    /// Bytes that a reader gives, and that its ranges count.
+    pub stored_bytes: u64,
     pub attributes: Vec<u8>,
     /// In order of number; empty for an object that was not made of parts.
     pub parts: Vec<PartInfo>,
@@ -73,6 +149,7 @@ pub struct ObjectInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartInfo {
     pub number: u16,
+    /// Bytes that are stored.
     pub size: u64,
     /// What the caller stored with the part.
     pub attributes: Vec<u8>,
@@ -102,13 +179,16 @@ pub struct UploadInfo {
     pub attributes: Vec<u8>,
 }
 
-/// What a delete found.
+/// What a deletion found and left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deleted {
+    /// There was an object to be marked as deleted, or the version that was to be removed.
     pub existed: bool,
+    /// The marker that was made, or the version that was removed.
+    pub current: Option<Current>,
 }
 
-/// Which keys to list. Keys come in byte order.
+/// Which keys to list: those whose latest version is not a delete marker. Keys come in byte order.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
     pub prefix: Vec<u8>,
@@ -142,6 +222,44 @@ impl ListItem {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListPage {
     pub items: Vec<ListItem>,
+    /// More rows follow the last one.
+    pub truncated: bool,
+}
+
+/// Which versions to list: keys in byte order, the versions of each newest first.
+#[derive(Debug, Clone, Default)]
+pub struct VersionsQuery {
+    pub prefix: Vec<u8>,
+    /// As in [`ListQuery`]; versions and delete markers alike are rolled up.
+    pub delimiter: Vec<u8>,
+    /// Only keys greater than this, and with `after_version` those versions of this very key that are
+    /// older than that one.
+    pub after: Vec<u8>,
+    pub after_version: Option<Version>,
+    /// At most so many versions and common prefixes together.
+    pub limit: usize,
+}
+
+/// One row of a listing of versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionItem {
+    Version { key: Vec<u8>, current: Current, is_latest: bool },
+    CommonPrefix(Vec<u8>),
+}
+
+impl VersionItem {
+    /// The bytes by which rows are ordered; versions of one key stand in their own order.
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Self::Version { key, .. } => key,
+            Self::CommonPrefix(prefix) => prefix,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionsPage {
+    pub items: Vec<VersionItem>,
     /// More rows follow the last one.
     pub truncated: bool,
 }

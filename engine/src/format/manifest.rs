@@ -56,6 +56,7 @@ pub struct ManifestPart {
     pub extents: Vec<Extent>,
 }
 
+/// Where the bytes of all parts lie, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
     pub parts: Vec<ManifestPart>,
@@ -96,6 +97,11 @@ pub fn push_extent(extents: &mut Vec<Extent>, next: Extent) {
 }
 
 impl Manifest {
+    /// Bytes that are stored in all parts together.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.size).sum()
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u32(self.parts.len() as u32);

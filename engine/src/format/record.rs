@@ -4,17 +4,18 @@
 //! at a multiple of 8 bytes in a group's content
 //!    0  head bytes                u32   everything but the inline data; a multiple of 8
 //!    4  data bytes                u32   inline data behind the head
-//!    8  kind, flags               u8 u8    flags: 1 relocated, 2 void
+//!    8  kind, flags               u8 u8    flags: 1 relocated, 2 void, 4 versioned, 8 shown size
 //!   10  key bytes                 u16
 //!   12  bucket                    u32
 //!   16  version                   u64
 //!   24  epoch                     u64   of the group
-//!   32  size                      u64   of the object or part
+//!   32  size                      u64   of the object or part, as it is told
 //!   40  ETag                      16
 //!   56  ETag's part count         u16
 //!   58  label                     u8, reserved 1
 //!   60  sections bytes            u32
-//!   64  upload                    u64   multipart: the upload; of a bucket: the change's number; else 0
+//!   64  upload                    u64   multipart: the upload; of a bucket: the change's number; of a
+//!                                       tombstone: the version that is gone, or 0; else 0
 //!   72  head checksum             u64   salted CRC-64/NVME of the head without these 8 bytes
 //!   80  key, sections, zeroes to a multiple of 8
 //!       data checksums            u64 for each 4096 bytes of data, CRC-64/NVME
@@ -25,9 +26,12 @@
 //! A section is tag u16, reserved u16, length u32, bytes. An unknown kind, flag or section is refused:
 //! a later build wrote it.
 //!
-//! **Relocated** records are copies that compaction made: the same key and version, so they change
-//! nothing but where the record lies. A **void** record is what compaction leaves of a dead one whose
-//! `killed` still names something on disk: the key at this version is gone.
+//! **Relocated** records are copies of records that were written before: the same key and version, so they
+//! change nothing but where the record lies, and, if it was amended, its attributes and label. A **void**
+//! record is what compaction leaves of a dead one whose `killed` still names something on disk: this copy
+//! of the key at this version is gone. A **versioned** record stands beside the other versions of its key;
+//! one that is not is the key's null version and supersedes the null version before. **Shown size**: as many
+//! bytes are stored as manifest or data say, and `size` is another number.
 //!
 //! **Placement.** A record that would touch more blocks than it must begins at the next block; the
 //! gap is zeroes, and `head bytes` zero therefore means: go on at the next block.
@@ -50,8 +54,10 @@ const CHECKSUM_AT: usize = 72;
 pub enum RecordKind {
     /// The object becomes this one.
     Object = 1,
-    /// The object is gone.
+    /// A version of the object is gone: the null version, or the one that `upload` names.
     Tombstone = 2,
+    /// The object counts as deleted; its other versions stay.
+    DeleteMarker = 3,
     /// A multipart upload begins.
     UploadBegin = 4,
     /// A part of an upload becomes this one.
@@ -69,12 +75,12 @@ impl RecordKind {
         Ok(match byte {
             1 => Self::Object,
             2 => Self::Tombstone,
+            3 => Self::DeleteMarker,
             4 => Self::UploadBegin,
             5 => Self::Part,
             6 => Self::UploadAbort,
             7 => Self::Bucket,
             8 => Self::BucketDelete,
-            // 3 is kept for delete markers.
             _ => return Err(Malformed("the record is of an unknown kind")),
         })
     }
@@ -89,28 +95,43 @@ mod section {
     pub(super) const SETTINGS: u16 = 5;
 }
 
-/// What compaction did to a record.
+/// What there is to know of a record besides its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
     /// A copy of a record that was written before.
     pub relocated: bool,
-    /// The key at this version is gone; kept for what it killed.
+    /// This copy of the key at this version is gone; kept for what it killed.
     pub void: bool,
+    /// A version beside the others; without it, the null version.
+    pub versioned: bool,
+    /// The size is what the caller said, not what is stored.
+    pub shown_size: bool,
 }
 
 const FLAG_RELOCATED: u8 = 1;
 const FLAG_VOID: u8 = 2;
+const FLAG_VERSIONED: u8 = 4;
+const FLAG_SHOWN_SIZE: u8 = 8;
+const FLAGS_KNOWN: u8 = FLAG_RELOCATED | FLAG_VOID | FLAG_VERSIONED | FLAG_SHOWN_SIZE;
 
 impl Flags {
     fn encode(self) -> u8 {
-        u8::from(self.relocated) * FLAG_RELOCATED + u8::from(self.void) * FLAG_VOID
+        u8::from(self.relocated) * FLAG_RELOCATED
+            + u8::from(self.void) * FLAG_VOID
+            + u8::from(self.versioned) * FLAG_VERSIONED
+            + u8::from(self.shown_size) * FLAG_SHOWN_SIZE
     }
 
     fn decode(byte: u8) -> Result<Self, Malformed> {
-        if byte & !(FLAG_RELOCATED | FLAG_VOID) != 0 {
+        if byte & !FLAGS_KNOWN != 0 {
             return Err(Malformed("the record has an unknown flag"));
         }
-        Ok(Self { relocated: byte & FLAG_RELOCATED != 0, void: byte & FLAG_VOID != 0 })
+        Ok(Self {
+            relocated: byte & FLAG_RELOCATED != 0,
+            void: byte & FLAG_VOID != 0,
+            versioned: byte & FLAG_VERSIONED != 0,
+            shown_size: byte & FLAG_SHOWN_SIZE != 0,
+        })
     }
 }
 
@@ -164,7 +185,8 @@ pub struct Record {
     pub size: u64,
     pub etag: Etag,
     pub label: u8,
-    /// The multipart upload that is concerned; of a bucket the number of the change; else zero.
+    /// The multipart upload that is concerned; of a bucket the number of the change; of a tombstone the
+    /// version that is gone, zero for the null version; else zero.
     pub upload: u64,
     pub sections: Sections,
     pub data: Vec<u8>,
@@ -528,7 +550,7 @@ mod tests {
         };
         Record {
             kind: RecordKind::Object,
-            flags: Flags { relocated: true, void: false },
+            flags: Flags { relocated: true, versioned: true, ..Flags::default() },
             bucket: 1,
             key: b"some/key".to_vec(),
             version: 77,
@@ -574,6 +596,16 @@ mod tests {
             assert_eq!(head.sections(), Ok(expected.sections));
             assert_eq!(head.verify_data(&bytes[head.head_bytes..]), Ok(()));
             assert_eq!(bytes[head.head_bytes..], expected.data);
+        }
+    }
+
+    #[test]
+    fn flags_survive_the_round_trip_and_unknown_ones_are_refused() {
+        for byte in 0..=u8::MAX {
+            match Flags::decode(byte) {
+                Ok(flags) => assert_eq!(flags.encode(), byte),
+                Err(_) => assert!(byte > FLAGS_KNOWN),
+            }
         }
     }
 

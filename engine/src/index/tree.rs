@@ -101,13 +101,22 @@ impl Index {
 
     /// The newest version of `key`.
     pub fn latest(&self, key: &[u8]) -> Option<(u64, Entry)> {
-        let leaf = self.leaf(self.find(key, u64::MAX));
-        let position = match leaf.search(key, u64::MAX) {
+        self.newest_from(key, u64::MAX)
+    }
+
+    /// The newest version of `key` that is older than this one.
+    pub fn newest_before(&self, key: &[u8], version: u64) -> Option<(u64, Entry)> {
+        self.newest_from(key, version.checked_sub(1)?)
+    }
+
+    fn newest_from(&self, key: &[u8], version: u64) -> Option<(u64, Entry)> {
+        let leaf = self.leaf(self.find(key, version));
+        let position = match leaf.search(key, version) {
             Ok(position) | Err(position) => position,
         };
         if position == leaf.count() {
-            // The newest may begin the next leaf.
-            return self.latest_by_cursor(key);
+            // It may begin the next leaf.
+            return self.newest_by_cursor(key, version);
         }
         if !leaf.key_equals(position, key) {
             return None;
@@ -213,8 +222,8 @@ impl Index {
         })
     }
 
-    fn latest_by_cursor(&self, key: &[u8]) -> Option<(u64, Entry)> {
-        let mut cursor = self.seek(key, u64::MAX);
+    fn newest_by_cursor(&self, key: &[u8], version: u64) -> Option<(u64, Entry)> {
+        let mut cursor = self.seek(key, version);
         let (found, version, entry) = cursor.next()?;
         (found == key).then_some((version, entry))
     }

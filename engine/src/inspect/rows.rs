@@ -352,7 +352,11 @@ impl fmt::Display for RecordRow {
             }
         }
         if self.upload > 0 {
-            write!(f, ", upload {}", self.upload)?;
+            let what = if self.kind == RecordKind::Tombstone { "of version" } else { "upload" };
+            write!(f, ", {what} {}", self.upload)?;
+        }
+        if self.flags.versioned {
+            f.write_str(", beside other versions")?;
         }
         write!(f, ", head {}, inline {}", self.head_bytes, self.data_bytes)?;
         write_sections(f, self)?;
@@ -390,7 +394,11 @@ impl fmt::Display for ObjectReport {
         write!(f, "bucket {}, shard {shard}: ", bucket.0)?;
         match &self.last {
             None => f.write_str("the log does not know the key")?,
-            Some(row) if row.kind == RecordKind::Tombstone => {
+            Some(row) if row.kind == RecordKind::Tombstone && row.upload > 0 => {
+                write!(f, "version {} was deleted last; ", row.upload)?;
+                write!(f, "{records} records of the key")?;
+            }
+            Some(row) if matches!(row.kind, RecordKind::Tombstone | RecordKind::DeleteMarker) => {
                 write!(f, "deleted; {records} records of the key")?;
             }
             Some(_) => write!(f, "present; {records} records of the key")?,

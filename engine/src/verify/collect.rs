@@ -1,10 +1,11 @@
-//! The index of a shard from its logs alone: the newest version of each key wins.
+//! The index of a shard from its logs alone.
 //!
 //! No checkpoint is read. Every group of every segment that holds a log is looked at, in no particular
-//! order. A record is dead if a newer one of its key, a tombstone or a husk of a newer one is there, or if
-//! its place is named by what superseded it or by a husk of that; so what must not come back is told as
-//! long as it is on disk itself (`FORMAT.md`, *Moved records and husks*). Of copies that compaction made the
-//! one that was moved last counts.
+//! order. A record is dead if its place is named by what superseded it or by a husk of that; so what must
+//! not come back is told as long as it is on disk itself (`FORMAT.md`, *Moved records and husks*). It is
+//! dead, too, if a tombstone names its version; and a null version, if a newer null version of its key, a
+//! husk of one, or a tombstone of null versions is there. Versions beside others say nothing about each
+//! other. Of copies that were moved or amended the one that was written last counts.
 //!
 //! **Damage.** A record has checksums of its own, so one in a damaged group counts if it verifies. Of
 //! one that does not, the head may still tell what it was: then that is lost, and nothing older takes
@@ -26,7 +27,7 @@ use crate::index_key;
 use crate::inspect::bytes::SegmentBytes;
 use crate::limits::{FINDINGS_KEPT_MAX, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX};
 use crate::platform::{BLOCK_BYTES, Platform};
-use crate::state::FLAG_EXTENTS;
+use crate::state::{FLAG_VERSIONED, entry_flags, null_version};
 use crate::types::{BucketId, UploadId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -55,8 +56,10 @@ pub(super) struct Collected {
     pub(super) lost: Vec<Lost>,
     /// Buckets that there are, by id.
     buckets: HashMap<u32, BucketFound>,
-    /// The newest version at which a key was gone.
+    /// The newest version at which a key's null version was gone.
     deaths: HashMap<Vec<u8>, u64>,
+    /// Versions that were removed by name.
+    removed: HashSet<(Vec<u8>, u64)>,
     ended: HashSet<u64>,
     /// Segment, offset and epoch of records that others superseded.
     dead_places: HashSet<(u32, u32, u64)>,
@@ -104,6 +107,8 @@ pub(super) struct Damage {
 pub(super) struct Lost {
     pub(super) index_key: Vec<u8>,
     pub(super) version: u64,
+    /// It stands beside other versions.
+    is_versioned: bool,
     pub(super) location: Location,
 }
 
@@ -303,17 +308,24 @@ impl Collected {
         let is_end = head.flags.void
             || matches!(head.kind, RecordKind::Tombstone | RecordKind::BucketDelete);
         self.take_killed(head, &sections);
-        if is_end {
+        if head.kind == RecordKind::Tombstone && head.upload != 0 {
+            self.removed.insert((key, head.upload));
+        } else if is_end {
             // A husk may be of a copy, and its record be alive elsewhere; what was before it is gone.
-            let last = head.version - u64::from(head.flags.void);
-            if head.kind != RecordKind::UploadBegin {
+            let last = head.version.saturating_sub(u64::from(head.flags.void));
+            if head.kind != RecordKind::UploadBegin && !head.flags.versioned {
                 let death = self.deaths.entry(key).or_default();
                 *death = (*death).max(last);
             }
         } else if counts {
             self.candidate(key, head, sections, location);
         } else if self.lost.len() < FINDINGS_KEPT_MAX {
-            self.lost.push(Lost { index_key: key, version: head.version, location });
+            self.lost.push(Lost {
+                index_key: key,
+                version: head.version,
+                is_versioned: head.flags.versioned,
+                location,
+            });
         }
     }
 
@@ -347,15 +359,14 @@ impl Collected {
             size: head.size,
             etag: head.etag.md5,
             parts: head.etag.parts,
-            flags: if sections.manifest.is_some() { FLAG_EXTENTS } else { 0 },
+            flags: entry_flags(head.kind, head.flags, sections.manifest.is_some()),
             label: head.label,
         };
         // Several uploads of a key may be under way.
-        let known = match head.kind {
-            RecordKind::UploadBegin => {
-                self.index.get(&key, head.version).map(|entry| (head.version, entry))
-            }
-            _ => self.index.latest(&key),
+        let stands_beside = head.kind == RecordKind::UploadBegin || head.flags.versioned;
+        let known = match stands_beside {
+            true => self.index.get(&key, head.version).map(|entry| (head.version, entry)),
+            false => null_version(&self.index, &key),
         };
         match known {
             Some((version, _)) if version > head.version => return,
@@ -391,21 +402,27 @@ impl Collected {
 
     /// Takes out what is gone.
     fn settle(&mut self) {
-        let lost: Vec<(Vec<u8>, u64)> =
-            self.lost.iter().map(|lost| (lost.index_key.clone(), lost.version)).collect();
-        for (key, version) in lost {
-            let is_gone = self.deaths.get(&key).is_some_and(|death| *death >= version);
-            let newer = self.index.latest(&key).is_some_and(|(newest, _)| newest >= version);
-            if is_gone || newer {
+        let lost: Vec<_> = self
+            .lost
+            .iter()
+            .map(|lost| (lost.index_key.clone(), lost.version, lost.is_versioned))
+            .collect();
+        for (key, version, is_versioned) in lost {
+            let flags = if is_versioned { FLAG_VERSIONED } else { 0 };
+            if self.is_gone(&key, version, flags) || self.is_known(&key, version, flags) {
                 self.lost.retain(|lost| (&lost.index_key, lost.version) != (&key, version));
-            } else if key.first() != Some(&b'u') {
+            } else if key.first() != Some(&b'u') && !is_versioned {
                 self.deaths.insert(key, version);
             }
         }
         for (key, death) in &self.deaths {
-            while let Some((version, _)) = self.index.latest(key).filter(|(v, _)| v <= death) {
+            let null = null_version(&self.index, key).filter(|(version, _)| version <= death);
+            if let Some((version, _)) = null {
                 self.index.remove(key, version);
             }
+        }
+        for (key, version) in &self.removed {
+            self.index.remove(key, *version);
         }
         for (key, version) in self.keys(None, |_, _, entry| self.is_dead(entry)) {
             self.index.remove(&key, version);
@@ -424,6 +441,21 @@ impl Collected {
         self.buckets.retain(|id, found| {
             index.get(&index_key::bucket(BucketId(*id)), found.version).is_some()
         });
+    }
+
+    /// Whether something says that a version of a key is gone.
+    fn is_gone(&self, key: &[u8], version: u64, flags: u8) -> bool {
+        let is_null = flags & FLAG_VERSIONED == 0;
+        (is_null && self.deaths.get(key).is_some_and(|death| *death >= version))
+            || self.removed.contains(&(key.to_vec(), version))
+    }
+
+    /// Whether a version of a key, or a later one that took its place, was found.
+    fn is_known(&self, key: &[u8], version: u64, flags: u8) -> bool {
+        match flags & FLAG_VERSIONED == 0 {
+            true => null_version(&self.index, key).is_some_and(|(newest, _)| newest >= version),
+            false => self.index.get(key, version).is_some(),
+        }
     }
 
     /// Takes out the uploads that have ended; gives the others.
@@ -474,9 +506,9 @@ impl Collected {
         };
         let is_known = match is_upload {
             true => self.index.get(key, version).is_some(),
-            false => self.index.latest(key).is_some_and(|(newest, _)| newest >= version),
+            false => self.is_known(key, version, entry.flags),
         };
-        let is_gone = self.deaths.get(key).is_some_and(|death| *death >= version)
+        let is_gone = self.is_gone(key, version, entry.flags)
             || upload.is_some_and(|upload| self.ended.contains(&upload));
         if !is_known && !is_gone {
             self.index.insert(key, version, entry);

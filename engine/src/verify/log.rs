@@ -14,6 +14,7 @@ use super::salvage::{self, Salvaged};
 use super::{At, Grade, Run, Structure, View};
 use crate::format::Malformed;
 use crate::format::group::GROUP_HEADER_BYTES;
+use crate::format::manifest::Manifest;
 use crate::format::record::{Head, RecordKind, Records, Sections};
 use crate::format::segment::{Header, SegmentHeader, Stream};
 use crate::index::Entry;
@@ -21,7 +22,7 @@ use crate::inspect::bytes::SegmentBytes;
 use crate::limits::{GROUP_BYTES_MAX, VERIFY_SEGMENTS_IN_FLIGHT};
 use crate::platform::{BLOCK_BYTES, Platform};
 use crate::segments::Segment;
-use crate::state::{FLAG_EXTENTS, location_of};
+use crate::state::{entry_flags, location_of};
 use crate::wait::join_all;
 use crate::window::Window;
 
@@ -477,12 +478,10 @@ fn live_entry(
 /// What the index says of a record, and the record does not.
 fn contradictions(head: &Head<'_>, sections: &Sections, entry: &Entry) -> Vec<&'static str> {
     let has_extents = sections.manifest.is_some();
-    let manifest_bytes = sections.manifest.iter().flat_map(|manifest| &manifest.parts);
-    let stored: u64 = match has_extents {
-        true => manifest_bytes.map(|part| part.size).sum(),
-        false => head.data_bytes as u64,
-    };
-    let holds_bytes = matches!(head.kind, RecordKind::Object | RecordKind::Part);
+    let stored = sections.manifest.as_ref().map_or(head.data_bytes as u64, Manifest::bytes);
+    let tells_bytes =
+        matches!(head.kind, RecordKind::Object | RecordKind::Part) && !head.flags.shown_size;
+    let flags = entry_flags(head.kind, head.flags, has_extents);
     let checks = [
         (entry.size == head.size, "the index has another size"),
         (
@@ -491,8 +490,8 @@ fn contradictions(head: &Head<'_>, sections: &Sections, entry: &Entry) -> Vec<&'
         ),
         (entry.label == head.label, "the index has another label"),
         (entry.span_bytes as usize == head.span_bytes(), "the index has another length of it"),
-        ((entry.flags & FLAG_EXTENTS != 0) == has_extents, "the index has another kind of body"),
-        (!holds_bytes || stored == head.size, "its bytes are not as many as its size says"),
+        (entry.flags == flags, "the index has another kind of version or body"),
+        (!tells_bytes || stored == head.size, "its bytes are not as many as its size says"),
     ];
     checks.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
 }

@@ -309,7 +309,8 @@ impl<P: Platform> Run<'_, P> {
         };
         let end = LogEnd { at: foreground, filled: true, read_bytes: 0, read_records: 0 };
         let log = Log::new(end, open(foreground.segment).await?, context.layout.segment_bytes);
-        let relocation = RelocationLog { file: open(relocation.segment).await?, at: relocation };
+        let relocation =
+            RelocationLog { file: open(relocation.segment).await?, at: relocation, is_told: true };
         let clock = HybridClock::default();
         clock.observe(collected.version);
         let checkpoints = Checkpoints::new(retained, false);
