@@ -7,7 +7,7 @@ use crate::keys::{KeyShape, digest, mixed};
 use crate::memory::resident_bytes;
 use engine::platform::glommio::{GlommioPlatform, direct_io_active};
 use engine::store::{EngineOptions, FormatOptions, Layout, OpenStore, open_or_format};
-use engine::{BucketId, Commit, Engine, EngineMetrics, Etag, Recovered, Shared};
+use engine::{BucketId, Commit, Engine, EngineMetrics, Etag, Recovered, Shared, Which};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, spawn_local};
 use std::cell::Cell;
@@ -163,7 +163,7 @@ pub async fn reopen(
     for number in checked {
         let key = shape.key(number);
         let bucket = bucket.ok_or_else(|| Error::Options("there is no bucket".into()))?;
-        present += u64::from(engine.lookup(bucket, key.as_bytes()).await?.is_some());
+        present += u64::from(engine.lookup(bucket, key.as_bytes(), Which::Latest).await?.is_some());
     }
     is_over.store(true, Ordering::Release);
     let mut started = vec![close(engine).await];

@@ -234,7 +234,7 @@ impl<P: Platform> Shard<P> {
     // --- Writing -------------------------------------------------------------------------------
 
     pub(crate) async fn put(self: &Rc<Self>, put: Put) -> Result<Committed> {
-        let Put { bucket, key, target, body, commit } = put;
+        let Put { bucket, key, target, body, mut commit } = put;
         let index_key = match target {
             Target::Object => index_key::object(bucket, &key),
             Target::Part { upload, number } => index_key::part(upload, number),
@@ -256,7 +256,7 @@ impl<P: Platform> Shard<P> {
             label: commit.label,
             upload,
             sections: Sections {
-                attributes: commit.attributes,
+                attributes: std::mem::take(&mut commit.attributes),
                 part_number,
                 ..Sections::default()
             },

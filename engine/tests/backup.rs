@@ -14,7 +14,7 @@ use engine::platform::{File, OpenMode, Platform};
 use engine::restore::{RestoreOptions, RestoreReport, restore};
 use engine::store::{EngineOptions, FormatOptions, OpenStore, open_or_format};
 use engine::verify::{Listener, RebuildOptions, check, rebuild};
-use engine::{BucketId, Commit, Engine, Error, Etag, Shared};
+use engine::{BucketId, Commit, Deletion, Engine, Error, Etag, Shared, Which};
 use futures_lite::future::zip;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -79,7 +79,8 @@ impl Store {
     }
 
     async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let mut reader = self.engines[0].open(self.bucket, key.as_bytes()).await.unwrap()?;
+        let mut reader =
+            self.engines[0].open(self.bucket, key.as_bytes(), Which::Latest).await.unwrap()?;
         let mut bytes = Vec::new();
         while let Some(chunk) = reader.next().await.unwrap() {
             bytes.extend_from_slice(chunk.as_ref());
@@ -196,7 +197,9 @@ async fn write(store: &Store, client: usize, sequence: &Sequence, stop: &Cell<bo
         match body(client, number) {
             // What the snapshot pins may be all that there is, until it is copied.
             Some(bytes) => put_in_time(engine, store.bucket, &key, &bytes).await,
-            None => drop(engine.delete(store.bucket, key.as_bytes(), None).await.unwrap()),
+            None => drop(
+                engine.delete(store.bucket, key.as_bytes(), Deletion::NULL, None).await.unwrap(),
+            ),
         }
         sequence.answered.set(number);
     }
@@ -296,7 +299,7 @@ fn what_did_not_change_is_not_copied_again() {
         assert!(second.bytes > 60 * 200_000);
         assert!(second.bytes_copied < second.bytes / 10, "{second:?}");
         // Deleting needs no copy; the first generation still has all.
-        store.engines[0].delete(store.bucket, b"large 7", None).await.unwrap();
+        store.engines[0].delete(store.bucket, b"large 7", Deletion::NULL, None).await.unwrap();
         let third = store.backup_with(BackupOptions { keep: Some(2), ..options("third") }).await;
         let third = third.unwrap();
         assert!(third.bytes_copied < third.bytes / 10, "{third:?}");

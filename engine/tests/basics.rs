@@ -6,8 +6,8 @@ use ringfort_engine as engine;
 use engine::platform::sim::{Sim, SimOptions, SimPlatform};
 use engine::store::{EngineOptions, FormatOptions, open_or_format};
 use engine::{
-    BucketId, Commit, CompletePart, Condition, ConditionFailure, Engine, Error, Etag, ListItem,
-    ListQuery, Shared,
+    BucketId, Commit, CompletePart, Condition, ConditionFailure, Deletion, Engine, Error, Etag,
+    ListItem, ListQuery, Shared, Which,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ async fn feed(
 
 fn commit(bytes: &[u8]) -> Commit {
     let etag = Etag { md5: [bytes.len() as u8; 16], parts: 0 };
-    Commit { etag, label: 3, attributes: b"attributes".to_vec(), condition: None }
+    Commit { etag, label: 3, attributes: b"attributes".to_vec(), ..Commit::default() }
 }
 
 async fn get(
@@ -100,7 +100,7 @@ async fn get(
     key: &str,
     range: Option<std::ops::Range<u64>>,
 ) -> Option<Vec<u8>> {
-    let mut reader = engine.open(bucket, key.as_bytes()).await.unwrap()?;
+    let mut reader = engine.open(bucket, key.as_bytes(), Which::Latest).await.unwrap()?;
     if let Some(range) = range {
         reader.select(range);
     }
@@ -154,7 +154,7 @@ fn objects_of_every_size_come_back_and_survive_a_restart() {
                     }
                 }
             }
-            let reader = engine.head(bucket, b"known/5000").await.unwrap().unwrap();
+            let reader = engine.head(bucket, b"known/5000", Which::Latest).await.unwrap().unwrap();
             assert_eq!(reader.info().attributes, b"attributes");
             assert_eq!((reader.info().current.size, reader.info().current.label), (5000, 3));
         })
@@ -175,7 +175,13 @@ fn space_of_overwritten_and_deleted_objects_is_used_again() {
             put(engine, bucket, &key, &expected, true).await.unwrap();
             if round % 7 == 0 {
                 assert_eq!(get(engine, bucket, &key, None).await.unwrap(), expected);
-                assert!(engine.delete(bucket, key.as_bytes(), None).await.unwrap().existed);
+                assert!(
+                    engine
+                        .delete(bucket, key.as_bytes(), Deletion::NULL, None)
+                        .await
+                        .unwrap()
+                        .existed
+                );
                 assert_eq!(get(engine, bucket, &key, None).await, None);
             }
         }
@@ -199,7 +205,7 @@ fn a_full_store_refuses_writes_and_takes_deletes() {
         }
         assert!((30..90).contains(&stored.len()), "{}", stored.len());
         for (_, key) in stored.iter().take(20) {
-            engine.delete(bucket, key.as_bytes(), None).await.unwrap();
+            engine.delete(bucket, key.as_bytes(), Deletion::NULL, None).await.unwrap();
         }
         for (index, key) in &stored[20..] {
             let expected = body(3_000_000, *index as u8);
@@ -337,7 +343,8 @@ fn multipart_uploads_join_their_parts_without_copying() {
         assert_eq!(get(&engines[0], bucket, "big", None).await.unwrap(), expected);
         let part = get(&engines[0], bucket, "big", Some(0..100_000)).await.unwrap();
         assert_eq!(part, expected[..100_000]);
-        let info = engines[0].open(bucket, b"big").await.unwrap().unwrap().info().clone();
+        let info =
+            engines[0].open(bucket, b"big", Which::Latest).await.unwrap().unwrap().info().clone();
         let parts: Vec<_> = info.parts.iter().map(|part| (part.number, part.size)).collect();
         assert_eq!(parts, [(1, sizes[1] as u64), (2, sizes[2] as u64), (3, sizes[0] as u64)]);
     })
@@ -387,7 +394,7 @@ fn buckets_are_created_once_and_deleted_only_when_empty() {
         assert!(matches!(engine.delete_bucket("b").await, Err(Error::BucketNotEmpty)));
         put(engine, bucket.id, "key2", b"x", true).await.unwrap();
         for key in ["key", "key2"] {
-            engine.delete(bucket.id, key.as_bytes(), None).await.unwrap();
+            engine.delete(bucket.id, key.as_bytes(), Deletion::NULL, None).await.unwrap();
         }
         let upload = engine.create_upload(bucket.id, b"up", vec![]).await.unwrap();
         assert!(matches!(engine.delete_bucket("b").await, Err(Error::BucketNotEmpty)));

@@ -8,7 +8,10 @@ use engine::limits::ATTRIBUTES_BYTES_MAX;
 use engine::platform::Platform;
 use engine::platform::sim::{Fault, Sim, SimOptions, SimPlatform};
 use engine::store::{EngineOptions, FormatOptions, open_or_format};
-use engine::{BucketId, Commit, Condition, ConditionFailure, Deleted, Engine, Error, Etag, Shared};
+use engine::{
+    BucketId, Commit, Condition, ConditionFailure, Deleted, Deletion, Engine, Error, Etag, Shared,
+    Which,
+};
 use futures_lite::future::zip;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,7 +81,7 @@ async fn delete_if(
         let holds = wanted.is_none_or(|wanted| current.is_some_and(|c| c.etag == wanted));
         if holds { Ok(()) } else { Err(ConditionFailure::PreconditionFailed) }
     });
-    engine.delete(bucket, key.as_bytes(), Some(condition)).await
+    engine.delete(bucket, key.as_bytes(), Deletion::NULL, Some(condition)).await
 }
 
 async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
@@ -143,7 +146,7 @@ fn a_store_whose_log_is_full_to_the_last_block_closes_and_opens() {
     let platform = sim.reboot();
     sim.run_until(async {
         let engine = start(&platform, format(1, 3)).await.unwrap();
-        assert_eq!(engine.lookup(bucket, b"kept").await.unwrap().unwrap().size, 5);
+        assert_eq!(engine.lookup(bucket, b"kept", Which::Latest).await.unwrap().unwrap().size, 5);
         assert!(matches!(put(&engine, bucket, "new", b"x").await, Err(Error::OutOfSpace)));
         engine.close().await;
     })
@@ -177,7 +180,7 @@ fn no_write_rests_on_one_that_was_refused_for_space() {
                 if matches!(written, Err(Error::OutOfSpace)) {
                     refused += 1;
                     assert!(deleted.is_err(), "seed {seed}: {deleted:?}");
-                    assert!(engine.lookup(bucket, b"key").await.unwrap().is_some());
+                    assert!(engine.lookup(bucket, b"key", Which::Latest).await.unwrap().is_some());
                 }
                 if put(&engine, bucket, "key", &old).await.is_err() {
                     break;
@@ -217,7 +220,10 @@ fn the_largest_group_is_read_again() {
     sim.run_until(async {
         let engine = start(&platform, format(16, 256)).await.unwrap();
         for key in ["in flight", "0000", "0504", "last"] {
-            assert!(engine.lookup(bucket, key.as_bytes()).await.unwrap().is_some(), "{key}");
+            assert!(
+                engine.lookup(bucket, key.as_bytes(), Which::Latest).await.unwrap().is_some(),
+                "{key}"
+            );
         }
         assert_eq!(engine.catalog().bucket("bucket").unwrap().settings.len(), 1);
     })
@@ -233,7 +239,7 @@ fn a_request_after_the_end_is_told_so() {
         engine.close().await;
         // The mailbox's own task has ended too.
         engine.platform().sleep(std::time::Duration::from_millis(1)).await;
-        assert!(matches!(engine.lookup(bucket, b"key").await, Err(Error::Stopping)));
+        assert!(matches!(engine.lookup(bucket, b"key", Which::Latest).await, Err(Error::Stopping)));
     })
     .unwrap();
 }
@@ -247,7 +253,7 @@ fn space_stays_pinned_until_the_last_read_has_returned() {
     sim.run_until(async {
         let (engine, bucket) = with_bucket(&platform, format(4, 64)).await;
         put(&engine, bucket, "key", &vec![1; 3 << 20]).await.unwrap();
-        let mut reader = engine.open(bucket, b"key").await.unwrap().unwrap();
+        let mut reader = engine.open(bucket, b"key", Which::Latest).await.unwrap().unwrap();
         reader.next().await.unwrap();
         drop(reader);
         assert_eq!(engine.metrics().pins_held, 1);
@@ -266,7 +272,7 @@ fn giving_up_a_read_loses_no_bytes() {
         let (engine, bucket) = with_bucket(&platform, format(4, 64)).await;
         let body: Vec<u8> = (0..1_000_000).map(|at| (at / 1000) as u8).collect();
         put(&engine, bucket, "key", &body).await.unwrap();
-        let mut reader = engine.open(bucket, b"key").await.unwrap().unwrap();
+        let mut reader = engine.open(bucket, b"key", Which::Latest).await.unwrap().unwrap();
         assert!(futures_lite::future::poll_once(reader.next()).await.is_none());
         let mut read = Vec::new();
         while let Some(chunk) = reader.next().await.unwrap() {

@@ -10,7 +10,7 @@ use engine::inspect::{
 };
 use engine::platform::sim::{Sim, SimOptions, SimPlatform};
 use engine::store::{EngineOptions, FormatOptions, open_or_format};
-use engine::{Commit, Engine, Etag, Shared};
+use engine::{Commit, Deletion, Engine, Etag, Shared};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ async fn put(engine: &Engine<SimPlatform>, bucket: engine::BucketId, key: &str, 
         writer.advance(count).await.unwrap();
     }
     let etag = Etag { md5: [7; 16], parts: 0 };
-    let commit = Commit { etag, label: 3, attributes: b"attributes".to_vec(), condition: None };
+    let commit = Commit { etag, label: 3, attributes: b"attributes".to_vec(), ..Commit::default() };
     writer.finish(commit).await.unwrap();
 }
 
@@ -67,7 +67,7 @@ impl Store {
                 put(engine, bucket, &format!("small/{index}"), 100_000).await;
             }
             put(engine, bucket, "large", LARGE).await;
-            engine.delete(bucket, b"small/0", None).await.unwrap();
+            engine.delete(bucket, b"small/0", Deletion::NULL, None).await.unwrap();
         })
     }
 

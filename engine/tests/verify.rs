@@ -14,7 +14,7 @@ use engine::store::{EngineOptions, FormatOptions, open_or_format};
 use engine::verify::{
     Concern, Grade, Listener, RebuildOptions, Rebuilt, Report, Structure, check, rebuild,
 };
-use engine::{BucketId, Commit, Engine, Error, Etag, Shared, UploadId};
+use engine::{BucketId, Commit, Deletion, Engine, Error, Etag, Shared, UploadId, Which};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -97,7 +97,7 @@ impl Store {
                     _ => size as usize,
                 };
                 if kind > 15 {
-                    engine.delete(bucket, &key, None).await.unwrap();
+                    engine.delete(bucket, &key, Deletion::NULL, None).await.unwrap();
                     model.remove(&key);
                 } else {
                     match put(&engine, bucket, &key, size, byte as u8).await {
@@ -323,7 +323,13 @@ async fn fill(
 
 fn commit(byte: u8) -> Commit {
     let etag = Etag { md5: [byte; 16], parts: 0 };
-    Commit { etag, label: 3, attributes: b"attributes".to_vec(), condition: None }
+    Commit {
+        etag,
+        label: 3,
+        attributes: b"attributes".to_vec(),
+        condition: None,
+        ..Commit::default()
+    }
 }
 
 async fn put(
@@ -355,7 +361,7 @@ async fn put_part(
 
 /// The size of an object and the byte of which it is made.
 async fn get(engine: &Engine<SimPlatform>, bucket: BucketId, key: &[u8]) -> (usize, u8) {
-    let mut reader = engine.open(bucket, key).await.unwrap().unwrap();
+    let mut reader = engine.open(bucket, key, Which::Latest).await.unwrap().unwrap();
     let etag = reader.info().current.etag.md5[0];
     let mut size = 0;
     while let Some(chunk) = reader.next().await.unwrap() {
@@ -548,7 +554,7 @@ fn a_store_that_was_often_cut_short_is_rebuilt() {
                 for (key, kind, size) in steps {
                     let key = format!("key/{key:03}").into_bytes();
                     match kind {
-                        0 => drop(engine.delete(bucket, &key, None).await),
+                        0 => drop(engine.delete(bucket, &key, Deletion::NULL, None).await),
                         1 => drop(put(&engine, bucket, &key, 150_000, life).await),
                         _ => drop(put(&engine, bucket, &key, size as usize, life).await),
                     }

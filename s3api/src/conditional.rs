@@ -306,6 +306,8 @@ mod tests {
             etag: Etag { md5: [0xab; 16], parts: 0 },
             version: Version(784_111_777_900_000_000),
             label: 0,
+            is_null: true,
+            is_marker: false,
         }
     }
 

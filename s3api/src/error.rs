@@ -221,6 +221,9 @@ impl From<engine::Error> for S3Error {
                 Code::PreconditionFailed.into()
             }
             Error::Condition(ConditionFailure::NoSuchKey) => Code::NoSuchKey.into(),
+            // Whoever gives a reason of its own translates it.
+            Error::Condition(ConditionFailure::Refused(_)) => Code::AccessDenied.into(),
+            Error::Marker => Code::MethodNotAllowed.into(),
             Error::TooLarge(what) => Self::new(Code::EntityTooLarge, what),
             // AWS has no such answer. 503 says that the same will work a little later, and clients
             // hammer a full store until they give up; 507 (RFC 4918, section 11.5) says what is the

@@ -8,7 +8,7 @@ use crate::sim_buckets;
 use crate::sim_client::Client;
 use crate::sim_uploads::Stage;
 use crate::sim_world::BUCKETS;
-use engine::{UploadInfo, UploadItem, UploadsQuery};
+use engine::{Deletion, UploadInfo, UploadItem, UploadsQuery};
 use std::collections::BTreeMap;
 
 impl Client<'_> {
@@ -152,7 +152,7 @@ impl Client<'_> {
                 return false;
             };
             for key in self.world.keys() {
-                errors.extend(self.engine().delete(id, key, None).await.err());
+                errors.extend(self.engine().delete(id, key, Deletion::NULL, None).await.err());
             }
             let open: Vec<_> = {
                 let uploads = self.world.uploads.borrow();

@@ -7,7 +7,7 @@ use crate::model::{Guard, Op, Outcome, Register, ValueId};
 use crate::sim::join_two;
 use crate::sim_client::Client;
 use crate::sim_world::{Verdict, World};
-use engine::{Bucket, Error};
+use engine::{Bucket, Deletion, Error};
 use std::collections::BTreeMap;
 
 /// Names that are created and deleted again and again.
@@ -125,7 +125,9 @@ impl Client<'_> {
                 self.world.fail(format!("bucket {name} was deleted with an acknowledged key"));
             }
             (Ok(()), Err(_)) => {
-                if let Err(error) = self.engine().delete(id, key.as_bytes(), None).await {
+                if let Err(error) =
+                    self.engine().delete(id, key.as_bytes(), Deletion::NULL, None).await
+                {
                     self.world.judge_error(&error, name);
                 }
             }

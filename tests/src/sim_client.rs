@@ -7,7 +7,7 @@ use crate::sim_shape::Form;
 use crate::sim_world::{BUCKETS, Place, World};
 use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
-use engine::{BucketId, Committed, Engine, Error, ObjectReader, ObjectWriter};
+use engine::{BucketId, Committed, Deletion, Engine, Error, ObjectReader, ObjectWriter, Which};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -254,7 +254,8 @@ impl Client<'_> {
         let guard = if self.world.one_in(4) { self.any_guard(place) } else { Guard::Always };
         let op = self.world.begin(place, Op::Write { guard, value: None });
         let key = self.world.key(place);
-        let result = self.engine().delete(bucket, key, self.world.condition(guard)).await;
+        let result =
+            self.engine().delete(bucket, key, Deletion::NULL, self.world.condition(guard)).await;
         self.world.end_write(place, op, result.as_ref().map(|deleted| deleted.existed));
     }
 
@@ -284,8 +285,8 @@ impl Client<'_> {
         let op = self.world.begin(place, Op::Read);
         let key = self.world.key(place);
         let opened = match record_only {
-            true => self.engine().head(bucket, key).await,
-            false => self.engine().open(bucket, key).await,
+            true => self.engine().head(bucket, key, Which::Latest).await,
+            false => self.engine().open(bucket, key, Which::Latest).await,
         };
         match opened {
             Ok(None) => {
@@ -352,7 +353,7 @@ impl Client<'_> {
             return;
         };
         let op = self.world.begin(place, Op::Read);
-        let found = self.engine().lookup(bucket, self.world.key(place)).await;
+        let found = self.engine().lookup(bucket, self.world.key(place), Which::Latest).await;
         let seen = found.map(|current| {
             current.and_then(|current| self.world.recognise(&current, &self.world.name(place)))
         });

@@ -3,8 +3,8 @@
 use crate::model::{Guard, Op};
 use crate::sim_client::Client;
 use crate::sim_world::{BUCKETS, Place};
-use engine::Error;
 use engine::platform::Platform;
+use engine::{Deletion, Error};
 use std::time::Duration;
 
 /// Puts that are refused one after the other before the store counts as full: some are larger than
@@ -93,7 +93,8 @@ impl Client<'_> {
             return false;
         };
         let op = self.world.begin(place, Op::Write { guard: Guard::Always, value: None });
-        let result = self.engine().delete(bucket, self.world.key(place), None).await;
+        let result =
+            self.engine().delete(bucket, self.world.key(place), Deletion::NULL, None).await;
         if matches!(result, Err(Error::OutOfSpace)) && self.has_its_reserve() {
             let name = self.world.name(place);
             let figures = self.running.quiet().await;

@@ -238,7 +238,7 @@ impl World {
     pub fn commit(&self, id: ValueId, guard: Guard) -> Commit {
         let condition = self.condition(guard);
         let (etag, attributes) = (self.etag(id), self.attributes(id));
-        Commit { etag, label: id as u8, attributes, condition }
+        Commit { etag, label: id as u8, attributes, condition, ..Commit::default() }
     }
 
     pub fn condition(&self, guard: Guard) -> Option<Condition> {

@@ -5,7 +5,7 @@
 use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
 use engine::store::FormatOptions;
-use engine::{BucketId, Commit, Engine, Error, ListQuery, UploadsQuery};
+use engine::{BucketId, Commit, Engine, Error, ListQuery, UploadsQuery, Which};
 use ringfort_tests::sim::{Machine, Running, seeds};
 use ringfort_tests::sim_dying;
 use std::collections::BTreeMap;
@@ -53,7 +53,8 @@ async fn put(engine: &Engine<SimPlatform>, bucket: BucketId, key: &str) -> Resul
 
 /// The bytes of an object that is there.
 async fn get(engine: &Engine<SimPlatform>, bucket: BucketId, key: &str) -> Result<Vec<u8>, Error> {
-    let mut reader = engine.open(bucket, key.as_bytes()).await?.expect("the object is there");
+    let mut reader =
+        engine.open(bucket, key.as_bytes(), Which::Latest).await?.expect("the object is there");
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next().await? {
         bytes.extend_from_slice(chunk.as_ref());

@@ -4,7 +4,7 @@
 use engine::platform::Platform;
 use engine::platform::sim::{Fault, SimPlatform};
 use engine::store::FormatOptions;
-use engine::{BucketId, Commit, CompletePart, Engine, Error};
+use engine::{BucketId, Commit, CompletePart, Deletion, Engine, Error, Which};
 use ringfort_tests::sim::{Machine, Running, join_all, within};
 use ringfort_tests::sim_damage::{scan_groups, segments, store_salt};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ async fn put(
 
 /// The length of an object whose bytes are all what [`put`] stored.
 async fn get(engine: &Engine<SimPlatform>, bucket: BucketId, key: &str) -> Option<usize> {
-    let mut reader = engine.open(bucket, key.as_bytes()).await.unwrap()?;
+    let mut reader = engine.open(bucket, key.as_bytes(), Which::Latest).await.unwrap()?;
     let mut bytes = 0;
     while let Some(chunk) = reader.next().await.unwrap() {
         assert!(chunk.as_ref().iter().all(|byte| *byte == key.len() as u8));
@@ -232,7 +232,7 @@ fn clients_that_go_away_leave_no_pin_and_no_space_behind() {
                 engine.abort_upload(bucket, &upload.key, upload.id).await.unwrap();
             }
             for key in keys() {
-                engine.delete(bucket, key.as_bytes(), None).await.unwrap();
+                engine.delete(bucket, key.as_bytes(), Deletion::NULL, None).await.unwrap();
             }
             let after = running.quiet().await;
             assert_eq!((after.pins_held, after.body_bytes), (0, 0));

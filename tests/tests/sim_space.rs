@@ -4,7 +4,7 @@
 use engine::platform::Platform;
 use engine::platform::sim::SimPlatform;
 use engine::store::FormatOptions;
-use engine::{BucketId, Commit, Engine, EngineMetrics, Error};
+use engine::{BucketId, Commit, Deletion, Engine, EngineMetrics, Error};
 use ringfort_tests::sim::{Machine, Running, join_all};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,7 +75,7 @@ fn background_work_in_a_full_store_ends() {
                 let keys = fill(engine, bucket, bytes).await;
                 for key in (0..keys).step_by(every) {
                     let name = format!("{key:08}");
-                    let _ = engine.delete(bucket, name.as_bytes(), None).await;
+                    let _ = engine.delete(bucket, name.as_bytes(), Deletion::NULL, None).await;
                 }
                 let before = figures_after(&running, 120).await;
                 assert_eq!(before, figures_after(&running, 3600).await, "{bytes} {every}");
@@ -99,7 +99,7 @@ fn a_store_full_of_tiny_objects_can_be_relieved() {
             figures_after(&running, 60).await;
             for key in (0..keys).step_by(3) {
                 let name = format!("{key:08}");
-                engine.delete(bucket, name.as_bytes(), None).await.unwrap();
+                engine.delete(bucket, name.as_bytes(), Deletion::NULL, None).await.unwrap();
             }
             figures_after(&running, 60).await;
             for key in (0..keys).step_by(30) {
@@ -122,7 +122,7 @@ fn a_large_body_waits_for_the_space_of_a_deleted_one() {
         fill(engine, bucket, 900_000).await;
         for key in 0..8 {
             let name = format!("{key:08}");
-            if engine.delete(bucket, name.as_bytes(), None).await.unwrap().existed {
+            if engine.delete(bucket, name.as_bytes(), Deletion::NULL, None).await.unwrap().existed {
                 put(engine, bucket, key, 900_000).await.unwrap();
             }
         }

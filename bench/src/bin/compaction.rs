@@ -9,8 +9,8 @@
 //! Not here: several cores, bodies in slabs (their space is used again without being moved).
 
 use clap::Parser;
-use engine::EngineMetrics;
 use engine::store::{EngineOptions, FormatOptions};
+use engine::{EngineMetrics, Which};
 use glommio::spawn_local;
 use hdrhistogram::Histogram;
 use ringfort_bench::keys::{KeyShape, mixed};
@@ -238,7 +238,8 @@ impl Run {
         self.pace(number).await;
         let key = self.fill.shape.key(self.any_key(number ^ 0x5eed));
         let (before, begun) = (self.background(), Instant::now());
-        let reader = self.store.engine.open(self.store.bucket, key.as_bytes()).await?;
+        let reader =
+            self.store.engine.open(self.store.bucket, key.as_bytes(), Which::Latest).await?;
         if let Some(mut reader) = reader {
             while reader.next().await?.is_some() {}
         }

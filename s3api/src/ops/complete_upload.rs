@@ -20,7 +20,7 @@ use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
 use engine::checksum::{Algorithm, Md5};
 use engine::platform::Platform;
-use engine::{BucketId, CompletePart, Etag, UploadId, UploadedPart};
+use engine::{BucketId, CompletePart, Etag, UploadId, UploadedPart, Which};
 use std::collections::HashMap;
 
 pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
@@ -67,7 +67,7 @@ async fn repeated<P: Platform, B: RawBody>(
     let (document, _) = body.reader.collect(XML_LIST_BYTES_MAX).await?;
     let named = parse_parts(&document).map_err(|_| context.no_such_upload())?;
     let etag = named_etag(&named).ok_or_else(|| context.no_such_upload())?;
-    let reader = context.engine.head(bucket, context.key().as_bytes()).await?;
+    let reader = context.engine.head(bucket, context.key().as_bytes(), Which::Latest).await?;
     let reader = reader.filter(|reader| reader.info().current.etag == etag);
     let reader = reader.ok_or_else(|| context.no_such_upload())?;
     let checksum = Attributes::decode(&reader.info().attributes)?.checksum;
@@ -291,7 +291,14 @@ mod tests {
 
     fn stored(number: u16, checksum: Option<Checksum>) -> StoredPart {
         let etag = Etag { md5: [number as u8; 16], parts: 0 };
-        let current = Current { size: 3, etag, version: Version(1), label: 0 };
+        let current = Current {
+            size: 3,
+            etag,
+            version: Version(1),
+            label: 0,
+            is_null: true,
+            is_marker: false,
+        };
         StoredPart { number, current, checksum }
     }
 

@@ -5,8 +5,8 @@ use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use crate::names;
 use crate::percent;
-use engine::ObjectReader;
 use engine::platform::Platform;
+use engine::{ObjectReader, Which};
 
 /// The header's value, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl CopySource {
         names::check_key(&self.key)?;
         let bucket = context.find_bucket(&self.bucket)?;
         context.check_owner("x-amz-source-expected-bucket-owner")?;
-        let reader = context.engine.open(bucket.id, self.key.as_bytes()).await?;
+        let reader = context.engine.open(bucket.id, self.key.as_bytes(), Which::Latest).await?;
         let reader =
             reader.ok_or_else(|| S3Error::from(Code::NoSuchKey).field("Key", &self.key))?;
         Conditions::of_copy_source(|name| context.header(name))

@@ -10,8 +10,8 @@ use crate::limits::{DELETE_KEYS_MAX, VERSION_ID_BYTES_MAX, XML_LIST_BYTES_MAX};
 use crate::names;
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
-use engine::BucketId;
 use engine::platform::Platform;
+use engine::{BucketId, Deletion};
 
 pub(super) async fn delete_objects<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
@@ -78,7 +78,7 @@ impl<'a> Entry<'a> {
         check_version_id(self.version_id)?;
         let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
         let condition = conditions.into_condition();
-        context.engine.delete(bucket, self.key.as_bytes(), condition).await?;
+        context.engine.delete(bucket, self.key.as_bytes(), Deletion::NULL, condition).await?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::range;
 use engine::platform::Platform;
-use engine::{Current, ObjectInfo, ObjectReader};
+use engine::{Current, ObjectInfo, ObjectReader, Which};
 use http::{Payload, Response};
 use std::ops::Range;
 
@@ -78,15 +78,15 @@ async fn open<P: Platform>(
     let conditions = Conditions::of_read(|name| context.header(name));
     if reads == Reads::Bytes && conditions.may_be_not_modified() {
         // A cache that asks again mostly hears that nothing changed: no byte is read for that.
-        let reader = context.engine.head(bucket.id, key).await?;
+        let reader = context.engine.head(bucket.id, key, Which::Latest).await?;
         let reader = reader.ok_or_else(|| context.no_such_key())?;
         if conditions.judge_read(&reader.info().current) == Outcome::NotModified {
             return Ok((reader, Decision::NotModified));
         }
     }
     let reader = match reads {
-        Reads::Record => context.engine.head(bucket.id, key).await?,
-        Reads::Bytes => context.engine.open(bucket.id, key).await?,
+        Reads::Record => context.engine.head(bucket.id, key, Which::Latest).await?,
+        Reads::Bytes => context.engine.open(bucket.id, key, Which::Latest).await?,
     };
     let reader = reader.ok_or_else(|| context.no_such_key())?;
     let info = reader.info();

@@ -243,6 +243,7 @@ fn commit(etag: Etag, attributes: &Attributes, conditions: Conditions) -> Result
         label: label::of(attributes.checksum.as_ref()),
         attributes: attributes.encode()?,
         condition: conditions.into_condition(),
+        ..Commit::default()
     })
 }
 

@@ -11,7 +11,7 @@ use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use engine::checksum::{Algorithm, Hasher, Md5};
 use engine::platform::Platform;
-use engine::{BucketId, Etag, ObjectReader, ObjectWriter};
+use engine::{BucketId, Etag, ObjectReader, ObjectWriter, Which};
 
 /// What the bytes came to.
 pub(super) struct Received {
@@ -40,7 +40,7 @@ pub(super) async fn check_early<P: Platform>(
     if conditions.is_empty() {
         return Ok(());
     }
-    let current = context.engine.lookup(bucket, context.key().as_bytes()).await?;
+    let current = context.engine.lookup(bucket, context.key().as_bytes(), Which::Latest).await?;
     Ok(conditions.judge_write(current.as_ref()).map_err(engine::Error::Condition)?)
 }
 
