@@ -564,12 +564,9 @@ async fn fill(
     Ok(())
 }
 
-#[test]
-fn versions_are_what_the_model_says_through_restarts_losses_and_rebuilds() {
-    let histories = std::env::var("VERSIONS_HISTORIES").map_or(12, |it| it.parse().unwrap());
-    let first = std::env::var("VERSIONS_SEED").map_or(1, |it| it.parse().unwrap());
+fn check_histories(seeds: std::ops::Range<u64>) {
     let mut moved = 0;
-    for seed in first..first + histories {
+    for seed in seeds {
         let mut history = History::new(seed);
         for life in 0..5 {
             history.live(300);
@@ -583,4 +580,15 @@ fn versions_are_what_the_model_says_through_restarts_losses_and_rebuilds() {
         moved += history.moved;
     }
     assert!(moved > 0, "compaction has never run");
+}
+
+#[test]
+fn versions_are_what_the_model_says_through_restarts_losses_and_rebuilds() {
+    check_histories(1..9);
+}
+
+#[test]
+#[ignore = "minutes: many more of the same"]
+fn many_histories_of_versions() {
+    check_histories(1000..3000);
 }
