@@ -82,6 +82,14 @@ impl Signer {
         push_hex(out, &signature);
     }
 
+    /// Signs a text with the key of a day (`YYYYMMDD`), as the policy of a form upload is.
+    pub fn sign(&mut self, day: &str, text: &[u8]) -> [u8; 32] {
+        self.use_day(day);
+        let mut mac = self.key.clone();
+        mac.update(text);
+        mac.finalize().into_bytes().into()
+    }
+
     fn canonical_hash(&mut self, request: &ToSign<'_>) -> [u8; 32] {
         let scratch = &mut self.scratch;
         scratch.clear();

@@ -198,6 +198,9 @@ const OPERATIONS: &[(Level, &str, &str, Operation)] = &[
     (Level::Bucket, "GET", "location", Operation::GetBucketLocation),
     (Level::Bucket, "GET", "uploads", Operation::ListMultipartUploads),
     (Level::Bucket, "POST", "delete", Operation::DeleteObjects),
+    // Not AWS's methods, but those of a service whose documents say so; neither means anything else.
+    (Level::Bucket, "PUT", "delete", Operation::DeleteObjects),
+    (Level::Bucket, "DELETE", "delete", Operation::DeleteObjects),
     (Level::Object, "PUT", "", Operation::PutObject),
     (Level::Object, "GET", "", Operation::GetObject),
     (Level::Object, "HEAD", "", Operation::HeadObject),
@@ -458,7 +461,9 @@ mod tests {
         check("GET", "/b?list-type=2&encoding-type=url", Ok((ListObjectsV2, "b", "")));
         check("GET", "/b?list-type=3", Err(Code::InvalidArgument));
         check("GET", "/b?uploads", Ok((ListMultipartUploads, "b", "")));
-        check("POST", "/b?delete=", Ok((DeleteObjects, "b", "")));
+        for method in ["POST", "PUT", "DELETE"] {
+            check(method, "/b?delete=", Ok((DeleteObjects, "b", "")));
+        }
     }
 
     #[test]

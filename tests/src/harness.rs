@@ -104,6 +104,13 @@ impl Site {
         self
     }
 
+    /// A further variable, or another value for one.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     fn environment(mut self, variables: impl Iterator<Item = (String, String)>) -> Self {
         self.environment.extend(variables);
         self

@@ -54,7 +54,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
         .map(|part| CompletePart { number: part.number, version: part.current.version });
     let completed = context.engine.complete_upload(bucket.id, key, id, pinned.collect(), commit);
     completed.await.map_err(|error| upload_error(context, error))?;
-    Ok(xml_answer(result(context, etag, checksum.as_ref())))
+    Ok(result(context, etag, checksum.as_ref()))
 }
 
 /// A client that lost the answer asks again, when the upload is gone: it is answered as before while
@@ -71,7 +71,7 @@ async fn repeated<P: Platform, B: RawBody>(
     let reader = reader.filter(|reader| reader.info().current.etag == etag);
     let reader = reader.ok_or_else(|| context.no_such_upload())?;
     let checksum = Attributes::decode(&reader.info().attributes)?.checksum;
-    Ok(xml_answer(result(context, etag, checksum.as_ref())))
+    Ok(result(context, etag, checksum.as_ref()))
 }
 
 /// The entity tag of an object made of these parts; none if one of them has no tag of a part.
@@ -87,10 +87,10 @@ fn result<P: Platform>(
     context: &Context<'_, P>,
     etag: Etag,
     checksum: Option<&Checksum>,
-) -> Vec<u8> {
+) -> Answer<P> {
     let host = context.head.host().unwrap_or_default();
     let path = context.head.target().split('?').next().unwrap_or_default();
-    Writer::document("CompleteMultipartUploadResult", |writer| {
+    let document = Writer::document("CompleteMultipartUploadResult", |writer| {
         writer.text("Location", &format!("http://{host}{path}"));
         writer.text("Bucket", &context.route.bucket);
         writer.text("Key", context.key());
@@ -99,7 +99,8 @@ fn result<P: Platform>(
             writer.text(element_name(checksum.algorithm), &checksum.text());
             writer.text("ChecksumType", checksum.kind.name());
         }
-    })
+    });
+    xml_answer(document).with_header("ETag", quoted(etag))
 }
 
 /// A part as the client names it.

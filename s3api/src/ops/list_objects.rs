@@ -17,7 +17,7 @@ use engine::{Bucket, ListItem, ListPage, ListQuery};
 pub(super) async fn list_objects<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
     let request = Request::parse(context)?;
-    let marker = context.query("marker").unwrap_or_default();
+    let marker = context.query("marker").or_else(|| context.query("Marker")).unwrap_or_default();
     let after = behind_marker(marker, request.prefix, request.delimiter);
     let page = request.page(context, &bucket, after).await?;
 
@@ -81,7 +81,11 @@ impl<'a> Request<'a> {
         Ok(Self {
             prefix: context.query("prefix").unwrap_or_default(),
             delimiter: context.query("delimiter").unwrap_or_default(),
-            limit: rows(&context.route.query, "max-keys")?,
+            // The names of AWS's own paginators are documented as parameters too.
+            limit: match context.query("max-keys") {
+                None => rows(&context.route.query, "MaxKeys")?,
+                Some(_) => rows(&context.route.query, "max-keys")?,
+            },
             encoding: Encoding::parse(&context.route.query)?,
         })
     }

@@ -370,6 +370,10 @@ fn listings_page_by_page() {
         let line = "GET /bucket?delimiter=/&marker=a/1";
         let document = server.send(line, &[], b"").await.document("ListBucketResult");
         assert_eq!(texts(&document, "CommonPrefixes", "Prefix"), ["b/"]);
+        let line = "GET /bucket?MaxKeys=1&Marker=a/1";
+        let document = server.send(line, &[], b"").await.document("ListBucketResult");
+        assert_eq!(document.child_text("MaxKeys"), Some("1"));
+        assert_eq!(document.child_text("Marker"), Some("a/1"));
         let document = server.send("GET /bucket?max-keys=0", &[], b"").await;
         let document = document.document("ListBucketResult");
         assert_eq!(document.child_text("IsTruncated"), Some("false"));

@@ -11,6 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use loadgen::sign::{Signer, ToSign, UNSIGNED_PAYLOAD};
+use sha2::Digest as _;
 
 use super::{ACCESS_KEY, PATIENCE, REGION, SECRET_KEY};
 
@@ -66,6 +67,68 @@ impl Answer {
     }
 }
 
+/// By whom a request is signed, for which region, and when.
+#[derive(Debug, Clone)]
+pub struct Signing {
+    pub access_key: String,
+    pub secret_key: String,
+    pub region: String,
+    /// `YYYYMMDDTHHMMSSZ`; `None`: now.
+    pub stamp: Option<String>,
+}
+
+impl Default for Signing {
+    fn default() -> Self {
+        Self::new(ACCESS_KEY, SECRET_KEY)
+    }
+}
+
+impl Signing {
+    pub fn new(access_key: &str, secret_key: &str) -> Self {
+        Self {
+            access_key: access_key.to_owned(),
+            secret_key: secret_key.to_owned(),
+            region: REGION.to_owned(),
+            stamp: None,
+        }
+    }
+
+    pub fn region(mut self, region: &str) -> Self {
+        region.clone_into(&mut self.region);
+        self
+    }
+
+    /// Signed by a clock that is so far ahead of ours, or behind it.
+    pub fn skewed(mut self, seconds: i64) -> Self {
+        let then = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        self.stamp = Some(stamp(then));
+        self
+    }
+
+    /// `YYYYMMDDTHHMMSSZ`.
+    pub fn stamp(&self) -> String {
+        self.stamp.clone().unwrap_or_else(|| stamp(jiff::Timestamp::now()))
+    }
+
+    fn signer(&self) -> Signer {
+        Signer::new(&self.access_key, &self.secret_key, &self.region)
+    }
+
+    /// Signs a text as a form's policy is: the fields that go with it, and the signature.
+    pub fn sign_policy(&self, policy: &str) -> String {
+        hex::encode(self.signer().sign(&self.stamp()[..8], policy.as_bytes()))
+    }
+
+    /// The credential as a form or a query gives it.
+    pub fn credential(&self) -> String {
+        format!("{}/{}/{}/s3/aws4_request", self.access_key, &self.stamp()[..8], self.region)
+    }
+}
+
+fn stamp(time: jiff::Timestamp) -> String {
+    time.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
 /// A request to be signed and sent.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -80,6 +143,12 @@ pub struct Request {
     pub body: Vec<u8>,
     /// What `content-length` says; `None`: nothing.
     pub content_length: Option<u64>,
+    /// Path and query as they are sent, where that is not the canonical form.
+    pub sent: Option<String>,
+    /// The `host` header, where that is not the server's address.
+    pub host: Option<String>,
+    /// `None`: by nobody.
+    pub signing: Option<Signing>,
 }
 
 impl Request {
@@ -93,7 +162,37 @@ impl Request {
             payload_hash: UNSIGNED_PAYLOAD.to_owned(),
             body: Vec::new(),
             content_length: None,
+            sent: None,
+            host: None,
+            signing: Some(Signing::default()),
         }
+    }
+
+    /// A request whose target is sent as it stands and signed in its canonical form.
+    pub fn uncanonical(method: &str, target: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut pairs: Vec<String> = query
+            .split('&')
+            .filter(|piece| !piece.is_empty())
+            .map(|piece| {
+                let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+                format!("{}={}", canonical(name, b"-._~"), canonical(value, b"-._~"))
+            })
+            .collect();
+        pairs.sort();
+        let canonical = format!("{}?{}", canonical(path, b"-._~/"), pairs.join("&"));
+        Self { sent: Some(target.to_owned()), ..Self::new(method, &canonical) }
+    }
+
+    pub fn signed_by(mut self, signing: Option<Signing>) -> Self {
+        self.signing = signing;
+        self
+    }
+
+    /// Signs the body too.
+    pub fn with_payload_hash(self) -> Self {
+        let hash = hex::encode(sha2::Sha256::digest(&self.body));
+        self.payload_hash(&hash)
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -120,36 +219,92 @@ impl Request {
 
     /// The signed head as it goes over the wire.
     pub fn head(&self, host: &str) -> Vec<u8> {
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let mut headers: Vec<(&str, &str)> = vec![
-            ("host", host),
-            ("x-amz-content-sha256", &self.payload_hash),
-            ("x-amz-date", &stamp),
-        ];
+        let host = self.host.as_deref().unwrap_or(host);
+        let stamp = self.signing.as_ref().map(Signing::stamp).unwrap_or_default();
+        let mut headers: Vec<(&str, &str)> = vec![("host", host)];
+        if self.signing.is_some() {
+            headers.push(("x-amz-content-sha256", &self.payload_hash));
+            headers.push(("x-amz-date", &stamp));
+        }
         headers.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         headers.sort_unstable();
-        let to_sign = ToSign {
-            method: &self.method,
-            path: &self.path,
-            query: &self.query,
-            headers: &headers,
-            payload_hash: &self.payload_hash,
-            stamp: &stamp,
-        };
-        let mut authorization = Vec::new();
-        Signer::new(ACCESS_KEY, SECRET_KEY, REGION).authorization(&to_sign, &mut authorization);
         let mark = if self.query.is_empty() { "" } else { "?" };
-        let mut head = format!("{} {}{mark}{} HTTP/1.1\r\n", self.method, self.path, self.query);
-        for (name, value) in headers {
+        let target = format!("{}{mark}{}", self.path, self.query);
+        let target = self.sent.as_deref().unwrap_or(&target);
+        let mut head = format!("{} {target} HTTP/1.1\r\n", self.method);
+        for (name, value) in &headers {
             write!(head, "{name}: {value}\r\n").unwrap();
         }
         if let Some(length) = self.content_length {
             write!(head, "content-length: {length}\r\n").unwrap();
         }
-        let authorization = String::from_utf8(authorization).unwrap();
-        write!(head, "authorization: {authorization}\r\n\r\n").unwrap();
+        if let Some(signing) = &self.signing {
+            let to_sign = self.to_sign(&self.query, &headers, &self.payload_hash, &stamp);
+            let mut authorization = Vec::new();
+            signing.signer().authorization(&to_sign, &mut authorization);
+            let authorization = String::from_utf8(authorization).unwrap();
+            write!(head, "authorization: {authorization}\r\n").unwrap();
+        }
+        head.push_str("\r\n");
         head.into_bytes()
     }
+
+    /// The target of a presigned request, which anyone may send for so long.
+    pub fn presigned(&self, host: &str, seconds: i64) -> String {
+        let signing = self.signing.as_ref().expect("somebody signs");
+        let stamp = signing.stamp();
+        let mut headers: Vec<(&str, &str)> = vec![("host", self.host.as_deref().unwrap_or(host))];
+        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        headers.sort_unstable();
+        let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+        let encode = |text: &str| canonical(text, b"-._~");
+        let mut pairs: Vec<String> =
+            self.query.split('&').filter(|pair| !pair.is_empty()).map(str::to_owned).collect();
+        pairs.extend([
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256".to_owned(),
+            format!("X-Amz-Credential={}", encode(&signing.credential())),
+            format!("X-Amz-Date={stamp}"),
+            format!("X-Amz-Expires={seconds}"),
+            format!("X-Amz-SignedHeaders={}", encode(&names.join(";"))),
+        ]);
+        pairs.sort();
+        let query = pairs.join("&");
+        let to_sign = self.to_sign(&query, &headers, UNSIGNED_PAYLOAD, &stamp);
+        let mut authorization = Vec::new();
+        signing.signer().authorization(&to_sign, &mut authorization);
+        let authorization = String::from_utf8(authorization).unwrap();
+        let signature = authorization.rsplit_once("Signature=").unwrap().1;
+        format!("{}?{query}&X-Amz-Signature={signature}", self.path)
+    }
+
+    fn to_sign<'a>(
+        &'a self,
+        query: &'a str,
+        headers: &'a [(&'a str, &'a str)],
+        payload_hash: &'a str,
+        stamp: &'a str,
+    ) -> ToSign<'a> {
+        ToSign { method: &self.method, path: &self.path, query, headers, payload_hash, stamp }
+    }
+}
+
+/// The canonical form of a part of a target, percent-encoded or not.
+pub fn canonical(text: &str, kept: &[u8]) -> String {
+    let (mut rest, mut out) = (text.as_bytes(), String::new());
+    while let Some((first, after)) = rest.split_first() {
+        let pair = after.get(..2).filter(|_| *first == b'%');
+        let decoded = pair
+            .and_then(|pair| std::str::from_utf8(pair).ok())
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        rest = if decoded.is_some() { &after[2..] } else { after };
+        let byte = decoded.unwrap_or(*first);
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").unwrap();
+        }
+    }
+    out
 }
 
 impl Client {

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::net::Shutdown;
 
-use ringfort_tests::harness::client::{Client, Request, connect, receive};
-use ringfort_tests::harness::{Server, Site};
+use ringfort_tests::harness::client::{Client, Request, Signing, connect, receive};
+use ringfort_tests::harness::{ACCESS_KEY, Server, Site};
 
 fn with_bucket(site: &Site) -> Server<'_> {
     let server = site.start();
@@ -231,10 +231,16 @@ fn a_refused_upload_is_refused_before_its_body() {
     let site = Site::new();
     let server = with_bucket(&site);
     server.client().put("/bucket/k", "there").expect(200);
+    let forged = Some(Signing::new(ACCESS_KEY, "another secret"));
     let cases = [
-        (Request::new("PUT", "/none/k"), 404),
-        (Request::new("PUT", "/bucket/k").header("if-none-match", "*"), 412),
-        (Request::new("PUT", "/bucket/big").length(6 << 30), 400),
+        (Request::new("PUT", "/bucket/other").signed_by(forged), Some(403)),
+        (Request::new("PUT", "/bucket/other").signed_by(None), Some(403)),
+        (Request::new("PUT", "/none/k"), Some(404)),
+        (Request::new("PUT", "/bucket/k").header("if-none-match", "*"), Some(412)),
+        (Request::new("PUT", "/bucket/k").header("if-match", "\"no\""), Some(412)),
+        (Request::new("PUT", "/bucket/big").length(6 << 30), Some(400)),
+        // Nothing is against it: the body may come.
+        (Request::new("PUT", "/bucket/other"), None),
     ];
     for (request, status) in cases {
         let length = request.content_length.unwrap_or(1 << 30);
@@ -245,7 +251,9 @@ fn a_refused_upload_is_refused_before_its_body() {
         let mut first = String::new();
         let mut stream = std::io::BufReader::new(stream);
         std::io::BufRead::read_line(&mut stream, &mut first).unwrap();
-        assert!(first.starts_with(&format!("HTTP/1.1 {status} ")), "{first}");
+        let expected =
+            status.map_or("HTTP/1.1 100 ".to_owned(), |code| format!("HTTP/1.1 {code} "));
+        assert!(first.starts_with(&expected), "{first}, not {expected}");
     }
     server.client().delete("/bucket/k").expect(204);
     is_empty(&server);
