@@ -102,7 +102,9 @@ impl CorsConfiguration {
     /// The `CORSConfiguration` document.
     pub fn document(&self) -> Vec<u8> {
         Writer::document("CORSConfiguration", |writer| {
-            self.rules.iter().for_each(|rule| writer.element("CORSRule", |writer| rule.write(writer)));
+            self.rules
+                .iter()
+                .for_each(|rule| writer.element("CORSRule", |writer| rule.write(writer)));
         })
     }
 
@@ -150,9 +152,13 @@ impl Rule {
             let text = child.text().trim();
             match child.name() {
                 "ID" if rule.id.is_none() => rule.id = Some(checked_id(text)?),
-                "AllowedHeader" => rule.allowed_headers.push(checked_pattern("AllowedHeader", text)?),
+                "AllowedHeader" => {
+                    rule.allowed_headers.push(checked_pattern("AllowedHeader", text)?)
+                }
                 "AllowedMethod" => rule.allowed_methods.push(checked_method(text)?),
-                "AllowedOrigin" => rule.allowed_origins.push(checked_pattern("AllowedOrigin", text)?),
+                "AllowedOrigin" => {
+                    rule.allowed_origins.push(checked_pattern("AllowedOrigin", text)?)
+                }
                 "ExposeHeader" => rule.expose_headers.push(checked_exposed(text)?),
                 "MaxAgeSeconds" if rule.max_age_seconds.is_none() => {
                     let seconds = text.parse().ok().filter(|seconds| *seconds <= i32::MAX as u32);
@@ -224,9 +230,7 @@ pub const NOT_ALLOWED: &str = "CORSResponse: This CORS request is not allowed. T
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
-        Some((start, end)) => {
-            text.strip_prefix(start).is_some_and(|rest| rest.ends_with(end))
-        }
+        Some((start, end)) => text.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
     }
 }
 

@@ -54,6 +54,7 @@ macro_rules! codes {
 
 codes! {
     AccessDenied 403 "Access Denied",
+    AccessForbidden 403 "Access forbidden",
     AuthorizationHeaderMalformed 400 "The authorization header that you provided is not valid.",
     AuthorizationQueryParametersError 400 "The authorization query parameters that you provided are not valid.",
     BadDigest 400 "The Content-MD5 or checksum value that you specified did not match what the server received.",

@@ -141,6 +141,16 @@ pub const BUCKET_TAGS_MAX: usize = 50;
 pub const TAG_KEY_CHARACTERS_MAX: usize = 128;
 pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
 
+/// Rules of one CORS configuration, and the length of a rule's name, as AWS has them.
+pub const CORS_RULES_MAX: usize = 100;
+pub const CORS_ID_CHARACTERS_MAX: usize = 255;
+
+/// Headers that one preflight may ask for: each is compared with those of every rule.
+pub const CORS_REQUEST_HEADERS_MAX: usize = 128;
+
+/// Routing rules of one website, as AWS has it.
+pub const WEBSITE_RULES_MAX: usize = 50;
+
 /// Levels of an XML document; more than any of S3's has.
 pub const XML_DEPTH_MAX: usize = 16;
 

@@ -11,7 +11,7 @@ use crate::access::{Caller, Identity};
 use crate::auth::{Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
-use crate::ops::{self, Answer, Body, Context, ObjectBody, Owner};
+use crate::ops::{self, Answer, Body, Context, CrossOrigin, ObjectBody, Owner};
 use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::services::Services;
@@ -81,6 +81,9 @@ impl<P: Platform> S3Service<P> {
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
     ) -> Result<Answer<P>> {
+        if route.operation == Operation::Preflight {
+            return self.cross_origin(route, head).preflight();
+        }
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
         let authenticated = self.authenticator.authenticate(head, now.unwrap_or(i64::MAX))?;
         let caller = Caller {
@@ -99,6 +102,10 @@ impl<P: Platform> S3Service<P> {
         let size_bytes = authenticated.payload.size_bytes(head.content_length());
         let reader = PayloadReader::new(authenticated.payload, body);
         ops::run(&context, Body { reader, size_bytes }).await
+    }
+
+    fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {
+        CrossOrigin { engine: &self.engine, services: &self.services, head, route }
     }
 
     /// The error document.
@@ -167,11 +174,18 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
             ids.write(&mut answer);
             return answer;
         }
-        let (operation, result) = match self.route(head) {
-            Ok(route) => (Some(route.operation), self.run(&route, head, body).await),
+        let (route, result) = match self.route(head) {
+            Ok(route) => {
+                let result = self.run(&route, head, body).await;
+                (Some(route), result)
+            }
             Err(error) => (None, Err(error)),
         };
         let mut answer = result.unwrap_or_else(|error| self.error_answer(&error, head, &ids));
+        let operation = route.as_ref().map(|route| route.operation);
+        if let Some(route) = route.filter(|route| route.operation != Operation::Preflight) {
+            self.cross_origin(&route, head).grant(&mut answer);
+        }
         ids.write(&mut answer);
         self.recorder.record(
             operation.map_or(UNKNOWN_OPERATION, Operation::name),

@@ -1,3 +1,4 @@
+//! CORS documents, and what their rules say of requests.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -35,7 +36,10 @@ fn every_element_is_checked() {
     check("<MaxAgeSeconds>0</MaxAgeSeconds>", None);
     check("<MaxAgeSeconds>2147483648</MaxAgeSeconds>", Some(Code::MalformedXML));
     check("<MaxAgeSeconds>-1</MaxAgeSeconds>", Some(Code::MalformedXML));
-    check("<MaxAgeSeconds>1</MaxAgeSeconds><MaxAgeSeconds>1</MaxAgeSeconds>", Some(Code::MalformedXML));
+    check(
+        "<MaxAgeSeconds>1</MaxAgeSeconds><MaxAgeSeconds>1</MaxAgeSeconds>",
+        Some(Code::MalformedXML),
+    );
     check(&format!("<ID>{}</ID>", "ü".repeat(255)), None);
     check(&format!("<ID>{}</ID>", "i".repeat(256)), Some(Code::InvalidRequest));
     check("<ID>a</ID><ID>b</ID>", Some(Code::MalformedXML));
@@ -88,8 +92,9 @@ fn check_preflight(
 ) {
     let configuration = configuration();
     let found = configuration.preflight(&Preflight { origin, method, headers });
-    let found: Option<Vec<(&str, &str)>> =
-        found.as_ref().map(|headers| headers.iter().map(|(name, value)| (*name, &**value)).collect());
+    let found: Option<Vec<(&str, &str)>> = found
+        .as_ref()
+        .map(|headers| headers.iter().map(|(name, value)| (*name, &**value)).collect());
     assert_eq!(found.as_deref(), expected, "{origin} {method} {headers:?}");
 }
 

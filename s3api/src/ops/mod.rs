@@ -7,7 +7,10 @@
 //! Not here: routing, authentication, ids of requests, error documents (`service`).
 
 mod abort_upload;
+mod bucket_cors;
 mod bucket_encryption;
+mod bucket_tagging;
+mod bucket_website;
 mod buckets;
 mod complete_upload;
 mod copy_object;
@@ -21,14 +24,18 @@ mod label;
 mod list_objects;
 mod list_parts;
 mod list_uploads;
+mod object_attributes;
 mod object_body;
 mod parameters;
 mod put_object;
 mod receive;
+mod request_payment;
+mod restore_object;
 mod unsupported;
 mod upload_id;
 mod upload_part;
 
+pub use bucket_cors::CrossOrigin;
 pub use object_body::ObjectBody;
 
 use crate::access::Caller;
@@ -38,6 +45,7 @@ use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
+use crate::limits::XML_BODY_BYTES_MAX;
 use crate::names;
 use crate::route::{Operation, Route};
 use crate::services::Services;
@@ -146,6 +154,21 @@ pub async fn run<P: Platform, B: RawBody>(
         Operation::DeleteBucketEncryption => {
             bucket_encryption::delete_bucket_encryption(context).await
         }
+        Operation::PutBucketCors => bucket_cors::put_bucket_cors(context, body).await,
+        Operation::GetBucketCors => bucket_cors::get_bucket_cors(context),
+        Operation::DeleteBucketCors => bucket_cors::delete_bucket_cors(context).await,
+        Operation::PutBucketWebsite => bucket_website::put_bucket_website(context, body).await,
+        Operation::GetBucketWebsite => bucket_website::get_bucket_website(context),
+        Operation::DeleteBucketWebsite => bucket_website::delete_bucket_website(context).await,
+        Operation::PutBucketTagging => bucket_tagging::put_bucket_tagging(context, body).await,
+        Operation::GetBucketTagging => bucket_tagging::get_bucket_tagging(context),
+        Operation::DeleteBucketTagging => bucket_tagging::delete_bucket_tagging(context).await,
+        Operation::PutBucketRequestPayment => {
+            request_payment::put_bucket_request_payment(context, body).await
+        }
+        Operation::GetBucketRequestPayment => request_payment::get_bucket_request_payment(context),
+        Operation::GetObjectAttributes => object_attributes::get_object_attributes(context).await,
+        Operation::RestoreObject => restore_object::restore_object(context).await,
         _ => Err(Code::NotImplemented.into()),
     }
 }
@@ -271,6 +294,18 @@ async fn read_document<P: Platform, B: RawBody>(
     let mut hasher = Hasher::new(plan.algorithm());
     hasher.update(&document);
     plan.verify(hasher.finish().as_ref(), &md5.finish(), &trailers)?;
+    Ok(document)
+}
+
+/// The document by which a request configures something; a request without one is refused.
+async fn configuration_document<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Vec<u8>> {
+    let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    if document.trim_ascii().is_empty() {
+        return Err(Code::MissingRequestBodyError.into());
+    }
     Ok(document)
 }
 

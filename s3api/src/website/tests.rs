@@ -1,3 +1,4 @@
+//! Website documents, and where their rules send requests.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -29,7 +30,7 @@ fn check_rule(inner: &str, expected: Option<Code>) {
 fn configurations() {
     check(INDEX, None);
     check(&format!("{INDEX}<ErrorDocument><Key>e/404.html</Key></ErrorDocument>"), None);
-    let all = |inner| format!("<RedirectAllRequestsTo>{inner}</RedirectAllRequestsTo>");
+    let all = |inner: &str| format!("<RedirectAllRequestsTo>{inner}</RedirectAllRequestsTo>");
     let host = "<HostName>www.example.com</HostName>";
     check(&all(host), None);
     check(&all(&format!("{host}<Protocol>https</Protocol>")), None);
@@ -39,7 +40,7 @@ fn configurations() {
     check(&format!("{INDEX}{}", all(host)), Some(Code::InvalidArgument));
     check("", Some(Code::InvalidArgument));
     check("<ErrorDocument><Key>e</Key></ErrorDocument>", Some(Code::InvalidArgument));
-    let suffix = |text| format!("<IndexDocument><Suffix>{text}</Suffix></IndexDocument>");
+    let suffix = |text: &str| format!("<IndexDocument><Suffix>{text}</Suffix></IndexDocument>");
     check(&suffix("a/b"), Some(Code::InvalidArgument));
     check(&suffix(""), Some(Code::InvalidArgument));
     check("<IndexDocument/>", Some(Code::MalformedXML));
@@ -48,7 +49,8 @@ fn configurations() {
     check(&format!("{INDEX}<Other/>"), Some(Code::MalformedXML));
     check(&format!("{INDEX}<RoutingRules/>"), Some(Code::MalformedXML));
     let rules = |count| {
-        let rule = "<RoutingRule><Redirect><ReplaceKeyWith>k</ReplaceKeyWith></Redirect></RoutingRule>";
+        let rule =
+            "<RoutingRule><Redirect><ReplaceKeyWith>k</ReplaceKeyWith></Redirect></RoutingRule>";
         format!("{INDEX}<RoutingRules>{}</RoutingRules>", rule.repeat(count))
     };
     check(&rules(50), None);
@@ -62,12 +64,13 @@ fn configurations() {
 #[test]
 fn rules() {
     let redirect = "<Redirect><HostName>h</HostName></Redirect>";
-    let redirect_to = |inner| format!("<Redirect>{inner}</Redirect>");
-    let when = |inner| format!("<Condition>{inner}</Condition>{redirect}");
+    let redirect_to = |inner: &str| format!("<Redirect>{inner}</Redirect>");
+    let when = |inner: &str| format!("<Condition>{inner}</Condition>{redirect}");
     check_rule(redirect, None);
     check_rule(&when("<KeyPrefixEquals>docs/</KeyPrefixEquals>"), None);
     check_rule(&when("<KeyPrefixEquals/>"), None);
-    let status = |text| format!("<HttpErrorCodeReturnedEquals>{text}</HttpErrorCodeReturnedEquals>");
+    let status =
+        |text| format!("<HttpErrorCodeReturnedEquals>{text}</HttpErrorCodeReturnedEquals>");
     check_rule(&when(&status("404")), None);
     check_rule(&when(&status("399")), Some(Code::InvalidRequest));
     check_rule(&when(&status("all")), Some(Code::InvalidRequest));

@@ -1,0 +1,94 @@
+//! PutBucketRequestPayment, GetBucketRequestPayment, and what a bucket whose requesters pay asks of
+//! them.
+//!
+//! Nothing is charged for here; what counts is that a client that did not say that it would pay is
+//! refused, as it would be by AWS.
+
+use super::{Answer, Body, Context, configuration_document, xml_answer};
+use crate::auth::payload::RawBody;
+use crate::error::Result;
+use crate::settings::{BucketSetting, tag};
+use crate::xml::reader::malformed;
+use crate::xml::{Element, Writer};
+use engine::platform::Platform;
+use http::Response;
+use serde::{Deserialize, Serialize};
+
+const ROOT: &str = "RequestPaymentConfiguration";
+
+/// Who pays for requests to a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RequestPayment {
+    BucketOwner,
+    Requester,
+}
+
+impl BucketSetting for RequestPayment {
+    const TAG: u16 = tag::REQUEST_PAYMENT;
+}
+
+impl RequestPayment {
+    fn parse_document(document: &[u8]) -> Result<Self> {
+        let root = Element::parse(document, ROOT)?;
+        let [payer] = root.children() else { return Err(malformed()) };
+        match (payer.name(), payer.text().trim()) {
+            ("Payer", "BucketOwner") => Ok(Self::BucketOwner),
+            ("Payer", "Requester") => Ok(Self::Requester),
+            _ => Err(malformed()),
+        }
+    }
+
+    fn document(self) -> Vec<u8> {
+        let payer = match self {
+            Self::BucketOwner => "BucketOwner",
+            Self::Requester => "Requester",
+        };
+        Writer::document(ROOT, |writer| writer.text("Payer", payer))
+    }
+}
+
+pub(super) async fn put_bucket_request_payment<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    let bucket = context.bucket()?;
+    let document = configuration_document(context, body).await?;
+    match RequestPayment::parse_document(&document)? {
+        RequestPayment::BucketOwner => context.remove_setting::<RequestPayment>(&bucket).await?,
+        payer => context.put_setting(&bucket, &payer).await?,
+    }
+    Ok(Response::new(200))
+}
+
+pub(super) fn get_bucket_request_payment<P: Platform>(
+    context: &Context<'_, P>,
+) -> Result<Answer<P>> {
+    let bucket = context.bucket()?;
+    let payer = context.setting::<RequestPayment>(&bucket)?;
+    Ok(xml_answer(payer.map_or(RequestPayment::BucketOwner, |payer| *payer).document()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    #[test]
+    fn documents() {
+        for payer in [RequestPayment::BucketOwner, RequestPayment::Requester] {
+            assert_eq!(RequestPayment::parse_document(&payer.document()), Ok(payer));
+        }
+        let root = |inner: &str| format!("<{ROOT}>{inner}</{ROOT}>");
+        for document in [
+            String::new(),
+            root(""),
+            root("<Payer/>"),
+            root("<Payer>Nobody</Payer>"),
+            root("<Payer>Requester</Payer><Payer>Requester</Payer>"),
+            root("<Pays>Requester</Pays>"),
+        ] {
+            let error = RequestPayment::parse_document(document.as_bytes()).err();
+            assert_eq!(error.map(|error| error.code), Some(Code::MalformedXML), "{document}");
+        }
+    }
+}
