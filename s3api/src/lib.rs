@@ -13,6 +13,7 @@ pub mod cors;
 pub mod dates;
 pub mod encryption;
 pub mod error;
+pub mod form;
 pub mod inspect_command;
 pub mod limits;
 pub mod log;

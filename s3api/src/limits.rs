@@ -141,6 +141,16 @@ pub const BUCKET_TAGS_MAX: usize = 50;
 pub const TAG_KEY_CHARACTERS_MAX: usize = 128;
 pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
 
+/// What a form may hold before its file, and behind it: fields, headers and delimiters. AWS has 20 KB
+/// for what is before.
+pub const FORM_FIELDS_BYTES_MAX: usize = 20 << 10;
+
+/// A form is read through a buffer of this size; what is before the file fits.
+pub const FORM_BUFFER_BYTES: usize = 64 << 10;
+
+/// The delimiter of a form (RFC 2046 has 70).
+pub const FORM_BOUNDARY_BYTES_MAX: usize = 256;
+
 /// Rules of one CORS configuration, and the length of a rule's name, as AWS has them.
 pub const CORS_RULES_MAX: usize = 100;
 pub const CORS_ID_CHARACTERS_MAX: usize = 255;

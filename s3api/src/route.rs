@@ -211,6 +211,7 @@ const OPERATIONS: &[(Level, &str, &str, Operation)] = &[
     (Level::Object, "DELETE", "uploadId", Operation::AbortMultipartUpload),
     (Level::Object, "GET", "uploadId", Operation::ListParts),
     (Level::Bucket, "POST", "", Operation::PostObject),
+    (Level::Object, "POST", "", Operation::PostObject),
     (Level::Bucket, "GET", "versions", Operation::ListObjectVersions),
     (Level::Bucket, "GET", "versioning", Operation::GetBucketVersioning),
     (Level::Bucket, "PUT", "versioning", Operation::PutBucketVersioning),
@@ -498,6 +499,7 @@ mod tests {
         check("GET", "/b?versions&prefix=x", Ok((ListObjectVersions, "b", "")));
         check("PUT", "/b/k?renameObject", Ok((RenameObject, "b", "k")));
         check("POST", "/b", Ok((PostObject, "b", "")));
+        check("POST", "/b/k", Ok((PostObject, "b", "k")));
         check("OPTIONS", "/b/k?partNumber=1&uploadId=x", Ok((Preflight, "b", "k")));
         check("DELETE", "/b?acl", Err(Code::MethodNotAllowed));
     }
@@ -563,7 +565,7 @@ mod tests {
 
     #[test]
     fn methods_that_a_resource_does_not_have() {
-        check("POST", "/b/k", Err(Code::MethodNotAllowed));
+        check("PATCH", "/b/k", Err(Code::MethodNotAllowed));
         check("PATCH", "/b/k", Err(Code::MethodNotAllowed));
         check("DELETE", "/", Err(Code::MethodNotAllowed));
         check("PUT", "/b?location", Err(Code::MethodNotAllowed));

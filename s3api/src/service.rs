@@ -8,7 +8,7 @@
 //! (`metrics`).
 
 use crate::access::{Caller, Identity};
-use crate::auth::{Authenticator, PayloadReader};
+use crate::auth::{Authenticated, Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
 use crate::ops::{self, Answer, Body, Context, CrossOrigin, ObjectBody, Owner};
@@ -85,7 +85,11 @@ impl<P: Platform> S3Service<P> {
             return self.cross_origin(route, head).preflight();
         }
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
-        let authenticated = self.authenticator.authenticate(head, now.unwrap_or(i64::MAX))?;
+        let authenticated = match self.authenticator.authenticate(head, now.unwrap_or(i64::MAX)) {
+            // Who sends a form says so within it.
+            Err(_) if is_form(route, head) => Authenticated::form(),
+            authenticated => authenticated?,
+        };
         let caller = Caller {
             identity: Identity::Root(self.settings.owner.clone()),
             is_presigned: authenticated.presigned,
@@ -96,6 +100,7 @@ impl<P: Platform> S3Service<P> {
             owner: &self.settings.owner,
             caller: &caller,
             services: &self.services,
+            authenticator: &self.authenticator,
             head,
             route,
         };
@@ -206,6 +211,11 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         ids.write(&mut answer);
         answer
     }
+}
+
+/// Whether a request carries its signature in a form.
+fn is_form(route: &Route, head: &RequestHead) -> bool {
+    route.operation == Operation::PostObject && head.header("authorization").is_none()
 }
 
 /// The bytes of an answer's body. HEAD tells the length that GET would have and sends none.

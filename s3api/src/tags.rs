@@ -87,6 +87,13 @@ impl TagSet {
         if set.has_duplicates() { Err(malformed()) } else { Ok(set) }
     }
 
+    /// The value of `x-amz-tagging` that says the same.
+    pub fn header(&self) -> String {
+        let encode = |text: &str| percent::encode(text).replace('/', "%2F");
+        let tags = self.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value)));
+        tags.collect::<Vec<_>>().join("&")
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.iter().find(|(found, _)| *found == key).map(|(_, value)| value)
@@ -336,9 +343,12 @@ mod tests {
             let set = TagSet { tags };
             prop_assert_eq!(TagSet::decode(&set.encode()).unwrap(), set.clone());
             let parsed = TagSet::parse_document(&set.document(), Tagged::Object);
+            let from_header = TagSet::parse_header(&set.header());
             if set.has_duplicates() {
                 prop_assert_eq!(parsed.unwrap_err().code, Code::InvalidTag);
+                prop_assert_eq!(from_header.unwrap_err().code, Code::InvalidArgument);
             } else {
+                prop_assert_eq!(from_header.unwrap(), set.clone());
                 prop_assert_eq!(parsed.unwrap(), set);
             }
         }

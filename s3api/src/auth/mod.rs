@@ -14,6 +14,7 @@ pub mod canonical;
 pub mod chunked;
 pub mod credentials;
 pub mod payload;
+pub mod post_policy;
 pub mod presigned;
 pub mod sigv4;
 pub mod timestamp;
@@ -43,6 +44,13 @@ pub struct Authenticated {
     pub presigned: bool,
     /// How the body comes.
     pub payload: Payload,
+}
+
+impl Authenticated {
+    /// A form that says who sends it, which is found out when it is read.
+    pub fn form() -> Self {
+        Self { access_key: "".into(), presigned: false, payload: Payload::Unsigned }
+    }
 }
 
 impl Authenticator {

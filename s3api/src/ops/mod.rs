@@ -27,6 +27,7 @@ mod list_uploads;
 mod object_attributes;
 mod object_body;
 mod parameters;
+mod post_object;
 mod put_object;
 mod receive;
 mod request_payment;
@@ -40,8 +41,8 @@ pub use object_body::ObjectBody;
 
 use crate::access::Caller;
 use crate::attributes::Attributes;
-use crate::auth::PayloadReader;
 use crate::auth::payload::RawBody;
+use crate::auth::{Authenticator, PayloadReader};
 use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
@@ -101,6 +102,8 @@ pub struct Context<'a, P: Platform> {
     pub owner: &'a Owner,
     pub caller: &'a Caller,
     pub services: &'a Services,
+    /// Who signs what a request's body holds (forms).
+    pub authenticator: &'a Authenticator,
     pub head: &'a RequestHead,
     pub route: &'a Route,
 }
@@ -168,6 +171,7 @@ pub async fn run<P: Platform, B: RawBody>(
         }
         Operation::GetBucketRequestPayment => request_payment::get_bucket_request_payment(context),
         Operation::GetObjectAttributes => object_attributes::get_object_attributes(context).await,
+        Operation::PostObject => post_object::post_object(context, body).await,
         Operation::RestoreObject => restore_object::restore_object(context).await,
         _ => Err(Code::NotImplemented.into()),
     }
@@ -223,6 +227,12 @@ impl<'a, P: Platform> Context<'a, P> {
     /// Takes a setting of a bucket away.
     pub async fn remove_setting<T: BucketSetting>(&self, bucket: &Bucket) -> Result<()> {
         settings::remove::<P, T>(self.engine, bucket).await
+    }
+
+    /// Seconds since the Unix epoch.
+    fn now_seconds(&self) -> i64 {
+        let seconds = self.engine.platform().wall_clock_ns() / 1_000_000_000;
+        i64::try_from(seconds).unwrap_or(i64::MAX)
     }
 
     fn check_owner(&self, header: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::error::{Result, S3Error};
 use crate::limits::LIST_ROWS_MAX;
 use crate::xml::Writer;
 use engine::platform::Platform;
-use engine::{ObjectInfo, PartInfo};
+use engine::{ObjectInfo, PartInfo, Which};
 
 const HEADER: &str = "x-amz-object-attributes";
 const MAX_PARTS: &str = "x-amz-max-parts";
@@ -23,7 +23,7 @@ pub(super) async fn get_object_attributes<P: Platform>(
     let values = context.head.header_values(HEADER);
     let wanted = Wanted::parse(values.map(|value| std::str::from_utf8(value).unwrap_or("?")))?;
     let page = Page::parse(|name| context.header(name))?;
-    let reader = context.engine.head(bucket.id, context.key().as_bytes()).await?;
+    let reader = context.engine.head(bucket.id, context.key().as_bytes(), Which::Latest).await?;
     let reader = reader.ok_or_else(|| context.no_such_key())?;
     let info = reader.info();
     let document = document(info, wanted, page)?;

@@ -1,6 +1,6 @@
 //! PutObject.
 
-use super::receive::{Received, check_early, declared_size, receive};
+use super::receive::{Received, Size, check_early, declared_size, receive};
 use super::{Answer, Body, Context, commit, unsupported};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
@@ -15,15 +15,25 @@ pub(super) async fn put_object<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
+    let size = declared_size(&body, PUT_BYTES_MAX)?;
+    store(context, body, size.into()).await
+}
+
+/// Stores the object that the request's head tells of, with the bytes of a body of that size.
+pub(super) async fn store<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+    size: Size,
+) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
     unsupported::check_write(context.head)?;
     let mut attributes = Attributes::from_headers(context.head.headers())?;
     let plan = ChecksumPlan::parse(|name| context.head.header(name), None)?;
-    let size = declared_size(&body, PUT_BYTES_MAX)?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
     check_early(context, bucket.id, &conditions).await?;
 
-    let mut writer = context.engine.writer(bucket.id, context.key().as_bytes(), Some(size)).await?;
+    let key = context.key().as_bytes();
+    let mut writer = context.engine.writer(bucket.id, key, size.known()).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
     attributes.checksum = Some(checksum);
     writer.finish(commit(etag, &attributes, conditions)?).await?;

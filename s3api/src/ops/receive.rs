@@ -12,6 +12,7 @@ use crate::error::{Code, Result, S3Error};
 use engine::checksum::{Algorithm, Hasher, Md5};
 use engine::platform::Platform;
 use engine::{BucketId, Etag, ObjectReader, ObjectWriter, Which};
+use std::ops::RangeInclusive;
 
 /// What the bytes came to.
 pub(super) struct Received {
@@ -19,13 +20,61 @@ pub(super) struct Received {
     pub checksum: Checksum,
 }
 
+/// How many bytes a body brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Size {
+    Exactly(u64),
+    /// Nobody knows before its end.
+    Within(RangeInclusive<u64>),
+}
+
+impl Size {
+    /// For the engine, which can do with less if it knows.
+    pub(super) fn known(&self) -> Option<u64> {
+        match self {
+            Self::Exactly(size) => Some(*size),
+            Self::Within(_) => None,
+        }
+    }
+
+    /// While the body comes: there are at least so many.
+    fn check_growing(&self, bytes: u64) -> Result<()> {
+        match self {
+            Self::Within(range) if bytes > *range.end() => Err(too_large(bytes, *range.end())),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self, bytes: u64) -> Result<()> {
+        match self {
+            Self::Exactly(size) if bytes != *size => Err(Code::IncompleteBody.into()),
+            Self::Within(range) if bytes < *range.start() => {
+                Err(S3Error::from(Code::EntityTooSmall)
+                    .field("ProposedSize", bytes.to_string())
+                    .field("MinSizeAllowed", range.start().to_string()))
+            }
+            _ => self.check_growing(bytes),
+        }
+    }
+}
+
+impl From<u64> for Size {
+    fn from(size: u64) -> Self {
+        Self::Exactly(size)
+    }
+}
+
+fn too_large(size: u64, max: u64) -> S3Error {
+    S3Error::from(Code::EntityTooLarge)
+        .field("ProposedSize", size.to_string())
+        .field("MaxSizeAllowed", max.to_string())
+}
+
 /// The length that the body will have, which a client must say and which is bounded.
 pub(super) fn declared_size<B>(body: &Body<'_, B>, bytes_max: u64) -> Result<u64> {
     let size = body.size_bytes.ok_or(Code::MissingContentLength)?;
     if size > bytes_max {
-        return Err(S3Error::from(Code::EntityTooLarge)
-            .field("ProposedSize", size.to_string())
-            .field("MaxSizeAllowed", bytes_max.to_string()));
+        return Err(too_large(size, bytes_max));
     }
     Ok(size)
 }
@@ -44,13 +93,14 @@ pub(super) async fn check_early<P: Platform>(
     Ok(conditions.judge_write(current.as_ref()).map_err(engine::Error::Condition)?)
 }
 
-/// Reads a body of `size` bytes into the writer and verifies it.
+/// Reads a body of that size into the writer and verifies it.
 pub(super) async fn receive<P: Platform, B: RawBody>(
     body: Body<'_, B>,
-    size: u64,
+    size: impl Into<Size>,
     plan: &ChecksumPlan,
     writer: &mut ObjectWriter<P>,
 ) -> Result<Received> {
+    let size = size.into();
     let mut reader = body.reader;
     let mut md5 = Md5::new();
     let mut hasher = Hasher::new(plan.algorithm());
@@ -63,11 +113,10 @@ pub(super) async fn receive<P: Platform, B: RawBody>(
         md5.update(&spare[..count]);
         hasher.update(&spare[..count]);
         writer.advance(count).await?;
+        size.check_growing(writer.written())?;
     }
     let trailers = reader.finish().await?;
-    if writer.written() != size {
-        return Err(Code::IncompleteBody.into());
-    }
+    size.check(writer.written())?;
     let md5 = md5.finish();
     let checksum = plan.verify(hasher.finish().as_ref(), &md5, &trailers)?;
     Ok(Received { etag: Etag { md5, parts: 0 }, checksum })

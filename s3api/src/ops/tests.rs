@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::access::Identity;
-use crate::auth::Payload as Form;
+use crate::auth::{Credentials, Payload as Form};
 use crate::route::{Target, route};
 use crate::xml::Element;
 use engine::platform::sim::{Sim, SimOptions, SimPlatform};
@@ -20,6 +20,7 @@ struct Server {
     engine: Engine<SimPlatform>,
     owner: Rc<Owner>,
     services: Services,
+    authenticator: Authenticator,
 }
 
 /// What came back: an answer with its body, or an error's code.
@@ -80,6 +81,7 @@ impl Server {
             engine: engine.await.unwrap(),
             owner: Rc::new(Owner::of_access_key("root")),
             services: Services::default(),
+            authenticator: Authenticator::new(Credentials::new(REGION)),
         };
         // The lock must outlive the engine.
         std::mem::forget(store);
@@ -129,6 +131,7 @@ impl Server {
             owner: &self.owner,
             caller: &caller,
             services: &self.services,
+            authenticator: &self.authenticator,
             head: &head,
             route: &route,
         };
