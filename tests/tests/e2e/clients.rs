@@ -18,6 +18,11 @@ fn boto3_listing() {
     check("boto3_listing.py");
 }
 
+#[test]
+fn boto3_features() {
+    check("boto3_features.py");
+}
+
 fn check(name: &str) {
     let site = Site::new().flags(&["--domain", "localhost"]);
     let server = site.start();
