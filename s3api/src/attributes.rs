@@ -11,8 +11,12 @@
 //! tag 32      user metadata: name_bytes: u16 LE, name, value
 //! tag 33      checksum: algorithm: u8, type: u8, parts: u16 LE, digest
 //! tag 34      checksum that an upload declared: algorithm: u8, type: u8
+//! tag 35      tags: as `tags` encodes them
+//! tag 36      kept for the ACL
+//! tag 37      retention: mode: u8, until: i64 LE, seconds since the Unix epoch
+//! tag 38      legal hold: 0 off, 1 on
 //! tag 39      encryption: an envelope (`encryption::envelope`)
-//! tag 35..=40 kept for tags, ACL, retention, legal hold, encryption, owner
+//! tag 40      kept for the owner
 //! ```
 //!
 //! Invariants: what was put in comes out, header values byte for byte; corrupt bytes give an
@@ -26,6 +30,8 @@ use crate::checksum_headers::{Checksum, ChecksumType};
 use crate::encryption::envelope::Envelope;
 use crate::error::{Code, S3Error};
 use crate::limits::{ATTRIBUTES_BYTES_MAX, SYSTEM_HEADER_BYTES_MAX, USER_METADATA_BYTES_MAX};
+use crate::object_lock::{Lock, Mode, Retention};
+use crate::tags::TagSet;
 use engine::checksum::Algorithm;
 
 const VERSION: u8 = 1;
@@ -33,6 +39,9 @@ const VERSION: u8 = 1;
 const TAG_USER_METADATA: u8 = 32;
 const TAG_CHECKSUM: u8 = 33;
 const TAG_UPLOAD_CHECKSUM: u8 = 34;
+const TAG_TAGS: u8 = 35;
+const TAG_RETENTION: u8 = 37;
+const TAG_LEGAL_HOLD: u8 = 38;
 const TAG_ENCRYPTION: u8 = 39;
 
 const USER_METADATA_PREFIX: &str = "x-amz-meta-";
@@ -95,6 +104,10 @@ pub enum Field<'a> {
     UploadChecksum(Algorithm, ChecksumType),
     /// An encoded [`Envelope`].
     Encryption(&'a [u8]),
+    /// As `TagSet` encodes them.
+    Tags(&'a [u8]),
+    Retention(Retention),
+    LegalHold(bool),
     /// Written by a later release.
     Other {
         tag: u8,
@@ -173,6 +186,16 @@ fn parse_field(tag: u8, value: &[u8]) -> Option<Field<'_>> {
             _ => None,
         },
         TAG_ENCRYPTION => Some(Field::Encryption(value)),
+        TAG_TAGS => Some(Field::Tags(value)),
+        TAG_RETENTION => {
+            let (mode, until) = value.split_first()?;
+            let until = i64::from_le_bytes(until.try_into().ok()?);
+            Some(Field::Retention(Retention { mode: Mode::from_number(*mode)?, until }))
+        }
+        TAG_LEGAL_HOLD => match value {
+            [on @ (0 | 1)] => Some(Field::LegalHold(*on == 1)),
+            _ => None,
+        },
         tag => Some(Field::Other { tag, value }),
     }
 }
@@ -219,6 +242,8 @@ pub struct Attributes {
     pub upload_checksum: Option<(Algorithm, ChecksumType)>,
     /// How the bytes are encrypted, if they are. It belongs to them: a copy has its own or none.
     pub encryption: Option<Envelope>,
+    pub tags: TagSet,
+    pub lock: Lock,
     /// Fields of a later release: tag and value.
     pub others: Vec<(u8, Vec<u8>)>,
 }
@@ -274,6 +299,9 @@ impl Attributes {
                     attributes.upload_checksum = Some((algorithm, kind));
                 }
                 Field::Encryption(value) => attributes.encryption = Some(Envelope::decode(value)?),
+                Field::Tags(encoded) => attributes.tags = TagSet::decode(encoded)?,
+                Field::Retention(retention) => attributes.lock.retention = Some(retention),
+                Field::LegalHold(on) => attributes.lock.legal_hold = Some(on),
                 Field::Other { tag, value } => attributes.others.push((tag, value.to_vec())),
             }
         }
@@ -302,6 +330,15 @@ impl Attributes {
         }
         if let Some(encryption) = &self.encryption {
             put_field(&mut bytes, TAG_ENCRYPTION, &[&encryption.encode()])?;
+        }
+        if !self.tags.is_empty() {
+            put_field(&mut bytes, TAG_TAGS, &[&self.tags.encode()])?;
+        }
+        if let Some(Retention { mode, until }) = self.lock.retention {
+            put_field(&mut bytes, TAG_RETENTION, &[&[mode as u8], &until.to_le_bytes()])?;
+        }
+        if let Some(on) = self.lock.legal_hold {
+            put_field(&mut bytes, TAG_LEGAL_HOLD, &[&[u8::from(on)]])?;
         }
         for (tag, value) in &self.others {
             put_field(&mut bytes, *tag, &[value])?;
@@ -391,6 +428,9 @@ mod tests {
         attributes.upload_checksum = Some((Algorithm::Sha256, ChecksumType::Composite));
         attributes.encryption =
             Some(Envelope { salt: [5; 16], scheme: crate::encryption::envelope::Scheme::Part });
+        attributes.tags = TagSet::parse_header("a=b&c=").unwrap();
+        attributes.lock.retention = Some(Retention { mode: Mode::Compliance, until: -7 });
+        attributes.lock.legal_hold = Some(false);
         attributes.others.push((200, b"later".to_vec()));
         let encoded = attributes.encode().unwrap();
         assert_eq!(Attributes::decode(&encoded).unwrap(), attributes);

@@ -71,6 +71,7 @@ codes! {
     InsufficientStorage 507 "No space is left for new data; reading and deleting still work.",
     InternalError 500 "An internal error occurred. Try again.",
     InvalidAccessKeyId 403 "The access key ID that you provided does not exist in our records.",
+    IllegalVersioningConfigurationException 400 "The versioning configuration that you specified is not valid.",
     InvalidArgument 400 "Invalid argument.",
     InvalidBucketName 400 "The specified bucket is not valid.",
     InvalidBucketState 409 "The request is not valid with the current state of the bucket.",
@@ -84,6 +85,7 @@ codes! {
     InvalidPolicyDocument 400 "The content of the form does not meet the conditions specified in the policy document.",
     InvalidRange 416 "The requested range is not satisfiable.",
     InvalidRequest 400 "The request is not valid.",
+    InvalidRetentionPeriod 400 "The retention period must be a positive number of days or years, at most 100 years.",
     InvalidSecurity 403 "The provided security credentials are not valid.",
     InvalidStorageClass 400 "The storage class that you specified is not valid.",
     InvalidTag 400 "The tag that you provided is not valid.",
@@ -199,6 +201,43 @@ impl From<Code> for S3Error {
     }
 }
 
+/// Why a judgement of ours, which the engine makes at the moment of a write, refuses; the engine carries
+/// its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Refusal {
+    /// The version is retained or under legal hold.
+    Locked = 1,
+    /// What is to be kept with the version has grown beyond its bound.
+    AttributesTooLarge = 2,
+    /// What is kept with the version cannot be read.
+    AttributesUnreadable = 3,
+}
+
+impl Refusal {
+    const ALL: [Self; 3] = [Self::Locked, Self::AttributesTooLarge, Self::AttributesUnreadable];
+
+    fn error_of(number: u16) -> S3Error {
+        match Self::ALL.into_iter().find(|refusal| *refusal as u16 == number) {
+            Some(Self::Locked) => S3Error::new(
+                Code::AccessDenied,
+                "Access Denied because object protected by object lock.",
+            ),
+            Some(Self::AttributesTooLarge) => Code::MetadataTooLarge.into(),
+            Some(Self::AttributesUnreadable) | None => {
+                tracing::error!(number, "what is kept with a version cannot be judged");
+                Code::InternalError.into()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for engine::ConditionFailure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal as u16)
+    }
+}
+
 impl std::fmt::Display for S3Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.code.name(), self.message)
@@ -224,9 +263,8 @@ impl From<engine::Error> for S3Error {
                 Code::PreconditionFailed.into()
             }
             Error::Condition(ConditionFailure::NoSuchKey) => Code::NoSuchKey.into(),
-            // Whoever gives a reason of its own translates it.
-            Error::Condition(ConditionFailure::Refused(_)) => Code::AccessDenied.into(),
             Error::Marker => Code::MethodNotAllowed.into(),
+            Error::Condition(ConditionFailure::Refused(number)) => Refusal::error_of(number),
             Error::TooLarge(what) => Self::new(Code::EntityTooLarge, what),
             // AWS has no such answer. 503 says that the same will work a little later, and clients
             // hammer a full store until they give up; 507 (RFC 4918, section 11.5) says what is the

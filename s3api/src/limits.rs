@@ -193,3 +193,5 @@ pub const KMS_KEY_VERSIONS_MAX: usize = 400;
 pub const KMS_KEYS_MAX: usize = 1000;
 /// An encryption context as JSON, as AWS KMS has it.
 pub const KMS_CONTEXT_BYTES_MAX: usize = 8192;
+/// A retention lasts at most a hundred years, as AWS has it.
+pub const RETENTION_DAYS_MAX: u32 = 36_500;

@@ -15,8 +15,9 @@ use s3api::config::{Config, Layers, LogFormat, serve_command};
 use s3api::encryption::master::{self, MasterKeys};
 use s3api::inspect_command::{self, inspect_command};
 use s3api::log;
+use s3api::mfa::Mfa;
 use s3api::restore_command::{self, restore_command};
-use s3api::root_credentials::{self, Origin, RootCredentials};
+use s3api::root_credentials::{self, MFA_SECRET, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
 use s3api::sse_key_command::{self, sse_key_command};
 use s3api::start_error::StartError;
@@ -102,7 +103,8 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     let format = config.log_format;
     let admin_api_key = root.admin_api_key.clone();
     let masters = Arc::new(masters);
-    let settings = Settings { config: config.clone(), plan: plan.clone(), root, masters };
+    let mfa = variable(MFA_SECRET).map(|secret| Mfa::new(&secret)).transpose()?.map(Arc::new);
+    let settings = Settings { config: config.clone(), plan: plan.clone(), root, masters, mfa };
     let application = S3Application::new(settings);
     serve::run(&config, &plan, sockets, application, admin_api_key, stop, |started| {
         announce(started, format);

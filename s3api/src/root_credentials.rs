@@ -26,6 +26,8 @@ pub const FILE_NAME: &str = "root-credentials.json";
 const ACCESS_KEY: &str = "RINGFORT_ROOT_ACCESS_KEY";
 const SECRET_KEY: &str = "RINGFORT_ROOT_SECRET_KEY";
 const ADMIN_API_KEY: &str = "RINGFORT_ADMIN_API_KEY";
+/// The secret of the root's MFA device, in base32.
+pub const MFA_SECRET: &str = "RINGFORT_ROOT_MFA_SECRET";
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -109,6 +109,8 @@ pub fn serve_command() -> Command {
              Server-side encryption: --sse-key-file, or the keys themselves in RINGFORT_SSE_MASTER_KEY; \
              `ringfort sse-key FILE` makes a key file. Without the key nothing that it encrypted can be \
              read: keep a copy of it elsewhere.\n\
+             RINGFORT_ROOT_MFA_SECRET: the secret, in \
+             base32, of the root's MFA device, for buckets with MFA delete.\n\
              RINGFORT_LOG (or RUST_LOG) filters the log, as in \"info\" or \"s3api=debug\".",
         )
         .args(fields.map(argument))

@@ -6,8 +6,11 @@ use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::limits::{LIST_BUCKETS_MAX, XML_BODY_BYTES_MAX};
 use crate::names;
+use crate::object_lock::ObjectLockSetting;
 use crate::ops::list_objects::{decode_token, encode_token};
+use crate::settings::{BucketSetting, encode};
 use crate::system;
+use crate::versioning::VersioningSetting;
 use crate::xml::{Element, Writer};
 use engine::platform::Platform;
 use http::Response;
@@ -76,13 +79,30 @@ pub(super) async fn create_bucket<P: Platform, B: RawBody>(
     if !document.trim_ascii().is_empty() {
         check_configuration(&document, context.region)?;
     }
-    let created = context.engine.create_bucket(name, BTreeMap::new()).await;
+    let mut settings = BTreeMap::new();
+    if wants_lock(context)? {
+        let versioning = VersioningSetting { enabled: true, mfa_delete: false };
+        settings.insert(VersioningSetting::TAG, encode(&versioning)?);
+        settings.insert(ObjectLockSetting::TAG, encode(&ObjectLockSetting::default())?);
+    }
+    let created = context.engine.create_bucket(name, settings).await;
     match created {
         Ok(_) => {}
         Err(engine::Error::BucketExists) if context.region == CLASSIC_REGION => {}
         Err(error) => return Err(S3Error::from(error).field("BucketName", name)),
     }
     Ok(Response::new(200).with_header("Location", format!("/{name}")))
+}
+
+/// `x-amz-bucket-object-lock-enabled`. A bucket with object lock keeps versions from its first object on.
+fn wants_lock<P: Platform>(context: &Context<'_, P>) -> Result<bool> {
+    const HEADER: &str = "x-amz-bucket-object-lock-enabled";
+    match context.header(HEADER) {
+        None => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(text) => Err(S3Error::invalid_argument("It is either true or false.", HEADER, text)),
+    }
 }
 
 /// What CreateBucketConfiguration may say: the region that this server is, and nothing else.

@@ -5,7 +5,8 @@
 //! replaced meanwhile cannot slip in.
 
 use super::receive::check_early;
-use super::{Answer, Body, Context, commit, upload_error, upload_id, xml_answer};
+use super::{Answer, Body, Context, object_commit, upload_error, upload_id};
+use super::{write_new_version, xml_answer};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::{
@@ -20,8 +21,9 @@ use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
 use engine::checksum::{Algorithm, Md5};
 use engine::platform::Platform;
-use engine::{BucketId, CompletePart, Etag, UploadId, UploadedPart, Which};
+use engine::{Bucket, BucketId, CompletePart, Etag, UploadId, UploadedPart, Which};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
@@ -31,7 +33,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let id = upload_id::of_request(context)?;
     let key = context.key().as_bytes();
     let info = match context.engine.upload(bucket.id, key, id).await {
-        Err(engine::Error::NoSuchUpload) => return repeated(context, bucket.id, body).await,
+        Err(engine::Error::NoSuchUpload) => return repeated(context, &bucket, body).await,
         info => info?,
     };
     let mut attributes = Attributes::decode(&info.attributes)?;
@@ -48,30 +50,35 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     verify_completed(|name| context.head.header(name), checksum.as_ref())?;
     attributes.checksum = checksum;
     let etag = object_etag(parts.iter().map(|part| part.current.etag.md5.as_slice()));
-    let commit = commit(etag, &attributes, conditions)?;
+    let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let pinned = parts
         .iter()
         .map(|part| CompletePart { number: part.number, version: part.current.version });
     let completed = context.engine.complete_upload(bucket.id, key, id, pinned.collect(), commit);
-    completed.await.map_err(|error| upload_error(context, error))?;
-    Ok(result(context, etag, checksum.as_ref()))
+    let committed = completed.await.map_err(|error| upload_error(context, error))?;
+    let mut answer = result(context, etag, checksum.as_ref());
+    write_new_version(context, &mut answer, &bucket, committed.version)?;
+    Ok(answer)
 }
 
 /// A client that lost the answer asks again, when the upload is gone: it is answered as before while
 /// the object is still the one that these very parts make.
 async fn repeated<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
-    bucket: BucketId,
+    bucket: &Arc<Bucket>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
     let (document, _) = body.reader.collect(XML_LIST_BYTES_MAX).await?;
     let named = parse_parts(&document).map_err(|_| context.no_such_upload())?;
     let etag = named_etag(&named).ok_or_else(|| context.no_such_upload())?;
-    let reader = context.engine.head(bucket, context.key().as_bytes(), Which::Latest).await?;
+    let reader = context.engine.head(bucket.id, context.key().as_bytes(), Which::Latest).await?;
     let reader = reader.filter(|reader| reader.info().current.etag == etag);
     let reader = reader.ok_or_else(|| context.no_such_upload())?;
-    let checksum = Attributes::decode(&reader.info().attributes)?.checksum;
-    Ok(result(context, etag, checksum.as_ref()))
+    let info = reader.info();
+    let checksum = Attributes::decode(&info.attributes)?.checksum;
+    let mut answer = result(context, etag, checksum.as_ref());
+    context.write_version(&mut answer, bucket, &info.current)?;
+    Ok(answer)
 }
 
 /// The entity tag of an object made of these parts; none if one of them has no tag of a part.

@@ -2,13 +2,15 @@
 
 use super::copy_source::CopySource;
 use super::receive::{Received, check_early, copy};
-use super::{Answer, Context, commit, unsupported, xml_answer};
+use super::{Answer, Context, asked_attributes, object_commit, unsupported};
+use super::{write_new_version, xml_answer};
 use crate::attributes::{Attributes, SystemHeader};
 use crate::checksum_headers::{Checksum, DEFAULT_ALGORITHM, element_name, parse_copy_algorithm};
 use crate::conditional::{Conditions, quoted};
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::limits::PUT_BYTES_MAX;
+use crate::tags::TagSet;
 use crate::xml::Writer;
 use engine::platform::Platform;
 use engine::{Etag, Version};
@@ -17,7 +19,9 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let bucket = context.bucket_of_object()?;
     unsupported::check_write(context.head)?;
     let source = CopySource::of_request(context)?;
-    let directive = Directive::parse(context.header("x-amz-metadata-directive"))?;
+    let directive = Directive::parse(context, "x-amz-metadata-directive")?;
+    let tagging = Directive::parse(context, "x-amz-tagging-directive")?;
+    let asked = asked_attributes(context, &bucket)?;
     if directive == Directive::Copy && source.is_target(context) && !changes_target(context) {
         return Err(S3Error::new(
             Code::InvalidRequest,
@@ -34,17 +38,27 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     if size > PUT_BYTES_MAX {
         return Err(too_large_source());
     }
+    let copied = reader.info().current;
     let of_source = Attributes::decode(&reader.info().attributes)?;
     let algorithm = algorithm
         .or(of_source.checksum.map(|checksum| checksum.algorithm))
         .unwrap_or(DEFAULT_ALGORITHM);
-    let mut attributes = directive.attributes(context, of_source)?;
+    let tags = tagging.tags(&asked, &of_source);
+    let lock = asked.lock;
+    let mut attributes = directive.attributes(asked, of_source);
 
     let mut writer = context.engine.writer(bucket.id, context.key().as_bytes(), Some(size)).await?;
     let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
     attributes.checksum = Some(checksum);
-    let committed = writer.finish(commit(etag, &attributes, conditions)?).await?;
-    Ok(xml_answer(result("CopyObjectResult", committed.version, etag, &checksum)))
+    // A copy has the lock that it was asked to have, never that of its source.
+    (attributes.tags, attributes.lock) = (tags, lock);
+    let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let committed = writer.finish(commit).await?;
+    let document = result("CopyObjectResult", committed.version, etag, &checksum);
+    let mut answer = xml_answer(document);
+    source.write_version(context, &mut answer, &copied)?;
+    write_new_version(context, &mut answer, &bucket, committed.version)?;
+    Ok(answer)
 }
 
 /// The document that answers a copy of an object or of a part.
@@ -76,7 +90,7 @@ fn changes_target<P: Platform>(context: &Context<'_, P>) -> bool {
         .any(|name| context.head.header(name).is_some())
 }
 
-/// `x-amz-metadata-directive`: whose metadata the copy gets.
+/// `x-amz-metadata-directive` and `x-amz-tagging-directive`: whose the copy gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Directive {
     Copy,
@@ -84,35 +98,37 @@ enum Directive {
 }
 
 impl Directive {
-    fn parse(text: Option<&str>) -> Result<Self> {
-        match text {
+    fn parse<P: Platform>(context: &Context<'_, P>, header: &str) -> Result<Self> {
+        match context.header(header) {
             None | Some("COPY") => Ok(Self::Copy),
             Some("REPLACE") => Ok(Self::Replace),
-            Some(other) => Err(S3Error::invalid_argument(
-                "Unknown metadata directive.",
-                "x-amz-metadata-directive",
-                other,
-            )),
+            Some(other) => {
+                let what = if header.contains("tagging") { "tagging" } else { "metadata" };
+                let message = format!("Unknown {what} directive.");
+                Err(S3Error::invalid_argument(message, header, other))
+            }
         }
     }
 
-    fn attributes<P: Platform>(
-        self,
-        context: &Context<'_, P>,
-        source: Attributes,
-    ) -> Result<Attributes> {
-        let requested = Attributes::from_headers(context.head.headers())?;
+    fn tags(self, asked: &Attributes, source: &Attributes) -> TagSet {
+        match self {
+            Self::Copy => source.tags.clone(),
+            Self::Replace => asked.tags.clone(),
+        }
+    }
+
+    fn attributes(self, asked: Attributes, source: Attributes) -> Attributes {
         if self == Self::Replace {
-            return Ok(requested);
+            return asked;
         }
         // These belong to the copy and not to what was copied.
         let mut attributes = source;
         for header in [SystemHeader::WebsiteRedirectLocation, SystemHeader::StorageClass] {
             attributes.system.retain(|(found, _)| *found != header);
-            if let Some(value) = requested.system(header) {
+            if let Some(value) = asked.system(header) {
                 attributes.set_system(header, value.to_vec());
             }
         }
-        Ok(attributes)
+        attributes
     }
 }

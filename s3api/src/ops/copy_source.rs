@@ -1,22 +1,24 @@
 //! The source of CopyObject and UploadPartCopy: `x-amz-copy-source` and the object that it names.
 
-use super::{Context, check_version_id, unsupported};
+use super::{Answer, Context, unsupported};
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use crate::names;
 use crate::percent;
+use crate::versioning;
 use engine::platform::Platform;
-use engine::{ObjectReader, Which};
+use engine::{Current, ObjectReader};
 
 /// The header's value, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CopySource {
     pub(super) bucket: String,
     pub(super) key: String,
+    pub(super) version_id: Option<String>,
 }
 
 impl CopySource {
-    /// Reads `[/]bucket/key[?versionId=null]`, URL-encoded.
+    /// Reads `[/]bucket/key[?versionId=ID]`, URL-encoded.
     fn parse(text: &str) -> Result<Self> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         let malformed = || {
@@ -32,13 +34,15 @@ impl CopySource {
         if bucket.is_empty() || key.is_empty() || bucket.starts_with("arn:") {
             return Err(malformed());
         }
-        match query.split_once('=') {
-            Some(("versionId", version_id)) => check_version_id(Some(version_id))?,
-            Some(_) => return Err(malformed()),
-            None if query.is_empty() => {}
-            None => return Err(malformed()),
-        }
-        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
+        let version_id = match query.split_once('=') {
+            Some(("versionId", version_id)) => {
+                versioning::parse_id(version_id)?;
+                Some(version_id.to_owned())
+            }
+            None if query.is_empty() => None,
+            _ => return Err(malformed()),
+        };
+        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned(), version_id })
     }
 
     /// The source that the request names.
@@ -55,17 +59,44 @@ impl CopySource {
         names::check_key(&self.key)?;
         let bucket = context.find_bucket(&self.bucket)?;
         context.check_owner("x-amz-source-expected-bucket-owner")?;
-        let reader = context.engine.open(bucket.id, self.key.as_bytes(), Which::Latest).await?;
-        let reader =
-            reader.ok_or_else(|| S3Error::from(Code::NoSuchKey).field("Key", &self.key))?;
+        let which = versioning::which(self.version_id.as_deref())?;
+        let reader = context.engine.open(bucket.id, self.key.as_bytes(), which).await?;
+        let reader = match (reader, &self.version_id) {
+            (Some(reader), Some(_)) if reader.info().current.is_marker => {
+                return Err(S3Error::new(
+                    Code::InvalidRequest,
+                    "The source of a copy request may not specifically refer to a delete marker \
+                     by version id.",
+                ));
+            }
+            (Some(reader), _) if !reader.info().current.is_marker => reader,
+            (_, Some(id)) => return Err(versioning::no_such_version(&self.key, id)),
+            (_, None) => return Err(S3Error::from(Code::NoSuchKey).field("Key", &self.key)),
+        };
         Conditions::of_copy_source(|name| context.header(name))
             .judge_copy_source(&reader.info().current)?;
         Ok(reader)
     }
 
-    /// Whether the request copies an object onto itself.
+    /// Names the version that was copied, where the source's bucket has or had versions.
+    pub(super) fn write_version<P: Platform>(
+        &self,
+        context: &Context<'_, P>,
+        answer: &mut Answer<P>,
+        copied: &Current,
+    ) -> Result<()> {
+        let bucket = context.find_bucket(&self.bucket)?;
+        if let Some(id) = context.versioning(&bucket)?.shown_id(copied) {
+            answer.header("x-amz-copy-source-version-id", id);
+        }
+        Ok(())
+    }
+
+    /// Whether the request copies an object onto itself, and not an earlier version of it.
     pub(super) fn is_target<P: Platform>(&self, context: &Context<'_, P>) -> bool {
-        self.bucket == context.route.bucket && self.key == context.route.key
+        self.version_id.is_none()
+            && self.bucket == context.route.bucket
+            && self.key == context.route.key
     }
 }
 
@@ -87,8 +118,17 @@ mod tests {
         check("bucket%2Fkey", Some(("bucket", "key")));
         check("bucket//key", Some(("bucket", "/key")));
         check("bucket/key?versionId=null", Some(("bucket", "key")));
-        for text in ["", "bucket", "bucket/", "/key", "//key", "b/%zz", "b/k?versionId=1", "b/k?x"]
-        {
+        for text in [
+            "",
+            "bucket",
+            "bucket/",
+            "/key",
+            "//key",
+            "b/%zz",
+            "b/k?versionId=1",
+            "b/k?x",
+            "b/k?versionId=",
+        ] {
             check(text, None);
         }
     }

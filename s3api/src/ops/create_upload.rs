@@ -1,7 +1,6 @@
 //! CreateMultipartUpload.
 
-use super::{Answer, Context, unsupported, upload_id, xml_answer};
-use crate::attributes::Attributes;
+use super::{Answer, Context, asked_attributes, unsupported, upload_id, xml_answer};
 use crate::checksum_headers::{algorithm_name, parse_upload_checksum};
 use crate::error::Result;
 use crate::xml::Writer;
@@ -12,7 +11,7 @@ pub(super) async fn create_multipart_upload<P: Platform>(
 ) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
     unsupported::check_write(context.head)?;
-    let mut attributes = Attributes::from_headers(context.head.headers())?;
+    let mut attributes = asked_attributes(context, &bucket)?;
     attributes.upload_checksum = parse_upload_checksum(|name| context.head.header(name))?;
     let id = context
         .engine

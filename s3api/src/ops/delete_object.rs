@@ -1,17 +1,37 @@
 //! DeleteObject.
 
-use super::{Answer, Context, check_version_id};
+use super::removal::Removal;
+use super::version::{DELETE_MARKER, VERSION_ID};
+use super::{Answer, Context, bucket_versioning};
 use crate::conditional::Conditions;
 use crate::error::Result;
-use engine::Deletion;
 use engine::platform::Platform;
 use http::Response;
 
 /// Deleting what is not there is a success, unless a condition asks for it to be there.
 pub(super) async fn delete_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
-    check_version_id(context.query("versionId"))?;
-    let condition = Conditions::of_write(|name| context.header(name))?.into_condition();
-    context.engine.delete(bucket.id, context.key().as_bytes(), Deletion::NULL, condition).await?;
-    Ok(Response::new(204))
+    let version_id = context.query("versionId");
+    if version_id.is_some() {
+        bucket_versioning::check_mfa_delete(context, &bucket)?;
+    }
+    let removal = Removal {
+        bucket: bucket.id,
+        status: context.versioning(&bucket)?,
+        has_lock: context.has_lock(&bucket)?,
+        key: context.key(),
+        version_id,
+        bypasses: context.bypasses_governance(),
+        condition: Conditions::of_write(|name| context.header(name))?.into_condition(),
+        now: context.now(),
+    };
+    let removed = removal.run(context.engine).await?;
+    let mut answer = Response::new(204);
+    if removed.is_marker {
+        answer.header(DELETE_MARKER, "true");
+    }
+    if let Some(id) = removed.version_id {
+        answer.header(VERSION_ID, id);
+    }
+    Ok(answer)
 }

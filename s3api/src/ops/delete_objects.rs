@@ -1,17 +1,17 @@
 //! DeleteObjects: up to 1,000 keys of a bucket, each with its own outcome.
 
-use super::{
-    Answer, Body, Context, NULL_VERSION, check_version_id, join, read_document, xml_answer,
-};
+use super::removal::{Removal, Removed};
+use super::{Answer, Body, Context, bucket_versioning, join, read_document, xml_answer};
 use crate::auth::payload::RawBody;
 use crate::conditional::Conditions;
-use crate::error::{Result, S3Error};
+use crate::error::Result;
 use crate::limits::{DELETE_KEYS_MAX, VERSION_ID_BYTES_MAX, XML_LIST_BYTES_MAX};
 use crate::names;
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
+use engine::Bucket;
 use engine::platform::Platform;
-use engine::{BucketId, Deletion};
+use std::sync::Arc;
 
 pub(super) async fn delete_objects<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
@@ -25,13 +25,18 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
     if entries.is_empty() || entries.len() > DELETE_KEYS_MAX {
         return Err(malformed());
     }
-    let results = join::all(entries.iter().map(|entry| entry.delete(context, bucket.id))).await;
+    if entries.iter().any(|entry| entry.version_id.is_some()) {
+        bucket_versioning::check_mfa_delete(context, &bucket)?;
+    }
+    let results = join::all(entries.iter().map(|entry| entry.delete(context, &bucket))).await;
 
     let document = Writer::document("DeleteResult", |writer| {
         for (entry, result) in entries.iter().zip(&results) {
             match result {
-                Ok(()) if is_quiet => {}
-                Ok(()) => writer.element("Deleted", |writer| entry.write(writer)),
+                Ok(_) if is_quiet => {}
+                Ok(removed) => {
+                    writer.element("Deleted", |writer| entry.write_removed(writer, removed));
+                }
                 Err(error) => writer.element("Error", |writer| {
                     entry.write(writer);
                     writer.text("Code", error.code.name());
@@ -73,20 +78,33 @@ impl<'a> Entry<'a> {
     async fn delete<P: Platform>(
         &self,
         context: &Context<'_, P>,
-        bucket: BucketId,
-    ) -> Result<(), S3Error> {
-        check_version_id(self.version_id)?;
+        bucket: &Arc<Bucket>,
+    ) -> Result<Removed> {
         let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
-        let condition = conditions.into_condition();
-        context.engine.delete(bucket, self.key.as_bytes(), Deletion::NULL, condition).await?;
-        Ok(())
+        let removal = Removal {
+            bucket: bucket.id,
+            status: context.versioning(bucket)?,
+            has_lock: context.has_lock(bucket)?,
+            key: self.key,
+            version_id: self.version_id,
+            bypasses: context.bypasses_governance(),
+            condition: conditions.into_condition(),
+            now: context.now(),
+        };
+        removal.run(context.engine).await
     }
 
     fn write(&self, writer: &mut Writer) {
         writer.text("Key", self.key);
         // Only a version that was asked for by name is named.
-        if self.version_id.is_some() {
-            writer.text("VersionId", self.version_id.unwrap_or(NULL_VERSION));
+        writer.optional("VersionId", self.version_id);
+    }
+
+    fn write_removed(&self, writer: &mut Writer, removed: &Removed) {
+        self.write(writer);
+        if removed.is_marker {
+            writer.value("DeleteMarker", true);
+            writer.optional("DeleteMarkerVersionId", removed.version_id.as_deref());
         }
     }
 }

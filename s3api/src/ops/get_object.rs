@@ -5,24 +5,28 @@
 //!
 //! Not here: streaming and verification of the bytes (`object_body`, the engine).
 
-use super::{Answer, Context, ObjectBody, check_version_id, parameters, unsupported};
+use super::{Answer, Context, ObjectBody, object_lock, parameters, unsupported};
 use crate::attributes::{self, Attributes, Field, SystemHeader};
 use crate::checksum_headers::Checksum;
 use crate::conditional::{self, Conditions, Outcome, quoted};
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
+use crate::object_lock::Lock;
 use crate::range;
+use crate::tags::TagSet;
 use engine::platform::Platform;
-use engine::{Current, ObjectInfo, ObjectReader, Which};
+use engine::{Bucket, Current, ObjectInfo, ObjectReader};
 use http::{Payload, Response};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The type of an object that was stored without one, as AWS has it.
 const DEFAULT_CONTENT_TYPE: &[u8] = b"binary/octet-stream";
 
 pub(super) async fn get_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
-    let (mut reader, decision) = open(context, Reads::Bytes).await?;
-    let (answer, range) = head(context, reader.info(), decision)?;
+    let bucket = context.bucket_of_object()?;
+    let (mut reader, decision) = open(context, &bucket, Reads::Bytes).await?;
+    let (answer, range) = head(context, &bucket, reader.info(), decision)?;
     let length = range.end - range.start;
     if length == 0 {
         return Ok(answer);
@@ -32,8 +36,9 @@ pub(super) async fn get_object<P: Platform>(context: &Context<'_, P>) -> Result<
 }
 
 pub(super) async fn head_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
-    let (reader, decision) = open(context, Reads::Record).await?;
-    let (answer, range) = head(context, reader.info(), decision)?;
+    let bucket = context.bucket_of_object()?;
+    let (reader, decision) = open(context, &bucket, Reads::Record).await?;
+    let (answer, range) = head(context, &bucket, reader.info(), decision)?;
     Ok(answer.with_payload(Payload::LengthOnly(range.end - range.start)))
 }
 
@@ -61,10 +66,10 @@ enum Decision {
 /// Opens the object and decides, in the order that RFC 9110 gives: conditions, then the range.
 async fn open<P: Platform>(
     context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
     reads: Reads,
 ) -> Result<(ObjectReader<P>, Decision)> {
-    let bucket = context.bucket_of_object()?;
-    check_version_id(context.query("versionId"))?;
+    let which = context.which()?;
     unsupported::check_read(context.head)?;
     let part = context.query("partNumber").map(parameters::part_number).transpose()?;
     let range = context.header("range");
@@ -78,17 +83,17 @@ async fn open<P: Platform>(
     let conditions = Conditions::of_read(|name| context.header(name));
     if reads == Reads::Bytes && conditions.may_be_not_modified() {
         // A cache that asks again mostly hears that nothing changed: no byte is read for that.
-        let reader = context.engine.head(bucket.id, key, Which::Latest).await?;
-        let reader = reader.ok_or_else(|| context.no_such_key())?;
+        let reader = context.engine.head(bucket.id, key, which).await?;
+        let reader = context.present(reader)?;
         if conditions.judge_read(&reader.info().current) == Outcome::NotModified {
             return Ok((reader, Decision::NotModified));
         }
     }
     let reader = match reads {
-        Reads::Record => context.engine.head(bucket.id, key, Which::Latest).await?,
-        Reads::Bytes => context.engine.open(bucket.id, key, Which::Latest).await?,
+        Reads::Record => context.engine.head(bucket.id, key, which).await?,
+        Reads::Bytes => context.engine.open(bucket.id, key, which).await?,
     };
-    let reader = reader.ok_or_else(|| context.no_such_key())?;
+    let reader = context.present(reader)?;
     let info = reader.info();
     let decision = match conditions.judge_read(&info.current) {
         Outcome::Failed(header) => return Err(conditional::precondition_failed(header)),
@@ -132,12 +137,13 @@ fn select_part(info: &ObjectInfo, number: u16) -> Result<Decision> {
 /// The answer without its body, and which bytes belong into that.
 fn head<P: Platform>(
     context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
     info: &ObjectInfo,
     decision: Decision,
 ) -> Result<(Answer<P>, Range<u64>)> {
     let size = info.current.size;
     let (range, is_partial, part) = match decision {
-        Decision::NotModified => return Ok((not_modified(context, info)?, 0..0)),
+        Decision::NotModified => return Ok((not_modified(context, bucket, info)?, 0..0)),
         Decision::Whole => (0..size, false, None),
         Decision::Range(range) => (range, true, None),
         Decision::Part { index, range } => {
@@ -152,6 +158,7 @@ fn head<P: Platform>(
         answer.header("Content-Range", content_range);
     }
     write_validators(&mut answer, &info.current);
+    context.write_version(&mut answer, bucket, &info.current)?;
     answer.header("Accept-Ranges", "bytes");
     let kept = write_attributes(&mut answer, context, &info.attributes, |header| {
         // The one class that there is goes without saying.
@@ -160,6 +167,10 @@ fn head<P: Platform>(
     if !kept.has_content_type {
         answer.header("Content-Type", DEFAULT_CONTENT_TYPE);
     }
+    if kept.tags > 0 {
+        answer.header("x-amz-tagging-count", kept.tags.to_string());
+    }
+    object_lock::write_headers(&mut answer, &kept.lock);
     for (name, value) in kept.user {
         answer.header(&format!("x-amz-meta-{name}"), value);
     }
@@ -180,9 +191,14 @@ fn head<P: Platform>(
 }
 
 /// What a cache needs to know of an answer that it already has (RFC 9110 section 15.4.5).
-fn not_modified<P: Platform>(context: &Context<'_, P>, info: &ObjectInfo) -> Result<Answer<P>> {
+fn not_modified<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    info: &ObjectInfo,
+) -> Result<Answer<P>> {
     let mut answer = Response::new(304);
     write_validators(&mut answer, &info.current);
+    context.write_version(&mut answer, bucket, &info.current)?;
     write_attributes(&mut answer, context, &info.attributes, |header| {
         matches!(header, SystemHeader::CacheControl | SystemHeader::Expires)
     })?;
@@ -198,6 +214,9 @@ fn write_validators<P: Platform>(answer: &mut Answer<P>, current: &Current) {
 struct Kept<'a> {
     user: Vec<(&'a str, &'a [u8])>,
     checksum: Option<Checksum>,
+    /// How many there are.
+    tags: usize,
+    lock: Lock,
     /// The object has one, or the request gives one.
     has_content_type: bool,
 }
@@ -209,7 +228,13 @@ fn write_attributes<'a, P: Platform>(
     encoded: &'a [u8],
     shown: impl Fn(SystemHeader) -> bool,
 ) -> Result<Kept<'a>> {
-    let mut kept = Kept { user: Vec::new(), checksum: None, has_content_type: false };
+    let mut kept = Kept {
+        user: Vec::new(),
+        checksum: None,
+        tags: 0,
+        lock: Lock::default(),
+        has_content_type: false,
+    };
     let mut overridden = Vec::new();
     for header in SystemHeader::ALL.into_iter().filter(|header| shown(*header)) {
         if let Some(value) = override_of(context, header) {
@@ -226,6 +251,9 @@ fn write_attributes<'a, P: Platform>(
             }
             Field::User { name, value } => kept.user.push((name, value)),
             Field::Checksum(checksum) => kept.checksum = Some(checksum),
+            Field::Tags(encoded) => kept.tags = TagSet::decode(encoded)?.len(),
+            Field::Retention(retention) => kept.lock.retention = Some(retention),
+            Field::LegalHold(on) => kept.lock.legal_hold = Some(on),
             Field::System(..)
             | Field::UploadChecksum(..)
             | Field::Encryption(_)

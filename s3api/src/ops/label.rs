@@ -4,22 +4,31 @@
 //! ```text
 //! bits 0-2  algorithm: 0 none, 1 CRC32, 2 CRC32C, 3 CRC64NVME, 4 SHA1, 5 SHA256
 //! bit  3    type: 0 FULL_OBJECT, 1 COMPOSITE
-//! bits 4-7  zero
+//! bit  4    kept for encryption
+//! bit  5    has a retention or a legal hold, present or past
+//! bits 6-7  zero
 //! ```
 
-use crate::attributes::{algorithm_of, number_of};
-use crate::checksum_headers::{Checksum, ChecksumType, algorithm_name};
+use crate::attributes::{Attributes, algorithm_of, number_of};
+use crate::checksum_headers::{ChecksumType, algorithm_name};
 use crate::xml::Writer;
 
 const ALGORITHM_MASK: u8 = 0b111;
 const COMPOSITE: u8 = 0b1000;
+const GUARDED: u8 = 0b10_0000;
 
-/// The label of an object with this checksum.
-pub(super) fn of(checksum: Option<&Checksum>) -> u8 {
-    checksum.map_or(0, |checksum| {
+/// The label of an object with these attributes.
+pub(super) fn of(attributes: &Attributes) -> u8 {
+    let checksum = attributes.checksum.as_ref().map_or(0, |checksum| {
         let composite = if checksum.kind == ChecksumType::Composite { COMPOSITE } else { 0 };
         number_of(checksum.algorithm) | composite
-    })
+    });
+    amended(checksum, attributes)
+}
+
+/// What a label becomes when its object's attributes have become these; its bytes are the same.
+pub(super) fn amended(label: u8, attributes: &Attributes) -> u8 {
+    if attributes.lock.is_empty() { label & !GUARDED } else { label | GUARDED }
 }
 
 /// Writes what a label says, as the elements of a listing's row.
@@ -38,7 +47,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::checksum_headers::Checksum;
+    use crate::object_lock::Lock;
     use engine::checksum::Algorithm;
+
+    fn of(checksum: Option<Checksum>) -> u8 {
+        super::of(&Attributes { checksum, ..Attributes::default() })
+    }
 
     fn check(label: u8, expected: &str) {
         let document = Writer::plain_document("R", |writer| write(writer, label));
@@ -52,16 +67,24 @@ mod tests {
         check(7, "");
         let full = Checksum::full_object(Algorithm::Crc64Nvme, &[0; 8]).unwrap();
         check(
-            of(Some(&full)),
+            of(Some(full)),
             "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>\
              <ChecksumType>FULL_OBJECT</ChecksumType>",
         );
         let composite =
             Checksum::new(Algorithm::Sha256, ChecksumType::Composite, 2, &[0; 32]).unwrap();
         check(
-            of(Some(&composite)),
+            of(Some(composite)),
             "<ChecksumAlgorithm>SHA256</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType>",
         );
         assert_eq!(of(None), 0);
+    }
+
+    #[test]
+    fn a_lock_comes_and_goes_and_the_rest_stays() {
+        let lock = Lock { legal_hold: Some(false), retention: None };
+        let locked = Attributes { lock, ..Attributes::default() };
+        assert_eq!(amended(3, &locked), 3 | GUARDED);
+        assert_eq!(amended(3 | GUARDED, &Attributes::default()), 3);
     }
 }

@@ -10,6 +10,7 @@ mod abort_upload;
 mod bucket_cors;
 mod bucket_encryption;
 mod bucket_tagging;
+mod bucket_versioning;
 mod bucket_website;
 mod buckets;
 mod complete_upload;
@@ -24,17 +25,22 @@ mod label;
 mod list_objects;
 mod list_parts;
 mod list_uploads;
+mod list_versions;
 mod object_attributes;
 mod object_body;
+mod object_lock;
+mod object_tagging;
 mod parameters;
 mod post_object;
 mod put_object;
 mod receive;
+pub(crate) mod removal;
 mod request_payment;
 mod restore_object;
 mod unsupported;
 mod upload_id;
 mod upload_part;
+mod version;
 
 pub use bucket_cors::CrossOrigin;
 pub use object_body::ObjectBody;
@@ -52,10 +58,11 @@ use crate::route::{Operation, Route};
 use crate::services::Services;
 use crate::settings::{self, BucketSetting};
 use crate::system;
+use crate::tags::TagSet;
 use crate::xml::Writer;
 use engine::checksum::{Hasher, Md5};
 use engine::platform::Platform;
-use engine::{Bucket, Commit, Engine, Etag};
+use engine::{Bucket, Commit, Engine, Etag, Version};
 use http::{RequestHead, Response};
 use sha2::{Digest, Sha256};
 use std::rc::Rc;
@@ -66,8 +73,6 @@ pub type Answer<P> = Response<ObjectBody<P>>;
 
 /// The storage class that every object has.
 const STORAGE_CLASS: &str = "STANDARD";
-/// The version id of an object that no versioning has touched.
-const NULL_VERSION: &str = "null";
 
 /// Who owns buckets and objects, as S3's documents show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +178,24 @@ pub async fn run<P: Platform, B: RawBody>(
         Operation::GetObjectAttributes => object_attributes::get_object_attributes(context).await,
         Operation::PostObject => post_object::post_object(context, body).await,
         Operation::RestoreObject => restore_object::restore_object(context).await,
+        Operation::ListObjectVersions => list_versions::list_object_versions(context).await,
+        Operation::GetBucketVersioning => bucket_versioning::get_bucket_versioning(context),
+        Operation::PutBucketVersioning => {
+            bucket_versioning::put_bucket_versioning(context, body).await
+        }
+        Operation::GetObjectLockConfiguration => {
+            object_lock::get_object_lock_configuration(context)
+        }
+        Operation::PutObjectLockConfiguration => {
+            object_lock::put_object_lock_configuration(context, body).await
+        }
+        Operation::GetObjectRetention => object_lock::get_object_retention(context).await,
+        Operation::PutObjectRetention => object_lock::put_object_retention(context, body).await,
+        Operation::GetObjectLegalHold => object_lock::get_object_legal_hold(context).await,
+        Operation::PutObjectLegalHold => object_lock::put_object_legal_hold(context, body).await,
+        Operation::GetObjectTagging => object_tagging::get_object_tagging(context).await,
+        Operation::PutObjectTagging => object_tagging::put_object_tagging(context, body).await,
+        Operation::DeleteObjectTagging => object_tagging::delete_object_tagging(context).await,
         _ => Err(Code::NotImplemented.into()),
     }
 }
@@ -269,25 +292,49 @@ fn upload_error<P: Platform>(context: &Context<'_, P>, error: engine::Error) -> 
     }
 }
 
-/// What makes an object or a part visible, with what is kept of it.
-fn commit(etag: Etag, attributes: &Attributes, conditions: Conditions) -> Result<Commit> {
+/// What a request that makes an object wants to be kept with it, its checksum aside.
+fn asked_attributes<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+) -> Result<Attributes> {
+    let mut attributes = Attributes::from_headers(context.head.headers())?;
+    if let Some(tags) = context.header("x-amz-tagging") {
+        attributes.tags = TagSet::parse_header(tags)?;
+    }
+    attributes.lock = object_lock::lock_of_headers(context, bucket)?;
+    Ok(attributes)
+}
+
+/// What makes an object visible, with what is kept of it, as the bucket wants it.
+fn object_commit<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    etag: Etag,
+    attributes: &mut Attributes,
+    conditions: Conditions,
+) -> Result<Commit> {
+    attributes.lock = object_lock::lock_of_new(context, bucket, attributes.lock)?;
     Ok(Commit {
         etag,
-        label: label::of(attributes.checksum.as_ref()),
+        label: label::of(attributes),
         attributes: attributes.encode()?,
         condition: conditions.into_condition(),
+        versioning: context.versioning(bucket)?.of_write(),
         ..Commit::default()
     })
 }
 
-/// Without versioning an object has the null version and no other.
-fn check_version_id(version_id: Option<&str>) -> Result<()> {
-    match version_id {
-        None | Some(NULL_VERSION) => Ok(()),
-        Some(other) => {
-            Err(S3Error::invalid_argument("Invalid version id specified", "versionId", other))
-        }
+/// Names the version that was just written, where the bucket has or had versions.
+fn write_new_version<P: Platform>(
+    context: &Context<'_, P>,
+    answer: &mut Answer<P>,
+    bucket: &Arc<Bucket>,
+    version: Version,
+) -> Result<()> {
+    if let Some(id) = context.versioning(bucket)?.written_id(version) {
+        answer.header(version::VERSION_ID, id);
     }
+    Ok(())
 }
 
 /// The XML document of a request, compared with what its headers say of it; empty if there is no

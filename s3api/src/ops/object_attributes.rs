@@ -1,6 +1,6 @@
 //! GetObjectAttributes.
 
-use super::{Answer, Context, STORAGE_CLASS, check_version_id, xml_answer};
+use super::{Answer, Context, STORAGE_CLASS, xml_answer};
 use crate::attributes::Attributes;
 use crate::checksum_headers::{Checksum, element_name};
 use crate::conditional::unquoted;
@@ -9,7 +9,7 @@ use crate::error::{Result, S3Error};
 use crate::limits::LIST_ROWS_MAX;
 use crate::xml::Writer;
 use engine::platform::Platform;
-use engine::{ObjectInfo, PartInfo, Which};
+use engine::{ObjectInfo, PartInfo};
 
 const HEADER: &str = "x-amz-object-attributes";
 const MAX_PARTS: &str = "x-amz-max-parts";
@@ -19,16 +19,17 @@ pub(super) async fn get_object_attributes<P: Platform>(
     context: &Context<'_, P>,
 ) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
-    check_version_id(context.query("versionId"))?;
+    context.which()?;
     let values = context.head.header_values(HEADER);
     let wanted = Wanted::parse(values.map(|value| std::str::from_utf8(value).unwrap_or("?")))?;
     let page = Page::parse(|name| context.header(name))?;
-    let reader = context.engine.head(bucket.id, context.key().as_bytes(), Which::Latest).await?;
-    let reader = reader.ok_or_else(|| context.no_such_key())?;
+    let reader = context.open_record(&bucket).await?;
     let info = reader.info();
     let document = document(info, wanted, page)?;
     let modified = dates::http_date(dates::seconds(info.current.version));
-    Ok(xml_answer(document).with_header("Last-Modified", modified))
+    let mut answer = xml_answer(document).with_header("Last-Modified", modified);
+    context.write_version(&mut answer, &bucket, &info.current)?;
+    Ok(answer)
 }
 
 fn document(info: &ObjectInfo, wanted: Wanted, page: Page) -> Result<Vec<u8>> {

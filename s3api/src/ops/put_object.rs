@@ -1,8 +1,8 @@
 //! PutObject.
 
 use super::receive::{Received, Size, check_early, declared_size, receive};
-use super::{Answer, Body, Context, commit, unsupported};
-use crate::attributes::Attributes;
+use super::write_new_version;
+use super::{Answer, Body, Context, asked_attributes, object_commit, unsupported};
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::{Conditions, quoted};
@@ -27,7 +27,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
     unsupported::check_write(context.head)?;
-    let mut attributes = Attributes::from_headers(context.head.headers())?;
+    let mut attributes = asked_attributes(context, &bucket)?;
     let plan = ChecksumPlan::parse(|name| context.head.header(name), None)?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
     check_early(context, bucket.id, &conditions).await?;
@@ -36,11 +36,13 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let mut writer = context.engine.writer(bucket.id, key, size.known()).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
     attributes.checksum = Some(checksum);
-    writer.finish(commit(etag, &attributes, conditions)?).await?;
+    let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let committed = writer.finish(commit).await?;
 
     let mut answer = Response::new(200).with_header("ETag", quoted(etag));
     for (name, value) in checksum.headers() {
         answer.header(name, value);
     }
+    write_new_version(context, &mut answer, &bucket, committed.version)?;
     Ok(answer)
 }

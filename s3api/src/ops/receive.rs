@@ -90,6 +90,7 @@ pub(super) async fn check_early<P: Platform>(
         return Ok(());
     }
     let current = context.engine.lookup(bucket, context.key().as_bytes(), Which::Latest).await?;
+    let current = current.filter(|current| !current.is_marker);
     Ok(conditions.judge_write(current.as_ref()).map_err(engine::Error::Condition)?)
 }
 

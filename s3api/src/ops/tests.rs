@@ -1,6 +1,8 @@
 //! Operations against an engine on the simulator, without HTTP and signatures in between.
 #![allow(clippy::unwrap_used)]
 
+mod versions;
+
 use super::*;
 use crate::access::Identity;
 use crate::auth::{Credentials, Payload as Form};
@@ -261,7 +263,7 @@ fn no_byte_of_a_refused_upload_is_read_and_nothing_is_stored() {
             ("PUT /elsewhere/k", &[], Code::NoSuchBucket),
             ("PUT /BAD_NAME/k", &[], Code::InvalidBucketName),
             ("PUT /bucket/k", &[("x-amz-acl", "public-read")], Code::NotImplemented),
-            ("PUT /bucket/k", &[("x-amz-tagging", "a=b")], Code::NotImplemented),
+            ("PUT /bucket/k", &[("x-amz-tagging", "a=1&a=2")], Code::InvalidArgument),
             ("PUT /bucket/k", &[("x-amz-storage-class", "GLACIER")], Code::InvalidStorageClass),
             ("PUT /bucket/k", &[("content-md5", "?")], Code::InvalidDigest),
             ("PUT /bucket/k", &[(crc, "?")], Code::InvalidRequest),

@@ -6,10 +6,10 @@ use crate::error::{Code, Result, S3Error};
 use http::RequestHead;
 
 /// Headers of these families mean a feature that is not there.
-const PREFIXES: [&str; 3] = ["x-amz-grant-", "x-amz-object-lock-", "x-amz-server-side-encryption"];
+const PREFIXES: [&str; 2] = ["x-amz-grant-", "x-amz-server-side-encryption"];
 
 /// Headers that mean a feature that is not there, whatever their value.
-const HEADERS: [&str; 3] = ["x-amz-tagging", "x-amz-write-offset-bytes", "x-amz-rename-source"];
+const HEADERS: [&str; 2] = ["x-amz-write-offset-bytes", "x-amz-rename-source"];
 
 /// Checks the headers of an operation that makes an object or an upload.
 pub(super) fn check_write(head: &RequestHead) -> Result<()> {
@@ -37,21 +37,12 @@ pub(super) fn check_read(head: &RequestHead) -> Result<()> {
 
 /// Checks the headers of a copy that concern its source.
 pub(super) fn check_copy_source(head: &RequestHead) -> Result<()> {
-    check_encryption(head, "x-amz-copy-source-server-side-encryption")?;
-    match header_text(head, "x-amz-tagging-directive") {
-        None | Some("COPY") => Ok(()),
-        Some(_) => Err(S3Error::unsupported_header("x-amz-tagging-directive")),
-    }
+    check_encryption(head, "x-amz-copy-source-server-side-encryption")
 }
 
 /// Checks the headers of CreateBucket.
 pub(super) fn check_bucket(head: &RequestHead) -> Result<()> {
     check_acl(head)?;
-    let is_true =
-        |name| header_text(head, name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    if is_true("x-amz-bucket-object-lock-enabled") {
-        return Err(S3Error::unsupported_header("x-amz-bucket-object-lock-enabled"));
-    }
     if head.headers().any(|(name, _)| has_prefix(name, "x-amz-grant-")) {
         return Err(S3Error::unsupported_header("x-amz-grant-*"));
     }

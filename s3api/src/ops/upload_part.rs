@@ -2,12 +2,12 @@
 
 use super::copy_source::CopySource;
 use super::receive::{Received, copy, declared_size, receive};
-use super::{Answer, Body, Context, commit, copy_object, parameters, unsupported, upload_id};
+use super::{Answer, Body, Context, copy_object, label, parameters, unsupported, upload_id};
 use super::{upload_error, xml_answer};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::{Checksum, ChecksumPlan, DEFAULT_ALGORITHM, header_name};
-use crate::conditional::{Conditions, quoted};
+use crate::conditional::quoted;
 use crate::error::Result;
 use crate::limits::PART_BYTES_MAX;
 use crate::range;
@@ -98,5 +98,10 @@ impl Part {
 /// Of a part nothing but its checksum is kept, and nothing is asked of the part before it.
 fn part_commit(etag: Etag, checksum: Checksum) -> Result<Commit> {
     let attributes = Attributes { checksum: Some(checksum), ..Attributes::default() };
-    commit(etag, &attributes, Conditions::default())
+    Ok(Commit {
+        etag,
+        label: label::of(&attributes),
+        attributes: attributes.encode()?,
+        ..Commit::default()
+    })
 }

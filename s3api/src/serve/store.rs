@@ -24,6 +24,7 @@ use crate::encryption::Encryption;
 use crate::encryption::master::MasterKeys;
 use crate::limits;
 use crate::metrics::Sample;
+use crate::mfa::Mfa;
 use crate::ops::{ObjectBody, Owner};
 use crate::root_credentials::RootCredentials;
 use crate::service::{self, S3Service};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub plan: Plan,
     pub root: RootCredentials,
     pub masters: Arc<MasterKeys>,
+    /// The root's MFA device, if there is one.
+    pub mfa: Option<Arc<Mfa>>,
 }
 
 /// The layout on its way from core 0 to the others.
@@ -94,7 +97,7 @@ impl S3Application {
         engine: &Engine<GlommioPlatform>,
         core: CoreContext,
     ) -> S3Service<GlommioPlatform> {
-        let Settings { config, root, masters, .. } = &self.0.settings;
+        let Settings { config, root, masters, mfa, .. } = &self.0.settings;
         let credentials = Credentials::new(config.region.as_str());
         credentials.insert(&root.access_key, &root.secret_key);
         let settings = service::Settings {
@@ -107,7 +110,7 @@ impl S3Application {
             masters: Arc::clone(masters),
             customer_keys_over_http: config.sse_c_over_http,
         };
-        let services = Services { encryption, ..Services::default() };
+        let services = Services { encryption, mfa: mfa.clone(), ..Services::default() };
         S3Service::new(
             engine.clone(),
             Rc::new(Authenticator::new(credentials)),
@@ -284,7 +287,8 @@ mod tests {
             admin_api_key: "bearer-1".to_string(),
         };
         let masters = Arc::default();
-        Settings { config, plan: Plan { cores, cpus: None, memory_bytes }, root, masters }
+        let plan = Plan { cores, cpus: None, memory_bytes };
+        Settings { config, plan, root, masters, mfa: None }
     }
 
     #[test]

@@ -23,6 +23,11 @@ fn boto3_features() {
     check("boto3_features.py");
 }
 
+#[test]
+fn boto3_versions() {
+    check("boto3_versions.py");
+}
+
 fn check(name: &str) {
     let site = Site::new().flags(&["--domain", "localhost"]);
     let server = site.start();
