@@ -10,6 +10,7 @@ use crate::headers::Framing;
 use crate::limits::INPUT_BYTES_MIN;
 use crate::wire::Wire;
 use crate::{Error, Phase, RequestHead, Result, Stream};
+use std::net::IpAddr;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -73,6 +74,11 @@ impl<'a, S: Stream> RequestBody<'a, S> {
         self.intact = outcome.is_ok();
         self.received += *outcome.as_ref().unwrap_or(&0) as u64;
         outcome
+    }
+
+    /// Who is at the other end of the connection, where its stream knows.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.wire.stream.peer()
     }
 
     /// Bytes read so far, without framing.

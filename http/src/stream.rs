@@ -5,6 +5,7 @@
 //! It does not interpret a byte, and knows no deadlines.
 
 use std::io;
+use std::net::IpAddr;
 
 /// A connected byte stream: TCP, TLS, or a script in a test. Used by one task on one core.
 #[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
@@ -16,6 +17,11 @@ pub trait Stream {
     /// says how many of the two together were taken: at least 1, unless both are empty.
     /// Either may be empty. It does not loop: the caller counts each return as progress.
     async fn write_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize>;
+
+    /// Who is at the other end, where the stream knows.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
 
     /// Ends the sending direction and leaves the receiving one open.
     async fn finish_write(&mut self) -> io::Result<()>;

@@ -9,6 +9,7 @@
 
 mod fields;
 mod parse;
+mod targets;
 
 pub use fields::{Layers, serve_command};
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use crate::limits;
 use crate::start_error::StartError;
+use crate::workers::notify::target::TargetConfig;
 
 /// A checked configuration of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,12 @@ pub struct Config {
     pub sse_c_over_http: bool,
     /// How long a day of a lifecycle rule lasts; other than 86,400 s only in tests.
     pub lifecycle_day: Duration,
+    /// Where events can be sent.
+    pub notify_targets: Vec<TargetConfig>,
+    /// Events that may wait for each.
+    pub notify_queue_events: usize,
+    /// How long lines of access logs wait to be delivered.
+    pub access_log_interval: Duration,
 }
 
 /// Which CPUs the executors run on.
@@ -135,6 +143,13 @@ impl Config {
             sse_c_over_http: layers.required("sse-c-over-http", parse::boolean)?,
             lifecycle_day: layers
                 .required("debug-day-seconds", |t| parse::seconds_within(t, limits::DAY_SECONDS))?,
+            notify_targets: targets::resolve(layers)?,
+            notify_queue_events: layers.required("notify-queue", |t| {
+                parse::count_within(t, limits::NOTIFY_QUEUE_EVENTS)
+            })?,
+            access_log_interval: layers.required("access-log-interval", |t| {
+                parse::seconds_within(t, limits::ACCESS_LOG_SECONDS)
+            })?,
         };
         config.check_together(layers)?;
         Ok(config)

@@ -42,4 +42,5 @@ pub mod tags;
 pub mod verify_command;
 pub mod versioning;
 pub mod website;
+pub mod workers;
 pub mod xml;

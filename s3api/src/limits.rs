@@ -29,6 +29,7 @@ pub const SCRUB_INTERVAL_SECONDS: RangeInclusive<u64> = 1..=31_536_000;
 pub const IDLE_SECONDS: RangeInclusive<u64> = 1..=86_400;
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
 pub const DAY_SECONDS: RangeInclusive<u64> = 1..=86_400;
+pub const ACCESS_LOG_SECONDS: RangeInclusive<u64> = 1..=86_400;
 pub const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 pub const REGION_BYTES_MAX: usize = 64;
 /// The longest name that DNS knows.
@@ -195,3 +196,58 @@ pub const KMS_KEYS_MAX: usize = 1000;
 pub const KMS_CONTEXT_BYTES_MAX: usize = 8192;
 /// A retention lasts at most a hundred years, as AWS has it.
 pub const RETENTION_DAYS_MAX: u32 = 36_500;
+
+// Lifecycle, logging and notification.
+
+/// Rules of a lifecycle, as AWS has it.
+pub const LIFECYCLE_RULES_MAX: usize = 1000;
+/// A rule's name, as AWS has it.
+pub const LIFECYCLE_ID_BYTES_MAX: usize = 255;
+/// Noncurrent versions that a rule can ask to be kept, as AWS has it.
+pub const LIFECYCLE_NEWER_VERSIONS_MAX: u32 = 100;
+/// The document: a thousand rules with prefixes and tags of usual length.
+pub const XML_LIFECYCLE_BYTES_MAX: usize = 1 << 20;
+
+/// A prefix of delivered logs: with what follows it, a key stays within its bound.
+pub const LOG_PREFIX_BYTES_MAX: usize = 800;
+
+/// Configurations in one notification document, as AWS has it.
+pub const NOTIFICATION_CONFIGURATIONS_MAX: usize = 100;
+/// A configuration's name.
+pub const NOTIFICATION_ID_BYTES_MAX: usize = 255;
+/// Targets of events that an operator can configure: each has a thread.
+pub const NOTIFY_TARGETS_MAX: usize = 32;
+/// Events that may wait for one target.
+pub const NOTIFY_QUEUE_EVENTS: RangeInclusive<usize> = 1..=100_000_000;
+/// Events that are read from the queue, sent and taken out of it together.
+pub const NOTIFY_BATCH_EVENTS: usize = 64;
+/// How often it is looked whether events wait.
+pub const NOTIFY_POLL: Duration = Duration::from_millis(20);
+/// The pause behind the first failure of a target, and the longest one.
+pub const NOTIFY_BACKOFF_MIN: Duration = Duration::from_millis(200);
+pub const NOTIFY_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// An event that nobody has taken for so long is given up, so that one that a target will never take
+/// does not stand before all others for ever.
+pub const NOTIFY_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long connecting to a target may take, and one delivery as a whole.
+pub const NOTIFY_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const NOTIFY_SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// What of a webhook's answer is read; its status says all.
+pub const NOTIFY_ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// How long a stop waits for a delivery under way; what is not confirmed by then is sent again later.
+pub const NOTIFY_STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// Lines of access logs that wait on one core.
+pub const ACCESS_LOG_WAITING_BYTES_MAX: usize = 8 << 20;
+/// Lines that make an object without waiting any longer.
+pub const ACCESS_LOG_OBJECT_BYTES: usize = 1 << 20;
+/// How often it is looked whether lines are to be delivered.
+pub const ACCESS_LOG_POLL: Duration = Duration::from_millis(500);
+/// Versions or uploads that the lifecycle worker looks at together.
+pub const LIFECYCLE_PAGE_ROWS: usize = 500;
+/// Removals of the lifecycle worker at once.
+pub const LIFECYCLE_CONCURRENT: usize = 16;
+/// What the lifecycle worker looks at and removes in a second, so that requests hardly notice it.
+pub const LIFECYCLE_ROWS_PER_SECOND: u32 = 20_000;
+pub const LIFECYCLE_REMOVALS_PER_SECOND: u32 = 1000;
+/// How long behind the start its first pass begins.
+pub const LIFECYCLE_FIRST_PASS: Duration = Duration::from_secs(60);

@@ -60,6 +60,10 @@ pub trait Application: Clone + Send + Sync + 'static {
         ApiAnswer::not_found()
     }
 
+    /// One core has no requests any more, and others may still have some: what its part does beside
+    /// them ends here, while the store of every core still serves.
+    async fn drained(&self, _service: &Self::Service) {}
+
     /// Makes one core's part durable and lets go of it. No core has requests any more.
     async fn close(&self, service: &Self::Service) -> Result<(), StartError>;
 }

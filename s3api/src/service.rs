@@ -11,14 +11,16 @@ use crate::access::{Caller, Identity};
 use crate::auth::{Authenticated, Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
-use crate::ops::{self, Answer, Body, Context, CrossOrigin, ObjectBody, Owner};
+use crate::ops::{self, Answer, Body, Context, CrossOrigin, Ids, ObjectBody, Owner};
 use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::services::Services;
+use crate::workers::access_log::{self, record::Answered};
 use engine::Engine;
 use engine::platform::Platform;
 use http::{Method, Payload, RequestBody, RequestHead, Response, Service, Stream};
 use std::rc::Rc;
+use std::time::Instant;
 
 const SERVER: &str = "Ringfort";
 /// Under which requests are counted that could not be routed.
@@ -42,7 +44,7 @@ pub struct S3Service<P: Platform> {
     engine: Engine<P>,
     authenticator: Rc<Authenticator>,
     settings: Rc<Settings>,
-    services: Services,
+    services: Rc<Services>,
     recorder: Rc<Recorder>,
     readiness: Readiness,
 }
@@ -52,7 +54,7 @@ impl<P: Platform> S3Service<P> {
         engine: Engine<P>,
         authenticator: Rc<Authenticator>,
         settings: Rc<Settings>,
-        services: Services,
+        services: Rc<Services>,
         recorder: Rc<Recorder>,
         readiness: Readiness,
     ) -> Self {
@@ -80,6 +82,8 @@ impl<P: Platform> S3Service<P> {
         route: &Route,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
+        ids: &Ids<'_>,
+        found: &mut Option<Caller>,
     ) -> Result<Answer<P>> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
@@ -93,14 +97,17 @@ impl<P: Platform> S3Service<P> {
         let caller = Caller {
             identity: Identity::Root(self.settings.owner.clone()),
             is_presigned: authenticated.presigned,
+            source: body.peer(),
         };
+        let caller = &*found.insert(caller);
         let context = Context {
             engine: &self.engine,
             region: &self.settings.region,
             owner: &self.settings.owner,
-            caller: &caller,
+            caller,
             services: &self.services,
             authenticator: &self.authenticator,
+            ids,
             head,
             route,
         };
@@ -150,18 +157,10 @@ impl<P: Platform> S3Service<P> {
     }
 }
 
-/// The two ids by which an answer can be found again.
-struct Ids<'a> {
-    request: String,
-    host: &'a str,
-}
-
-impl Ids<'_> {
-    fn write<P: Platform>(&self, answer: &mut Answer<P>) {
-        answer.header("x-amz-request-id", &self.request);
-        answer.header("x-amz-id-2", self.host);
-        answer.header("Server", SERVER);
-    }
+fn write_ids<P: Platform>(ids: &Ids<'_>, answer: &mut Answer<P>) {
+    answer.header("x-amz-request-id", &ids.request);
+    answer.header("x-amz-id-2", ids.host);
+    answer.header("Server", SERVER);
 }
 
 impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
@@ -176,29 +175,45 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         let ids = self.ids();
         if let Some(status) = self.health(head) {
             let mut answer = Response::new(status);
-            ids.write(&mut answer);
+            write_ids(&ids, &mut answer);
             return answer;
         }
-        let (route, result) = match self.route(head) {
-            Ok(route) => {
-                let result = self.run(&route, head, body).await;
-                (Some(route), result)
-            }
-            Err(error) => (None, Err(error)),
+        let started = Instant::now();
+        let mut caller = None;
+        let route = self.route(head);
+        let result = match &route {
+            Ok(route) => self.run(route, head, body, &ids, &mut caller).await,
+            Err(error) => Err(error.clone()),
         };
+        let error = result.as_ref().err().map(|error| error.code);
         let mut answer = result.unwrap_or_else(|error| self.error_answer(&error, head, &ids));
-        let operation = route.as_ref().map(|route| route.operation);
-        if let Some(route) = route.filter(|route| route.operation != Operation::Preflight) {
-            self.cross_origin(&route, head).grant(&mut answer);
+        if let Ok(route) = &route
+            && route.operation != Operation::Preflight
+        {
+            self.cross_origin(route, head).grant(&mut answer);
         }
-        ids.write(&mut answer);
+        write_ids(&ids, &mut answer);
         self.recorder.record(
-            operation.map_or(UNKNOWN_OPERATION, Operation::name),
+            route.as_ref().map_or(UNKNOWN_OPERATION, |route| route.operation.name()),
             answer.status(),
             self.engine.platform().monotonic_ns().saturating_sub(started_ns),
             body.received(),
             bytes_out(head.method(), &answer.payload),
         );
+        if let Ok(route) = &route {
+            let answered = Answered {
+                head,
+                route,
+                caller: caller.as_ref(),
+                source: body.peer(),
+                ids: &ids,
+                error,
+                received: body.received(),
+                started,
+                owner: &self.settings.owner.id,
+            };
+            access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
+        }
         answer
     }
 
@@ -208,7 +223,7 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         let mut answer = Response::new(status)
             .with_header("Content-Type", "application/xml")
             .with_bytes(error.body("/", &ids.request, ids.host));
-        ids.write(&mut answer);
+        write_ids(&ids, &mut answer);
         answer
     }
 }

@@ -5,13 +5,33 @@
 use crate::encryption::Encryption;
 use crate::mfa::Mfa;
 use crate::settings::SettingsCache;
+use crate::workers::access_log::AccessLog;
+use crate::workers::lifecycle::Day;
+use crate::workers::notify::EventQueue;
 use std::sync::Arc;
 
 /// One core's services.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Services {
     pub settings: SettingsCache,
     pub encryption: Encryption,
     /// The root's device, if there is one; shared by all cores.
     pub mfa: Option<Arc<Mfa>>,
+    /// How long a day of a lifecycle lasts.
+    pub day: Day,
+    pub events: EventQueue,
+    pub access_log: AccessLog,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            settings: SettingsCache::default(),
+            encryption: Encryption::default(),
+            mfa: None,
+            day: Day::REAL,
+            events: EventQueue::default(),
+            access_log: AccessLog::default(),
+        }
+    }
 }

@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::pin::Pin;
 
 use futures_lite::{AsyncReadExt, AsyncWrite};
@@ -18,7 +18,11 @@ use crate::limits::UNSENT_BYTES_MAX;
 use crate::sys::{self, Waker};
 
 #[derive(Debug)]
-pub struct TcpConnection(TcpStream);
+pub struct TcpConnection {
+    stream: TcpStream,
+    /// Asked for once: a connection that is gone cannot tell any more.
+    peer: Option<IpAddr>,
+}
 
 impl TcpConnection {
     /// Takes an accepted connection and sets its options. An option that cannot be set costs speed
@@ -32,28 +36,34 @@ impl TcpConnection {
         if let Err(error) = options {
             tracing::debug!(%error, "setting the options of a connection");
         }
-        Self(stream)
+        let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
+        let peer = peer.map(|address| address.ip().to_canonical());
+        Self { stream, peer }
     }
 
     /// What the sweeper shuts this connection down with.
     pub(crate) fn waker(&self) -> Waker {
-        Waker::new(&self.0)
+        Waker::new(&self.stream)
     }
 }
 
 impl http::Stream for TcpConnection {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).await
+        self.stream.read(buffer).await
     }
 
     async fn write_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         let slices = [IoSlice::new(first), IoSlice::new(second)];
         // The runtime sends an empty slice as readily, but one less is less to look at.
         let slices = if second.is_empty() { &slices[..1] } else { &slices[..] };
-        poll_fn(|context| Pin::new(&mut self.0).poll_write_vectored(context, slices)).await
+        poll_fn(|context| Pin::new(&mut self.stream).poll_write_vectored(context, slices)).await
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     async fn finish_write(&mut self) -> io::Result<()> {
-        self.0.shutdown(Shutdown::Write).await.map_err(io::Error::from)
+        self.stream.shutdown(Shutdown::Write).await.map_err(io::Error::from)
     }
 }

@@ -75,7 +75,8 @@ pub fn id_of(current: &Current) -> String {
     if current.is_null { NULL_VERSION.to_owned() } else { text_of(current.version) }
 }
 
-fn text_of(version: Version) -> String {
+/// The id of a version that is not the null one.
+pub fn text_of(version: Version) -> String {
     format!("{:016x}", version.0)
 }
 

@@ -15,6 +15,7 @@ pub mod image;
 pub mod scripts;
 pub mod snapshot;
 pub mod volume;
+pub mod webhook;
 
 pub use binaries::{loadgen, ringfort};
 
@@ -114,6 +115,12 @@ impl Site {
     fn environment(mut self, variables: impl Iterator<Item = (String, String)>) -> Self {
         self.environment.extend(variables);
         self
+    }
+
+    /// Further variables of the environment.
+    pub fn variables(self, variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment(variables.iter().map(owned))
     }
 
     /// The server makes its own credentials instead of being given some.

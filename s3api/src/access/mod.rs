@@ -3,6 +3,7 @@
 //! Not here: how a caller proves who they are (`auth`).
 
 use crate::ops::Owner;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Whose request it is.
@@ -11,6 +12,8 @@ pub struct Caller {
     pub identity: Identity,
     /// The signature came in the query.
     pub is_presigned: bool,
+    /// The other end of the connection.
+    pub source: Option<IpAddr>,
 }
 
 #[derive(Debug, Clone)]

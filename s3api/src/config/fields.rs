@@ -26,10 +26,12 @@ struct Field {
     many: bool,
     /// For tests: taken from the environment only, and absent from the help.
     hidden: bool,
+    /// It holds secrets: no flag, because other users of the host can see those.
+    secret: bool,
 }
 
 const fn field(name: &'static str, value: &'static str, help: &'static str) -> Field {
-    Field { name, value, help, default: None, many: false, hidden: false }
+    Field { name, value, help, default: None, many: false, hidden: false, secret: false }
 }
 
 impl Field {
@@ -46,6 +48,16 @@ impl Field {
     const fn hidden(mut self) -> Self {
         self.hidden = true;
         self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Whether it is given on the command line.
+    fn is_flag(&self) -> bool {
+        !self.hidden && !self.secret
     }
 
     fn environment_name(&self) -> String {
@@ -89,6 +101,17 @@ const FIELDS: &[Field] = &[
     field("sse-key-file", "FILE", "Master keys of server-side encryption, the current one first"),
     field("sse-key-beside-data", "", "Accept a key file within a data directory").default("false"),
     field("sse-c-over-http", "", "Accept customer encryption keys without TLS").default("false"),
+    field("notify-webhook", "NAME=URL", "Target of events: each is posted to the URL; repeatable")
+        .many(),
+    field("notify-webhook-auth", "NAME=VALUE", "").many().secret(),
+    field("notify-redis", "NAME=URL", "Target of events: each is appended to a list; repeatable")
+        .many(),
+    field("notify-redis-list", "NAME=KEY", "The list of a Redis target (default: ringfort-events)")
+        .many(),
+    field("notify-queue", "N", "Events that may wait for a target; more are dropped")
+        .default("100000"),
+    field("access-log-interval", "SECONDS", "How long lines of access logs wait to be delivered")
+        .default("60"),
     field("debug-day-seconds", "SECONDS", "").default("86400").hidden(),
 ];
 
@@ -97,7 +120,7 @@ const CONFIG: Field = field("config", "FILE", "A TOML file with any of these fie
 
 /// The `serve` subcommand, for clap.
 pub fn serve_command() -> Command {
-    let fields = FIELDS.iter().filter(|f| !f.hidden).chain([&CONFIG]);
+    let fields = FIELDS.iter().filter(|f| f.is_flag()).chain([&CONFIG]);
     Command::new("serve")
         .about("Run the server")
         .after_help(
@@ -111,6 +134,9 @@ pub fn serve_command() -> Command {
              read: keep a copy of it elsewhere.\n\
              RINGFORT_ROOT_MFA_SECRET: the secret, in \
              base32, of the root's MFA device, for buckets with MFA delete.\n\
+             Targets of events: RINGFORT_NOTIFY_WEBHOOK_AUTH=NAME=VALUE,... gives webhooks their \
+             Authorization header; in the file a target is a table, as [notify.webhook.NAME] or \
+             [notify.redis.NAME].\n\
              RINGFORT_LOG (or RUST_LOG) filters the log, as in \"info\" or \"s3api=debug\".",
         )
         .args(fields.map(argument))
@@ -222,7 +248,7 @@ fn from_flags(matches: &ArgMatches) -> Texts {
         }
         matches.get_many::<String>(field.name).map(|values| values.cloned().collect())
     };
-    let fields = FIELDS.iter().filter(|f| !f.hidden);
+    let fields = FIELDS.iter().filter(|f| f.is_flag());
     fields.filter_map(|field| Some((field.name, given(field)?))).collect()
 }
 
@@ -264,6 +290,10 @@ fn from_file(path: &Path) -> Result<Texts, StartError> {
         .map_err(|e: toml::de::Error| refuse(path.display().to_string(), e.to_string().trim()))?;
     let mut texts = Texts::new();
     for (key, value) in &table {
+        if key == "notify" {
+            add_targets(&mut texts, value).map_err(|(key, reason)| refuse(place(&key), &reason))?;
+            continue;
+        }
         let field = FIELDS
             .iter()
             .find(|f| f.name == key && !f.hidden)
@@ -273,6 +303,34 @@ fn from_file(path: &Path) -> Result<Texts, StartError> {
         texts.insert(field.name, values);
     }
     Ok(texts)
+}
+
+/// The keys of a target's table, with the field that each stands for.
+const TARGET_KEYS: [(&str, &str, &str); 4] = [
+    ("webhook", "url", "notify-webhook"),
+    ("webhook", "authorization", "notify-webhook-auth"),
+    ("redis", "url", "notify-redis"),
+    ("redis", "list", "notify-redis-list"),
+];
+
+/// Tables of targets, `[notify.KIND.NAME]`, as the fields say the same. The error names the key.
+fn add_targets(texts: &mut Texts, value: &toml::Value) -> Result<(), (String, String)> {
+    let table = |path: String, value: &toml::Value| {
+        value.as_table().cloned().ok_or((path, "it must be a table".to_owned()))
+    };
+    for (kind, targets) in table("notify".to_owned(), value)? {
+        for (name, target) in table(format!("notify.{kind}"), &targets)? {
+            for (key, value) in table(format!("notify.{kind}.{name}"), &target)? {
+                let path = format!("notify.{kind}.{name}.{key}");
+                let known = TARGET_KEYS.iter().find(|(of, known, _)| *of == kind && *known == key);
+                let (.., field) =
+                    known.ok_or_else(|| (path.clone(), "there is no such field".to_owned()))?;
+                let text = value.as_str().ok_or((path, "it must be a text".to_owned()))?;
+                texts.entry(field).or_default().push(format!("{name}={text}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn file_values(value: &toml::Value, many: bool) -> Option<Vec<String>> {

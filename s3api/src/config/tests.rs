@@ -44,6 +44,61 @@ fn nothing_given_takes_the_defaults() {
     assert_eq!(config.log_format, LogFormat::Human);
     assert_eq!(config.lifecycle_day, Duration::from_secs(86_400));
     assert!(!config.sse_c_over_http);
+    assert_eq!(config.notify_targets, []);
+    assert_eq!(config.notify_queue_events, 100_000);
+    assert_eq!(config.access_log_interval, Duration::from_secs(60));
+}
+
+#[test]
+fn targets_of_events_are_put_together() {
+    use crate::workers::notify::target::{TargetConfig, TargetKind};
+    let webhook = |name: &str, url: &str, authorization: Option<&str>| TargetConfig {
+        name: name.to_owned(),
+        kind: TargetKind::Webhook {
+            url: url.to_owned(),
+            authorization: authorization.map(str::to_owned),
+        },
+    };
+    let redis = |name: &str, url: &str, list: &str| TargetConfig {
+        name: name.to_owned(),
+        kind: TargetKind::Redis { url: url.to_owned(), list: list.to_owned() },
+    };
+    let file = "[notify.webhook.hook]\nurl = \"https://h.test/a?b=c\"\n\
+                authorization = \"Bearer x, y\"\n\
+                [notify.redis.list]\nurl = \"redis://127.0.0.1:1/0\"\nlist = \"events\"\n";
+    let expected = [
+        webhook("hook", "https://h.test/a?b=c", Some("Bearer x, y")),
+        redis("list", "redis://127.0.0.1:1/0", "events"),
+    ];
+    assert_eq!(resolve(&[], &[], Some(file)).unwrap().notify_targets, expected);
+
+    let variables = [
+        ("RINGFORT_NOTIFY_WEBHOOK", "a=http://a.test/,b=http://b.test"),
+        ("RINGFORT_NOTIFY_WEBHOOK_AUTH", "b=Bearer t"),
+    ];
+    let config = resolve(&["--notify-redis", "r=redis://r.test"], &variables, None).unwrap();
+    let expected = [
+        webhook("a", "http://a.test/", None),
+        webhook("b", "http://b.test", Some("Bearer t")),
+        redis("r", "redis://r.test", "ringfort-events"),
+    ];
+    assert_eq!(config.notify_targets, expected);
+
+    for text in [
+        "[notify.webhook.a]\nurl = \"ftp://a\"",
+        "[notify.webhook.a]\nurl = \"http://\"",
+        "[notify.webhook.\"a b\"]\nurl = \"http://a\"",
+        "[notify.webhook.a]\nauthorization = \"x\"",
+        "[notify.webhook.a]\nurl = 1",
+        "[notify.webhook.a]\nurls = \"http://a\"",
+        "[notify.pigeon.a]\nurl = \"http://a\"",
+        "[notify.webhook.a]\nurl = \"http://a\"\n[notify.redis.a]\nurl = \"redis://a\"",
+        "notify = 1",
+        "notify-queue = 0",
+    ] {
+        let message = resolve(&[], &[], Some(text)).unwrap_err().to_string();
+        assert!(message.contains("notify"), "{text}: {message}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! version; the engine judges the version again at the moment of the write, so that a part that is
 //! replaced meanwhile cannot slip in.
 
+use super::aftermath::{self, Made};
 use super::receive::check_early;
 use super::{Answer, Body, Context, object_commit, upload_error, upload_id};
 use super::{write_new_version, xml_answer};
@@ -17,6 +18,7 @@ use crate::error::{Code, Result, S3Error};
 use crate::limits::{
     LIST_ROWS_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, XML_LIST_BYTES_MAX,
 };
+use crate::workers::notify::EventName;
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
 use engine::checksum::{Algorithm, Md5};
@@ -58,6 +60,10 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let committed = completed.await.map_err(|error| upload_error(context, error))?;
     let mut answer = result(context, etag, checksum.as_ref());
     write_new_version(context, &mut answer, &bucket, committed.version)?;
+    let size = parts.iter().map(|part| part.current.size).sum();
+    let made = Made { size, etag, version: committed.version };
+    let name = EventName::CreatedCompleteMultipartUpload;
+    aftermath::made(context, &bucket, name, made, &attributes, &mut answer).await?;
     Ok(answer)
 }
 

@@ -1,5 +1,6 @@
 //! CopyObject: the bytes stream from a reader to a writer inside the server.
 
+use super::aftermath::{self, Made};
 use super::copy_source::CopySource;
 use super::receive::{Received, check_early, copy};
 use super::{Answer, Context, asked_attributes, object_commit, unsupported};
@@ -11,6 +12,7 @@ use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::limits::PUT_BYTES_MAX;
 use crate::tags::TagSet;
+use crate::workers::notify::EventName;
 use crate::xml::Writer;
 use engine::platform::Platform;
 use engine::{Etag, Version};
@@ -58,6 +60,9 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let mut answer = xml_answer(document);
     source.write_version(context, &mut answer, &copied)?;
     write_new_version(context, &mut answer, &bucket, committed.version)?;
+    let made = Made { size, etag, version: committed.version };
+    aftermath::made(context, &bucket, EventName::CreatedCopy, made, &attributes, &mut answer)
+        .await?;
     Ok(answer)
 }
 

@@ -1,6 +1,6 @@
 //! CreateMultipartUpload.
 
-use super::{Answer, Context, asked_attributes, unsupported, upload_id, xml_answer};
+use super::{Answer, Context, asked_attributes, lifecycle, unsupported, upload_id, xml_answer};
 use crate::checksum_headers::{algorithm_name, parse_upload_checksum};
 use crate::error::Result;
 use crate::xml::Writer;
@@ -24,6 +24,7 @@ pub(super) async fn create_multipart_upload<P: Platform>(
         writer.text("UploadId", &upload_id::encode(id));
     });
     let mut answer = xml_answer(document);
+    lifecycle::write_abort(context, &bucket, &mut answer, id)?;
     if let Some((algorithm, kind)) = attributes.upload_checksum {
         answer.header("x-amz-checksum-algorithm", algorithm_name(algorithm));
         answer.header("x-amz-checksum-type", kind.name());

@@ -2,7 +2,7 @@
 
 use super::removal::Removal;
 use super::version::{DELETE_MARKER, VERSION_ID};
-use super::{Answer, Context, bucket_versioning};
+use super::{Answer, Context, aftermath, bucket_versioning};
 use crate::conditional::Conditions;
 use crate::error::Result;
 use engine::platform::Platform;
@@ -26,6 +26,7 @@ pub(super) async fn delete_object<P: Platform>(context: &Context<'_, P>) -> Resu
         now: context.now(),
     };
     let removed = removal.run(context.engine).await?;
+    aftermath::removed(context, &bucket, context.key(), version_id, &removed).await;
     let mut answer = Response::new(204);
     if removed.is_marker {
         answer.header(DELETE_MARKER, "true");

@@ -1,7 +1,7 @@
 //! DeleteObjects: up to 1,000 keys of a bucket, each with its own outcome.
 
 use super::removal::{Removal, Removed};
-use super::{Answer, Body, Context, bucket_versioning, join, read_document, xml_answer};
+use super::{Answer, Body, Context, aftermath, bucket_versioning, join, read_document, xml_answer};
 use crate::auth::payload::RawBody;
 use crate::conditional::Conditions;
 use crate::error::Result;
@@ -91,7 +91,9 @@ impl<'a> Entry<'a> {
             condition: conditions.into_condition(),
             now: context.now(),
         };
-        removal.run(context.engine).await
+        let removed = removal.run(context.engine).await?;
+        aftermath::removed(context, bucket, self.key, self.version_id, &removed).await;
+        Ok(removed)
     }
 
     fn write(&self, writer: &mut Writer) {

@@ -5,7 +5,9 @@
 //!
 //! Not here: streaming and verification of the bytes (`object_body`, the engine).
 
-use super::{Answer, Context, ObjectBody, object_lock, parameters, unsupported};
+use super::{
+    Answer, Context, ObjectBody, aftermath, lifecycle, object_lock, parameters, unsupported,
+};
 use crate::attributes::{self, Attributes, Field, SystemHeader};
 use crate::checksum_headers::Checksum;
 use crate::conditional::{self, Conditions, Outcome, quoted};
@@ -26,7 +28,8 @@ const DEFAULT_CONTENT_TYPE: &[u8] = b"binary/octet-stream";
 pub(super) async fn get_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
     let (mut reader, decision) = open(context, &bucket, Reads::Bytes).await?;
-    let (answer, range) = head(context, &bucket, reader.info(), decision)?;
+    let (mut answer, range) = head(context, &bucket, reader.info(), decision)?;
+    write_expiration(context, &bucket, &mut answer, reader.info())?;
     let length = range.end - range.start;
     if length == 0 {
         return Ok(answer);
@@ -38,8 +41,24 @@ pub(super) async fn get_object<P: Platform>(context: &Context<'_, P>) -> Result<
 pub(super) async fn head_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
     let (reader, decision) = open(context, &bucket, Reads::Record).await?;
-    let (answer, range) = head(context, &bucket, reader.info(), decision)?;
+    let (mut answer, range) = head(context, &bucket, reader.info(), decision)?;
+    write_expiration(context, &bucket, &mut answer, reader.info())?;
     Ok(answer.with_payload(Payload::LengthOnly(range.end - range.start)))
+}
+
+/// When the object expires, if it is the current one and a rule of its bucket says so.
+fn write_expiration<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    answer: &mut Answer<P>,
+    info: &ObjectInfo,
+) -> Result<()> {
+    if context.query("versionId").is_some() {
+        return Ok(());
+    }
+    let tags = || aftermath::tags_of(&info.attributes);
+    let object = (info.current.size, info.current.version);
+    lifecycle::write_expiration(context, bucket, answer, object, tags)
 }
 
 /// What of the object is needed.

@@ -9,7 +9,7 @@ use std::task::Poll;
 const CONCURRENT_MAX: usize = 128;
 
 /// Runs all futures, some at a time, and gives their results in order.
-pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut futures = futures.into_iter();
     let mut results = Vec::new();
     loop {

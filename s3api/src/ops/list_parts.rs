@@ -1,7 +1,7 @@
 //! ListParts.
 
 use super::parameters::{Encoding, rows};
-use super::{Answer, Context, STORAGE_CLASS, upload_error, upload_id, xml_answer};
+use super::{Answer, Context, STORAGE_CLASS, lifecycle, upload_error, upload_id, xml_answer};
 use crate::attributes::Attributes;
 use crate::checksum_headers::{algorithm_name, element_name};
 use crate::conditional::quoted;
@@ -53,7 +53,9 @@ pub(super) async fn list_parts<P: Platform>(context: &Context<'_, P>) -> Result<
             writer.text("ChecksumType", kind.name());
         }
     });
-    Ok(xml_answer(document))
+    let mut answer = xml_answer(document);
+    lifecycle::write_abort(context, &bucket, &mut answer, id)?;
+    Ok(answer)
 }
 
 fn write_part(writer: &mut Writer, part: &UploadedPart, attributes: &Attributes) {

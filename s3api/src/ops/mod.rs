@@ -7,6 +7,7 @@
 //! Not here: routing, authentication, ids of requests, error documents (`service`).
 
 mod abort_upload;
+pub(crate) mod aftermath;
 mod bucket_cors;
 mod bucket_encryption;
 mod bucket_tagging;
@@ -20,12 +21,16 @@ mod create_upload;
 mod delete_object;
 mod delete_objects;
 mod get_object;
-mod join;
+pub(crate) mod internal;
+pub(crate) mod join;
 mod label;
+mod lifecycle;
 mod list_objects;
 mod list_parts;
 mod list_uploads;
 mod list_versions;
+mod logging;
+mod notification;
 mod object_attributes;
 mod object_body;
 mod object_lock;
@@ -99,6 +104,13 @@ impl Owner {
     }
 }
 
+/// The two ids by which a request can be found again.
+#[derive(Debug)]
+pub struct Ids<'a> {
+    pub request: String,
+    pub host: &'a str,
+}
+
 /// What an operation works with.
 pub struct Context<'a, P: Platform> {
     pub engine: &'a Engine<P>,
@@ -109,6 +121,7 @@ pub struct Context<'a, P: Platform> {
     pub services: &'a Services,
     /// Who signs what a request's body holds (forms).
     pub authenticator: &'a Authenticator,
+    pub ids: &'a Ids<'a>,
     pub head: &'a RequestHead,
     pub route: &'a Route,
 }
@@ -196,6 +209,21 @@ pub async fn run<P: Platform, B: RawBody>(
         Operation::GetObjectTagging => object_tagging::get_object_tagging(context).await,
         Operation::PutObjectTagging => object_tagging::put_object_tagging(context, body).await,
         Operation::DeleteObjectTagging => object_tagging::delete_object_tagging(context).await,
+        Operation::GetBucketLifecycleConfiguration => {
+            lifecycle::get_bucket_lifecycle_configuration(context)
+        }
+        Operation::PutBucketLifecycleConfiguration => {
+            lifecycle::put_bucket_lifecycle_configuration(context, body).await
+        }
+        Operation::DeleteBucketLifecycle => lifecycle::delete_bucket_lifecycle(context).await,
+        Operation::GetBucketLogging => logging::get_bucket_logging(context),
+        Operation::PutBucketLogging => logging::put_bucket_logging(context, body).await,
+        Operation::GetBucketNotificationConfiguration => {
+            notification::get_bucket_notification_configuration(context)
+        }
+        Operation::PutBucketNotificationConfiguration => {
+            notification::put_bucket_notification_configuration(context, body).await
+        }
         _ => Err(Code::NotImplemented.into()),
     }
 }

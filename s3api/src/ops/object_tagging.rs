@@ -4,12 +4,13 @@
 //!
 //! Not here: the rules of tags (`tags`), and tags of buckets.
 
-use super::{Answer, Body, Context, read_document, xml_answer};
+use super::{Answer, Body, Context, aftermath, read_document, xml_answer};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::error::Result;
 use crate::limits::XML_BODY_BYTES_MAX;
 use crate::tags::{TagSet, Tagged};
+use crate::workers::notify::EventName;
 use engine::platform::Platform;
 use http::Response;
 
@@ -53,5 +54,7 @@ async fn set_tags<P: Platform>(
         .await?;
     let mut answer = Response::new(status);
     context.write_version(&mut answer, &bucket, &current)?;
+    let name = if status == 204 { EventName::TaggingDelete } else { EventName::TaggingPut };
+    aftermath::changed(context, &bucket, name, &current, &answer).await;
     Ok(answer)
 }

@@ -1,5 +1,6 @@
 //! PutObject.
 
+use super::aftermath::{self, Made};
 use super::receive::{Received, Size, check_early, declared_size, receive};
 use super::write_new_version;
 use super::{Answer, Body, Context, asked_attributes, object_commit, unsupported};
@@ -8,6 +9,8 @@ use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::{Conditions, quoted};
 use crate::error::Result;
 use crate::limits::PUT_BYTES_MAX;
+use crate::route::Operation;
+use crate::workers::notify::EventName;
 use engine::platform::Platform;
 use http::Response;
 
@@ -35,6 +38,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let key = context.key().as_bytes();
     let mut writer = context.engine.writer(bucket.id, key, size.known()).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
+    let size = writer.written();
     attributes.checksum = Some(checksum);
     let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
@@ -44,5 +48,11 @@ pub(super) async fn store<P: Platform, B: RawBody>(
         answer.header(name, value);
     }
     write_new_version(context, &mut answer, &bucket, committed.version)?;
+    let made = Made { size, etag, version: committed.version };
+    let name = match context.route.operation {
+        Operation::PostObject => EventName::CreatedPost,
+        _ => EventName::CreatedPut,
+    };
+    aftermath::made(context, &bucket, name, made, &attributes, &mut answer).await?;
     Ok(answer)
 }

@@ -4,7 +4,7 @@
 //! asks; without a version id nothing is removed for good where versioning is or was on, but for the
 //! null version of a bucket whose versioning is suspended.
 
-use super::object_lock::guard;
+pub(crate) use super::object_lock::guard;
 use crate::error::Result;
 use crate::versioning::{Status, id_of, parse_id};
 use engine::platform::Platform;

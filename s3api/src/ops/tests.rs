@@ -126,7 +126,12 @@ impl Server {
             copy: head.header("x-amz-copy-source").is_some(),
         };
         let route = route(target, &[])?;
-        let caller = Caller { identity: Identity::Root(self.owner.clone()), is_presigned: false };
+        let caller = Caller {
+            identity: Identity::Root(self.owner.clone()),
+            is_presigned: false,
+            source: None,
+        };
+        let ids = Ids { request: "REQUEST".to_owned(), host: "HOST" };
         let context = Context {
             engine: &self.engine,
             region: REGION,
@@ -134,6 +139,7 @@ impl Server {
             caller: &caller,
             services: &self.services,
             authenticator: &self.authenticator,
+            ids: &ids,
             head: &head,
             route: &route,
         };

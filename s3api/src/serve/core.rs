@@ -104,6 +104,7 @@ async fn open_and_serve<A: Application>(
 
     let served = serve_until_stop(shared, core, &service, &recorder, time).await;
     shared.request_stop();
+    shared.application.drained(&service).await;
     shared.drained.arrive(core);
     wait_for(&shared.drained).await;
     managed.set(None);

@@ -30,6 +30,9 @@ use crate::root_credentials::RootCredentials;
 use crate::service::{self, S3Service};
 use crate::services::Services;
 use crate::start_error::StartError;
+use crate::workers::lifecycle::{self, Day};
+use crate::workers::notify::{EventQueue, Targets};
+use crate::workers::{Origin, Tasks, access_log, notify};
 
 /// S3 over one engine per core.
 #[derive(Debug, Clone)]
@@ -40,6 +43,7 @@ struct Inner {
     settings: Settings,
     shared: Arc<engine::Shared>,
     layout: Mutex<Handover>,
+    targets: Arc<Targets>,
 }
 
 /// What every core opens with.
@@ -68,7 +72,10 @@ const HANDOVER_POLL: Duration = Duration::from_millis(1);
 impl S3Application {
     pub fn new(settings: Settings) -> Self {
         let shared = engine::Shared::new(settings.plan.cores);
-        Self(Arc::new(Inner { settings, shared, layout: Mutex::new(Handover::Awaited) }))
+        let config = &settings.config;
+        let targets =
+            Targets::new(config.notify_targets.clone(), config.notify_queue_events as u64);
+        Self(Arc::new(Inner { settings, shared, layout: Mutex::new(Handover::Awaited), targets }))
     }
 
     /// Opens the store on core 0, awaits its layout on the others, and recovers this core's shards.
@@ -96,8 +103,9 @@ impl S3Application {
         &self,
         engine: &Engine<GlommioPlatform>,
         core: CoreContext,
+        services: Rc<Services>,
     ) -> S3Service<GlommioPlatform> {
-        let Settings { config, root, masters, mfa, .. } = &self.0.settings;
+        let Settings { config, root, .. } = &self.0.settings;
         let credentials = Credentials::new(config.region.as_str());
         credentials.insert(&root.access_key, &root.secret_key);
         let settings = service::Settings {
@@ -106,11 +114,6 @@ impl S3Application {
             owner: Rc::new(Owner::of_access_key(&root.access_key)),
             host_id: format!("ringfort-{}", core.core),
         };
-        let encryption = Encryption {
-            masters: Arc::clone(masters),
-            customer_keys_over_http: config.sse_c_over_http,
-        };
-        let services = Services { encryption, mfa: mfa.clone(), ..Services::default() };
         S3Service::new(
             engine.clone(),
             Rc::new(Authenticator::new(credentials)),
@@ -119,6 +122,31 @@ impl S3Application {
             core.recorder,
             core.readiness,
         )
+    }
+
+    /// What goes on beside the requests of one core. Lifecycles and events are looked after by core 0
+    /// for all.
+    async fn start_workers(
+        &self,
+        engine: &Engine<GlommioPlatform>,
+        services: &Rc<Services>,
+        core: usize,
+    ) -> Result<Workers, StartError> {
+        let Settings { config, root, .. } = &self.0.settings;
+        let tasks = Tasks::default();
+        let origin = Origin {
+            owner: Owner::of_access_key(&root.access_key).id,
+            region: config.region.clone(),
+            host_id: format!("ringfort-{core}"),
+        };
+        let interval = config.access_log_interval;
+        access_log::delivery::start(engine, services, origin.clone(), interval, &tasks);
+        if core != 0 {
+            return Ok(Workers { tasks, lifecycle: None });
+        }
+        notify::delivery::start(engine, &self.0.targets, &tasks).await?;
+        let lifecycle = lifecycle::pass::start(engine, services, origin, &tasks);
+        Ok(Workers { tasks, lifecycle: Some(lifecycle) })
     }
 
     /// Lets the other cores know that this one will not start.
@@ -183,8 +211,26 @@ impl Application for S3Application {
         }
         let opened =
             Opened { shards: recovered.shards, free_bytes: engine.metrics().available_bytes };
-        let service = self.s3_service(&engine, core);
-        Ok((CoreStore { engine, service, _directories: directories }, opened))
+        let Settings { config, masters, mfa, .. } = &self.0.settings;
+        let encryption = Encryption {
+            masters: Arc::clone(masters),
+            customer_keys_over_http: config.sse_c_over_http,
+        };
+        let services = Rc::new(Services {
+            encryption,
+            mfa: mfa.clone(),
+            day: Day::of(config.lifecycle_day),
+            events: EventQueue::new(Arc::clone(&self.0.targets), core.core),
+            ..Services::default()
+        });
+        let number = core.core;
+        let workers = self
+            .start_workers(&engine, &services, number)
+            .await
+            .inspect_err(|_| self.give_up(number))?;
+        let service = self.s3_service(&engine, core, Rc::clone(&services));
+        let part = CoreStore { engine, service, services, workers, _directories: directories };
+        Ok((part, opened))
     }
 
     fn samples(&self, part: &CoreStore) -> Vec<Sample> {
@@ -196,7 +242,13 @@ impl Application for S3Application {
             labels: Vec::new(),
             value: value as f64,
         };
-        rows.into_iter().map(sample).collect()
+        let mut samples: Vec<Sample> = rows.into_iter().map(sample).collect();
+        samples.extend(part.services.access_log.samples());
+        if let Some(lifecycle) = &part.workers.lifecycle {
+            samples.extend(lifecycle.samples());
+            samples.extend(self.0.targets.samples());
+        }
+        samples
     }
 
     fn health(&self, part: &CoreStore) -> Health {
@@ -205,6 +257,10 @@ impl Application for S3Application {
 
     async fn manage(&self, part: &CoreStore, request: &ApiRequest) -> ApiAnswer {
         api::answer(&part.engine, part.service.services(), request).await
+    }
+
+    async fn drained(&self, part: &CoreStore) {
+        part.workers.tasks.end(part.engine.platform()).await;
     }
 
     async fn close(&self, part: &CoreStore) -> Result<(), StartError> {
@@ -218,8 +274,18 @@ impl Application for S3Application {
 pub struct CoreStore {
     engine: Engine<GlommioPlatform>,
     service: S3Service<GlommioPlatform>,
+    services: Rc<Services>,
+    workers: Workers,
     /// On core 0: the locks of the directories, released when the last core has closed.
     _directories: Option<OpenStore<GlommioPlatform>>,
+}
+
+/// What goes on beside the requests of one core.
+#[derive(Debug)]
+struct Workers {
+    tasks: Tasks,
+    /// On core 0, which looks after lifecycles and events.
+    lifecycle: Option<Rc<lifecycle::pass::Progress>>,
 }
 
 impl<S: Stream> Service<S> for CoreStore {

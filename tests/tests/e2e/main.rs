@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access_logs;
 mod aws_cli;
 mod backup;
 mod bad_bodies;
@@ -13,10 +14,12 @@ mod bad_heads;
 mod clients;
 mod data_dir;
 mod drives;
+mod events;
 mod exchange;
 mod full_disk;
 mod golden;
 mod kill;
+mod lifecycle;
 mod races;
 mod restarts;
 mod rules;

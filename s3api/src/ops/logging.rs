@@ -1,0 +1,57 @@
+//! PutBucketLogging and GetBucketLogging.
+//!
+//! Who may have logs delivered: the target must belong to the owner of the bucket that is logged. AWS
+//! asks for a grant to its log delivery group or service on top, because there the log is written by
+//! another account; here it is written by the server, as the owner.
+//!
+//! Not here: the document and the delivery (`workers::access_log`).
+
+use super::{Answer, Body, Context, read_document, xml_answer};
+use crate::auth::payload::RawBody;
+use crate::error::{Code, Result, S3Error};
+use crate::limits::XML_BODY_BYTES_MAX;
+use crate::settings::{BucketSetting, tag};
+use crate::system;
+use crate::workers::access_log::{Logging, document};
+use engine::platform::Platform;
+use http::Response;
+
+impl BucketSetting for Logging {
+    const TAG: u16 = tag::LOGGING;
+}
+
+pub(super) async fn put_bucket_logging<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    let bucket = context.bucket()?;
+    let xml = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    match document::parse(&xml)? {
+        Some(logging) => {
+            check_target(context, &logging)?;
+            context.put_setting(&bucket, &logging).await?;
+        }
+        None => context.remove_setting::<Logging>(&bucket).await?,
+    }
+    Ok(Response::new(200))
+}
+
+fn check_target<P: Platform>(context: &Context<'_, P>, logging: &Logging) -> Result<()> {
+    let name = logging.target_bucket.as_str();
+    let catalog = context.engine.catalog();
+    if system::is_entry(name) || catalog.bucket(name).is_none() {
+        context.engine.require_catalog()?;
+        return Err(S3Error::new(
+            Code::InvalidTargetBucketForLogging,
+            "The target bucket for logging does not exist",
+        )
+        .field("TargetBucket", name));
+    }
+    Ok(())
+}
+
+pub(super) fn get_bucket_logging<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
+    let bucket = context.bucket()?;
+    let logging = context.setting::<Logging>(&bucket)?;
+    Ok(xml_answer(document::write(logging.as_deref())))
+}

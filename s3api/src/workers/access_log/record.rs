@@ -1,0 +1,159 @@
+//! From a request and its answer to a line.
+//!
+//! Invariant: an answer whose body is still to be sent is logged when that is over, well or not, with
+//! the bytes that were really given out.
+
+use super::document::Logging;
+use super::line::{Draft, Entry, Sent};
+use super::{AccessLog, Key, operation};
+use crate::access::Caller;
+use crate::error::Code;
+use crate::ops::{Answer, Ids};
+use crate::route::{Operation, Route};
+use crate::services::Services;
+use crate::workers::lifecycle::Day;
+use engine::platform::Platform;
+use engine::{Engine, Version};
+use http::{Method, Payload, RequestHead};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A request that was answered.
+pub struct Answered<'a> {
+    pub head: &'a RequestHead,
+    pub route: &'a Route,
+    /// Who it was, if that was found out.
+    pub caller: Option<&'a Caller>,
+    pub source: Option<IpAddr>,
+    pub ids: &'a Ids<'a>,
+    pub error: Option<Code>,
+    /// Of the body, as it was sent.
+    pub received: u64,
+    pub started: Instant,
+    /// Of the bucket.
+    pub owner: &'a str,
+}
+
+impl std::fmt::Debug for Answered<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answered").field("route", self.route).finish_non_exhaustive()
+    }
+}
+
+/// Logs a request, if its bucket wants that.
+pub fn record<P: Platform>(
+    engine: &Engine<P>,
+    services: &Services,
+    answered: &Answered<'_>,
+    answer: &mut Answer<P>,
+) {
+    let catalog = engine.catalog();
+    let Some(bucket) = catalog.bucket(&answered.route.bucket) else { return };
+    // A setting that cannot be read was logged; there is nobody to tell here.
+    let Ok(Some(logging)) = services.settings.get::<Logging>(bucket) else { return };
+    let elapsed_ns = u64::try_from(answered.started.elapsed().as_nanos()).unwrap_or(0);
+    let came_ns = engine.platform().wall_clock_ns().saturating_sub(elapsed_ns);
+    let time = crate::dates::seconds(Version(came_ns));
+    let day = if logging.is_by_event_day() { Day::REAL.midnight_before(time) } else { 0 };
+    let mut pending = Pending {
+        log: services.access_log.clone(),
+        logging,
+        key: Key { bucket: bucket.name.clone(), day },
+        draft: draft(answered, answer, time),
+        bytes: 0,
+        started: answered.started,
+        now_ns: engine.platform().monotonic_ns(),
+    };
+    let is_head = answered.head.method() == Method::Head;
+    match &mut answer.payload {
+        Payload::Stream { source, .. } if !is_head => source.log_when_sent(pending),
+        payload => pending.bytes = if is_head { 0 } else { payload.length() },
+    }
+}
+
+fn draft<P: Platform>(answered: &Answered<'_>, answer: &Answer<P>, time: i64) -> Draft {
+    let Answered { head, route, caller, ids, .. } = answered;
+    let remote_ip = answered.source.map(|address| address.to_string()).unwrap_or_default();
+    let header = |name| head.header(name).unwrap_or_default();
+    let told = |name| {
+        let value = answer.get_header(name).and_then(|value| std::str::from_utf8(value).ok());
+        value.unwrap_or_default()
+    };
+    let (signature_version, authentication) = match caller {
+        Some(caller) if caller.is_presigned => ("SigV4", "QueryString"),
+        Some(_) if head.header("authorization").is_some() => ("SigV4", "AuthHeader"),
+        _ => ("", ""),
+    };
+    let turn_around = answered.started.elapsed().as_millis();
+    let entry = Entry {
+        bucket_owner: answered.owner,
+        bucket: &route.bucket,
+        time,
+        remote_ip: &remote_ip,
+        requester: caller.map_or("", |caller| caller.owner().id.as_str()),
+        request_id: &ids.request,
+        operation: operation::name(route.operation),
+        key: &route.key,
+        method: head.method_name(),
+        target: head.target(),
+        status: answer.status(),
+        error_code: answered.error.map(Code::name).unwrap_or_default(),
+        object_size: object_size(answered, answer),
+        turn_around_ms: u64::try_from(turn_around).ok(),
+        referer: header("referer"),
+        user_agent: header("user-agent"),
+        version_id: told("x-amz-version-id"),
+        host_id: ids.host,
+        signature_version,
+        authentication,
+        host: head.host().unwrap_or_default(),
+        ..Entry::default()
+    };
+    entry.draft()
+}
+
+/// The size of the whole object that was read or written, where the answer or the request tells it.
+fn object_size<P: Platform>(answered: &Answered<'_>, answer: &Answer<P>) -> Option<u64> {
+    match answered.route.operation {
+        _ if answered.error.is_some() => None,
+        Operation::GetObject | Operation::HeadObject => {
+            let Some(range) = answer.get_header("content-range") else {
+                return Some(answer.payload.length());
+            };
+            std::str::from_utf8(range).ok()?.rsplit('/').next()?.parse().ok()
+        }
+        Operation::PutObject | Operation::UploadPart => {
+            let decoded = answered.head.header_str("x-amz-decoded-content-length");
+            decoded.and_then(|text| text.parse().ok()).or(Some(answered.received))
+        }
+        _ => None,
+    }
+}
+
+/// A line that is added to the log when its answer has been sent: when this is dropped.
+#[derive(Debug)]
+pub struct Pending {
+    log: AccessLog,
+    logging: Rc<Logging>,
+    key: Key,
+    draft: Draft,
+    bytes: u64,
+    started: Instant,
+    now_ns: u64,
+}
+
+impl Pending {
+    /// So many more bytes of the body were given out.
+    pub fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let total_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let line = self.draft.finish(Sent { bytes: self.bytes, total_ms });
+        self.log.add(self.key.clone(), Rc::clone(&self.logging), line, self.now_ns);
+    }
+}

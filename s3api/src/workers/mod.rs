@@ -1,0 +1,92 @@
+//! What goes on beside the requests: objects that expire, access logs that are delivered, events
+//! that are sent.
+//!
+//! Each has its document (parsed, validated and shown again), its rules as pure functions, and a
+//! worker that runs as tasks of a core. Workers reach objects through the engine as requests do, and
+//! nothing that they do is seen before it is durable.
+//!
+//! Invariants: every task has ended when [`Tasks::end`] returns, which is before any core closes its
+//! store; a task looks for a stop at least every [`STOP_POLL`].
+//!
+//! Not here: the operations that put and get the documents (`ops`).
+
+pub mod access_log;
+pub mod lifecycle;
+pub mod notify;
+
+use engine::platform::Platform;
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often a task that sleeps looks whether it is to end.
+const STOP_POLL: Duration = Duration::from_millis(50);
+
+/// What workers tell of the server that they belong to.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Owner of the buckets.
+    pub owner: String,
+    pub region: String,
+    pub host_id: String,
+}
+
+/// Asks the tasks of a core to end.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Rc<Cell<bool>>);
+
+impl Stop {
+    pub fn is_requested(&self) -> bool {
+        self.0.get()
+    }
+
+    /// Sleeps for so long, or until a stop is asked for.
+    pub async fn sleep<P: Platform>(&self, platform: &P, duration: Duration) {
+        let mut left = duration;
+        while !left.is_zero() && !self.is_requested() {
+            let step = left.min(STOP_POLL);
+            platform.sleep(step).await;
+            left -= step;
+        }
+    }
+}
+
+/// The tasks of one core.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    stop: Stop,
+    running: Rc<Cell<usize>>,
+}
+
+/// Counts a task out however it ends.
+struct Running(Rc<Cell<usize>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Tasks {
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    pub fn spawn<P: Platform>(&self, platform: &P, task: impl Future<Output = ()> + 'static) {
+        self.running.set(self.running.get() + 1);
+        let running = Running(Rc::clone(&self.running));
+        platform.spawn(async move {
+            task.await;
+            drop(running);
+        });
+    }
+
+    /// Asks all tasks to end, and waits until they have.
+    pub async fn end<P: Platform>(&self, platform: &P) {
+        self.stop.0.set(true);
+        while self.running.get() > 0 {
+            platform.sleep(Duration::from_millis(1)).await;
+        }
+    }
+}

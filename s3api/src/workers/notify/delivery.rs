@@ -1,0 +1,185 @@
+//! Delivering what the queue holds: one task for each target, all on one core.
+//!
+//! Invariants: the events of a target are sent one after the other, the oldest first, and the next
+//! batch is taken only when the fate of the last one is known; an event is taken out of the queue after
+//! its target has confirmed it, so that whatever ends the server in between leads to a second delivery
+//! and never to none. A failure is followed by a pause; a target that is down holds up nobody else.
+//!
+//! Not here: blocking calls (`sender`, on threads of its own).
+
+use super::backoff;
+use super::queue::{self, TargetState, Targets, Waiting};
+use super::sender::{Outcome, Sender};
+use super::target::TargetConfig;
+use crate::limits::{NOTIFY_BATCH_EVENTS, NOTIFY_POLL, NOTIFY_STOP_PATIENCE};
+use crate::ops::join;
+use crate::workers::{Stop, Tasks};
+use engine::Engine;
+use engine::platform::Platform;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked whether a sender has come back.
+const SENT_POLL: Duration = Duration::from_millis(2);
+
+/// Opens the queue and starts a task for each target. To be called on one core.
+///
+/// # Errors
+/// The queue cannot be opened, or a thread cannot be started.
+pub async fn start<P: Platform>(
+    engine: &Engine<P>,
+    targets: &Arc<Targets>,
+    tasks: &Tasks,
+) -> Result<(), crate::start_error::StartError> {
+    queue::open(engine, targets).await?;
+    let names: Vec<String> = targets.all().map(|(config, _)| config.name.clone()).collect();
+    for name in names {
+        let Some((config, _)) = targets.all().find(|(config, _)| config.name == name) else {
+            continue;
+        };
+        let sender = Sender::start(config).map_err(|error| {
+            crate::start_error::StartError::io("starting a sender of events", error)
+        })?;
+        let delivery = Delivery {
+            engine: engine.clone(),
+            targets: Arc::clone(targets),
+            target: config.clone(),
+            sender,
+            stop: tasks.stop(),
+            failures: 0,
+        };
+        tasks.spawn(engine.platform(), delivery.run());
+    }
+    Ok(())
+}
+
+struct Delivery<P: Platform> {
+    engine: Engine<P>,
+    targets: Arc<Targets>,
+    target: TargetConfig,
+    sender: Sender,
+    stop: Stop,
+    /// In a row.
+    failures: u32,
+}
+
+impl<P: Platform> Delivery<P> {
+    async fn run(mut self) {
+        let platform = self.engine.platform().clone();
+        while !self.stop.is_requested() {
+            let is_due = self.state().is_some_and(|state| state.waiting() > 0);
+            let has_sent = is_due && self.send_batch().await;
+            if self.failures > 0 {
+                let pause = backoff::pause(self.failures, platform.random_u64());
+                self.stop.sleep(&platform, pause).await;
+            } else if !has_sent {
+                platform.sleep(NOTIFY_POLL).await;
+            }
+        }
+    }
+
+    fn state(&self) -> Option<&TargetState> {
+        self.targets.state(&self.target.name)
+    }
+
+    /// Sends what waits longest; false if nothing was there.
+    async fn send_batch(&mut self) -> bool {
+        match self.try_batch().await {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let target = self.target.name.as_str();
+                tracing::warn!(target, %error, "the queue of events cannot be read or changed");
+                false
+            }
+        }
+    }
+
+    async fn try_batch(&mut self) -> Result<bool, engine::Error> {
+        let name = self.target.name.clone();
+        let waiting = queue::oldest(&self.engine, &name, NOTIFY_BATCH_EVENTS).await?;
+        if waiting.is_empty() {
+            return Ok(false);
+        }
+        let waiting = self.give_up_old(waiting).await?;
+        let messages = join::all(waiting.iter().map(|one| queue::read(&self.engine, one))).await;
+        let (mut found, mut batch) = (Vec::new(), Vec::new());
+        for (one, message) in waiting.into_iter().zip(messages) {
+            if let Some(message) = message? {
+                found.push(one);
+                batch.push(message);
+            }
+        }
+        let Some(outcome) = self.send(batch).await else { return Ok(true) };
+        let delivered = found.get(..outcome.delivered).unwrap_or(&found);
+        self.take_out(delivered, true).await?;
+        match outcome.error {
+            None => self.failures = 0,
+            Some(error) => self.failed(&error, outcome.delivered > 0),
+        }
+        Ok(true)
+    }
+
+    /// Whoever has not taken an event for so long will not.
+    async fn give_up_old(&self, waiting: Vec<Waiting>) -> Result<Vec<Waiting>, engine::Error> {
+        let now = self.engine.platform().wall_clock_ns();
+        let (old, rest): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|one| one.is_too_old(now));
+        if !old.is_empty() {
+            let (target, events) = (self.target.name.as_str(), old.len());
+            tracing::warn!(target, events, "events were dropped: their target took none for a day");
+            self.take_out(&old, false).await?;
+        }
+        Ok(rest)
+    }
+
+    async fn take_out(&self, events: &[Waiting], are_delivered: bool) -> Result<(), engine::Error> {
+        let removals = events.iter().map(|one| queue::remove(&self.engine, one));
+        let mut failed = None;
+        for result in join::all(removals).await {
+            match (result, self.state()) {
+                (Ok(()), Some(state)) => state.left(1, are_delivered),
+                (Ok(()), None) => {}
+                (Err(error), _) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Gives a batch to the sender's thread and waits for it; none: the server stops first.
+    async fn send(&self, batch: Vec<Vec<u8>>) -> Option<Outcome> {
+        if batch.is_empty() {
+            return Some(Outcome::default());
+        }
+        let platform = self.engine.platform();
+        if !self.sender.send(batch) {
+            let error = Some("its thread has ended".to_owned());
+            return Some(Outcome { delivered: 0, error });
+        }
+        let mut patience = NOTIFY_STOP_PATIENCE;
+        loop {
+            if let Some(outcome) = self.sender.outcome() {
+                return Some(outcome);
+            }
+            if self.stop.is_requested() {
+                patience = patience.checked_sub(SENT_POLL)?;
+            }
+            platform.sleep(SENT_POLL).await;
+        }
+    }
+
+    fn failed(&mut self, error: &str, has_progress: bool) {
+        if let Some(state) = self.state() {
+            state.attempt_failed();
+        }
+        let is_news = self.failures == 0 || has_progress;
+        self.failures = if has_progress { 1 } else { self.failures.saturating_add(1) };
+        let target = self.target.name.as_str();
+        if is_news {
+            let waiting = self.state().map_or(0, TargetState::waiting);
+            tracing::warn!(target, error, waiting, "events cannot be delivered; they are kept");
+        } else {
+            tracing::debug!(target, error, "events still cannot be delivered");
+        }
+    }
+}

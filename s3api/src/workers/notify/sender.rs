@@ -1,0 +1,188 @@
+//! The thread of a target: blocking clients, away from the executors.
+//!
+//! Invariants: a thread has one batch at most, and one place for its outcome, which is taken before the
+//! next batch is given; each message is sent whole and confirmed before the next; the first failure ends
+//! the batch. Every wait for a peer has a bound. The thread ends when its sender is dropped.
+
+use super::target::{TargetConfig, TargetKind};
+use crate::limits::{NOTIFY_ANSWER_BYTES_MAX, NOTIFY_CONNECT_TIMEOUT, NOTIFY_SEND_TIMEOUT};
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Messages from its start that were confirmed.
+    pub(super) delivered: usize,
+    /// Why the next one was not.
+    pub(super) error: Option<String>,
+}
+
+type Slot = Arc<Mutex<Option<Outcome>>>;
+
+/// The executor's side of a target's thread.
+#[derive(Debug)]
+pub(super) struct Sender {
+    batches: SyncSender<Vec<Vec<u8>>>,
+    outcome: Slot,
+}
+
+impl Sender {
+    pub(super) fn start(target: &TargetConfig) -> io::Result<Self> {
+        let (batches, receiver) = sync_channel(1);
+        let outcome = Slot::default();
+        let (slot, kind) = (Arc::clone(&outcome), target.kind.clone());
+        thread::Builder::new()
+            .name(format!("notify-{}", target.name))
+            .spawn(move || serve(&receiver, &slot, &mut *client(kind)))?;
+        Ok(Self { batches, outcome })
+    }
+
+    /// Gives a batch to the thread; false if that has ended.
+    pub(super) fn send(&self, batch: Vec<Vec<u8>>) -> bool {
+        self.batches.try_send(batch).is_ok()
+    }
+
+    /// What became of the batch, once it is known.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn serve(batches: &Receiver<Vec<Vec<u8>>>, outcome: &Slot, client: &mut dyn Client) {
+    while let Ok(batch) = batches.recv() {
+        let mut result = Outcome::default();
+        for message in &batch {
+            if let Err(error) = client.send(message) {
+                result.error = Some(error);
+                break;
+            }
+            result.delivered += 1;
+        }
+        *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    }
+}
+
+/// A way to one target.
+trait Client {
+    /// Returns when the target has confirmed the message. The error tells no secret.
+    fn send(&mut self, message: &[u8]) -> Result<(), String>;
+}
+
+fn client(kind: TargetKind) -> Box<dyn Client> {
+    match kind {
+        TargetKind::Webhook { url, authorization } => Box::new(Webhook::new(url, authorization)),
+        TargetKind::Redis { url, list } => Box::new(Redis { url, list, connection: None }),
+    }
+}
+
+/// Posts each message; any 2xx confirms it. Redirects are not followed: they would carry events, and
+/// their authorisation, to where the operator has not sent them.
+struct Webhook {
+    agent: ureq::Agent,
+    url: String,
+    authorization: Option<String>,
+}
+
+impl Webhook {
+    fn new(url: String, authorization: Option<String>) -> Self {
+        let tls = ureq::tls::TlsConfig::builder()
+            .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+            .build();
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(NOTIFY_SEND_TIMEOUT))
+            .timeout_connect(Some(NOTIFY_CONNECT_TIMEOUT))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("ringfort/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls)
+            .build()
+            .new_agent();
+        Self { agent, url, authorization }
+    }
+}
+
+impl Client for Webhook {
+    fn send(&mut self, message: &[u8]) -> Result<(), String> {
+        let mut request = self.agent.post(&self.url).header("Content-Type", "application/json");
+        if let Some(value) = &self.authorization {
+            request = request.header("Authorization", value);
+        }
+        let mut answer = request.send(message).map_err(|error| without_url(&error, &self.url))?;
+        // Read to its end, or the connection cannot be used again.
+        let body = answer.body_mut().with_config().limit(NOTIFY_ANSWER_BYTES_MAX);
+        let _ = body.read_to_vec();
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(format!("it answered {}", status.as_u16())) }
+    }
+}
+
+/// The library's errors may quote the URL, which may hold a password.
+fn without_url(error: &ureq::Error, url: &str) -> String {
+    error.to_string().replace(url, "its URL")
+}
+
+/// Appends each message to a list; the reply confirms it.
+struct Redis {
+    url: String,
+    list: String,
+    connection: Option<redis::Connection>,
+}
+
+impl Redis {
+    fn connect(&self) -> redis::RedisResult<redis::Connection> {
+        let client = redis::Client::open(self.url.as_str())?;
+        let connection = client.get_connection_with_timeout(NOTIFY_CONNECT_TIMEOUT)?;
+        connection.set_read_timeout(Some(NOTIFY_SEND_TIMEOUT))?;
+        connection.set_write_timeout(Some(NOTIFY_SEND_TIMEOUT))?;
+        Ok(connection)
+    }
+
+    fn append(&mut self, message: &[u8]) -> redis::RedisResult<()> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        redis::cmd("RPUSH").arg(&self.list).arg(message).exec(&mut connection)?;
+        // Kept only if all went well.
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+impl Client for Redis {
+    fn send(&mut self, message: &[u8]) -> Result<(), String> {
+        self.append(message).map_err(|error| error.to_string().replace(&self.url, "its URL"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    struct Script(Vec<Result<(), String>>);
+
+    impl Client for Script {
+        fn send(&mut self, _: &[u8]) -> Result<(), String> {
+            self.0.remove(0)
+        }
+    }
+
+    #[test]
+    fn the_first_failure_ends_a_batch() {
+        let (sender, receiver) = sync_channel(1);
+        let slot = Slot::default();
+        sender.send(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]).unwrap();
+        drop(sender);
+        let mut script = Script(vec![Ok(()), Err("down".to_owned()), Ok(())]);
+        serve(&receiver, &slot, &mut script);
+        let expected = Outcome { delivered: 1, error: Some("down".to_owned()) };
+        assert_eq!(slot.lock().unwrap().take(), Some(expected));
+        assert_eq!(script.0.len(), 1);
+    }
+}
