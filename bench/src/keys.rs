@@ -1,4 +1,4 @@
-//! Keys of 40 bytes, the length for which the cost per key is promised, in two shapes.
+//! Keys of 40 bytes, the length for which the cost per key is promised, in three shapes.
 //!
 //! Invariant: a key is a function of its number, so that it can be asked for again.
 
@@ -13,15 +13,18 @@ pub enum KeyShape {
     Hashed,
     /// As cameras and logs do: each behind the one before, with a long prefix in common.
     Ascending,
+    /// As file trees do: a thousand in each directory.
+    Deep,
 }
 
 impl KeyShape {
-    pub const ALL: [Self; 2] = [Self::Hashed, Self::Ascending];
+    pub const ALL: [Self; 3] = [Self::Hashed, Self::Ascending, Self::Deep];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Hashed => "hashed",
             Self::Ascending => "ascending",
+            Self::Deep => "deep",
         }
     }
 
@@ -33,6 +36,10 @@ impl KeyShape {
                 format!("{high:016x}{low:016x}{:08x}", (high ^ low) >> 32)
             }
             Self::Ascending => format!("photos/2026/11/20/camera-7/{number:09}.jpg"),
+            Self::Deep => {
+                let (directory, file) = (number / 1000, number % 1000);
+                format!("directory-{directory:07}/file-{file:03}-{:08x}.data", mixed(number) >> 32)
+            }
         }
     }
 }

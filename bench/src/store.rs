@@ -27,7 +27,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// The store comes to rest: its last witness group is written, its tasks have ended.
 pub const REST: Duration = Duration::from_millis(500);
 
-const BUCKET: &str = "bench";
+/// The one bucket of every store.
+pub const BUCKET: &str = "bench";
 
 /// Runs `work` on an executor of its own thread.
 pub fn on_executor<T: Send + 'static>(
