@@ -230,7 +230,13 @@ impl ChecksumPlan {
         self.algorithm
     }
 
-    /// Compares what was computed with what the client sent. Returns what to keep.
+    /// Whether the client sent an MD5 to be compared with.
+    pub fn wants_md5(&self) -> bool {
+        self.content_md5.is_some()
+    }
+
+    /// Compares what was computed with what the client sent. Returns what to keep. The MD5 is not
+    /// looked at unless it is wanted.
     ///
     /// `BadDigest` if they differ, `InvalidRequest` or `MalformedTrailerError` for a trailer that
     /// is no checksum.

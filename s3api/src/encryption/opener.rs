@@ -43,7 +43,7 @@ pub struct Opener {
 
 /// A buffer for plain bytes, to be used again and again: it is never shortened, so that its bytes are
 /// set to zero only once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Plain {
     bytes: Vec<u8>,
     wanted: Range<usize>,
@@ -62,6 +62,12 @@ impl Plain {
         }
         self.wanted.end = end;
         &mut self.bytes[start..end]
+    }
+}
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plain").field("wanted", &self.wanted).finish_non_exhaustive()
     }
 }
 
@@ -233,8 +239,22 @@ mod tests {
     }
 
     fn seal(info: &StreamInfo, plain: &[u8], piece_bytes: usize, read_bytes: usize) -> Vec<u8> {
+        let size = Some(plain.len() as u64);
+        let stored = seal_sized(info, plain, size, piece_bytes, read_bytes);
+        let unsized_stored = seal_sized(info, plain, None, piece_bytes, read_bytes);
+        assert!(stored == unsized_stored, "{} bytes of unknown length", plain.len());
+        stored
+    }
+
+    fn seal_sized(
+        info: &StreamInfo,
+        plain: &[u8],
+        size: Option<u64>,
+        piece_bytes: usize,
+        read_bytes: usize,
+    ) -> Vec<u8> {
         let cipher = StreamCipher::new(&key(), &info.salt, info.part).unwrap();
-        let mut sealer = Sealer::new(Pieces::new(piece_bytes), cipher, plain.len() as u64);
+        let mut sealer = Sealer::new(Pieces::new(piece_bytes), cipher, size);
         let mut rest = plain;
         while !rest.is_empty() {
             let spare = sealer.spare();
@@ -244,7 +264,8 @@ mod tests {
             rest = &rest[count..];
         }
         assert_eq!(sealer.written(), plain.len() as u64);
-        block_on(sealer.finish()).unwrap().0.stored
+        block_on(sealer.close()).unwrap();
+        sealer.into_sink().stored
     }
 
     fn info(part: u16, plain_bytes: usize) -> StreamInfo {
@@ -288,11 +309,11 @@ mod tests {
 
         let sealer = |size| {
             let cipher = StreamCipher::new(&key(), &[0; 16], 0).unwrap();
-            Sealer::new(Pieces::new(100), cipher, size)
+            Sealer::new(Pieces::new(100), cipher, Some(size))
         };
         let mut short = sealer(10);
         block_on(short.advance(9)).unwrap();
-        let refused = block_on(short.finish()).err().map(|error| error.code);
+        let refused = block_on(short.close()).err().map(|error| error.code);
         assert_eq!(refused, Some(Code::IncompleteBody));
         for size in [0, 10] {
             let mut long = sealer(size);

@@ -15,8 +15,9 @@ use engine::ObjectWriter;
 use engine::checksum::Md5;
 use engine::platform::Platform;
 
-/// Room behind the announced end of a body, so that a longer one is noticed.
-const OVERRUN_BYTES: usize = 64;
+/// Room behind the announced end of a body, so that a longer one is noticed; and for the first bytes
+/// behind a full block of a body of unknown length, which tell that it is not the last one.
+const BEYOND_BYTES: usize = 64;
 
 /// Where encrypted bytes go.
 #[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
@@ -41,31 +42,31 @@ impl<P: Platform> Sink for ObjectWriter<P> {
 pub struct Sealer<S> {
     sink: S,
     cipher: StreamCipher,
-    /// Plain bytes of the whole stream.
-    size: u64,
-    /// The block being filled; none when the last one is sealed.
-    block: Option<Block>,
+    /// Plain bytes of the whole stream, if that is known.
+    size: Option<u64>,
+    /// The number of the block being filled, or of the one that would come behind the last.
+    number: u64,
     /// Plain bytes in that block.
     filled: usize,
     /// Plain bytes received.
     written: u64,
     /// Of a block for which the sink has no room in one piece. Empty until it is needed.
     gathered: Vec<u8>,
-    overrun: [u8; OVERRUN_BYTES],
+    beyond: [u8; BEYOND_BYTES],
     tags: Md5,
 }
 
 impl<S: Sink> Sealer<S> {
-    pub fn new(sink: S, cipher: StreamCipher, size: u64) -> Self {
+    pub fn new(sink: S, cipher: StreamCipher, size: Option<u64>) -> Self {
         Self {
             sink,
             cipher,
             size,
-            block: Block::of_stream(size, 0),
+            number: 0,
             filled: 0,
             written: 0,
             gathered: Vec::new(),
-            overrun: [0; OVERRUN_BYTES],
+            beyond: [0; BEYOND_BYTES],
             tags: Md5::new(),
         }
     }
@@ -77,66 +78,108 @@ impl<S: Sink> Sealer<S> {
 
     /// Where the next plain bytes go; never empty.
     pub fn spare(&mut self) -> &mut [u8] {
-        let Some(block) = self.block.filter(|block| self.filled < block.plain_bytes) else {
-            return &mut self.overrun;
-        };
-        let room = self.sink.spare();
-        if room.len() >= block.sealed_bytes() {
-            return &mut room[self.filled..block.plain_bytes];
+        let (start, end) = (self.filled, self.block_bytes());
+        if start == end {
+            return &mut self.beyond;
+        }
+        if self.is_in_place() {
+            return &mut self.sink.spare()[start..end];
         }
         if self.gathered.is_empty() {
             self.gathered = vec![0; SEALED_BLOCK_BYTES];
         }
-        &mut self.gathered[self.filled..block.plain_bytes]
+        &mut self.gathered[start..end]
     }
 
     /// Says that the first `bytes` of the spare were filled.
     pub async fn advance(&mut self, bytes: usize) -> Result<(), S3Error> {
+        if bytes == 0 {
+            return Ok(());
+        }
         self.written += bytes as u64;
-        if self.written > self.size {
+        if self.size.is_some_and(|size| self.written > size) {
             let message = "the body is longer than was announced";
             return Err(S3Error::new(Code::EntityTooLarge, message));
         }
-        self.filled += bytes;
-        match self.block {
-            Some(block) if self.filled == block.plain_bytes && bytes > 0 => self.seal(block).await,
-            _ => Ok(()),
+        if self.filled == self.block_bytes() {
+            return self.go_on(bytes).await;
         }
+        self.filled += bytes;
+        // Where the length is not known, a full block may be the last.
+        if let Some(size) = self.size
+            && self.filled == self.block_bytes()
+        {
+            self.seal(self.written == size).await?;
+        }
+        Ok(())
     }
 
-    /// Gives the sink back, and the MD5 of all tags: 16 bytes that depend on every encrypted byte and
-    /// tell nothing of the plain ones.
-    pub async fn finish(mut self) -> Result<(S, [u8; 16]), S3Error> {
-        if let Some(block) = self.block.filter(|block| self.filled == block.plain_bytes) {
-            self.seal(block).await?;
-        }
-        if self.block.is_some() {
+    /// Seals what is left when the body has ended. Gives the MD5 of all tags: 16 bytes that depend on
+    /// every encrypted byte and tell nothing of the plain ones.
+    pub async fn close(&mut self) -> Result<[u8; 16], S3Error> {
+        if self.size.is_some_and(|size| self.written != size) {
             return Err(Code::IncompleteBody.into());
         }
-        Ok((self.sink, self.tags.finish()))
+        if self.filled > 0 || self.written == 0 {
+            self.seal(true).await?;
+        }
+        Ok(self.tags.clone().finish())
     }
 
-    async fn seal(&mut self, block: Block) -> Result<(), S3Error> {
-        let room = self.sink.spare();
-        if room.len() >= block.sealed_bytes() {
-            seal_in(&self.cipher, &mut self.tags, &block, room)?;
-            self.sink.advance(block.sealed_bytes()).await?;
-        } else {
-            // Of an empty body nothing was gathered.
-            self.gathered.resize(SEALED_BLOCK_BYTES, 0);
-            seal_in(&self.cipher, &mut self.tags, &block, &mut self.gathered)?;
-            let mut rest = &self.gathered[..block.sealed_bytes()];
-            while !rest.is_empty() {
-                let room = self.sink.spare();
-                let count = room.len().min(rest.len());
-                let (now, later) = rest.split_at(count);
-                room[..count].copy_from_slice(now);
-                self.sink.advance(count).await?;
-                rest = later;
-            }
+    /// The sink, of a sealer that was closed.
+    pub fn into_sink(self) -> S {
+        self.sink
+    }
+
+    /// The first bytes behind a full block have come.
+    async fn go_on(&mut self, bytes: usize) -> Result<(), S3Error> {
+        self.seal(false).await?;
+        let beyond = self.beyond;
+        let mut rest = beyond.get(..bytes).unwrap_or_default();
+        while !rest.is_empty() {
+            let spare = self.spare();
+            let count = spare.len().min(rest.len());
+            spare[..count].copy_from_slice(&rest[..count]);
+            self.filled += count;
+            rest = &rest[count..];
         }
-        self.block = Block::of_stream(self.size, block.number + 1);
+        Ok(())
+    }
+
+    /// Plain bytes that the block being filled can have.
+    fn block_bytes(&self) -> usize {
+        let Some(size) = self.size else { return BLOCK_BYTES };
+        let start = self.number * BLOCK_BYTES as u64;
+        size.saturating_sub(start).min(BLOCK_BYTES as u64) as usize
+    }
+
+    /// Whether the sink has room for the block that is being filled, with its tag.
+    fn is_in_place(&mut self) -> bool {
+        self.sink.spare().len() >= self.block_bytes() + TAG_BYTES
+    }
+
+    /// Seals what was filled.
+    async fn seal(&mut self, is_last: bool) -> Result<(), S3Error> {
+        let block = Block { number: self.number, is_last, plain_bytes: self.filled };
+        let is_in_place = self.is_in_place();
+        self.number += 1;
         self.filled = 0;
+        if is_in_place {
+            seal_in(&self.cipher, &mut self.tags, &block, self.sink.spare())?;
+            return self.sink.advance(block.sealed_bytes()).await;
+        }
+        // Of an empty body nothing was gathered.
+        self.gathered.resize(SEALED_BLOCK_BYTES, 0);
+        seal_in(&self.cipher, &mut self.tags, &block, &mut self.gathered)?;
+        let mut rest = &self.gathered[..block.sealed_bytes()];
+        while !rest.is_empty() {
+            let room = self.sink.spare();
+            let count = room.len().min(rest.len());
+            let (now, later) = rest.split_at(count);
+            room[..count].copy_from_slice(now);
+            self.sink.advance(count).await?;
+            rest = later;
+        }
         Ok(())
     }
 }

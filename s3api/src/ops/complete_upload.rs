@@ -6,7 +6,7 @@
 
 use super::aftermath::{self, Made};
 use super::receive::check_early;
-use super::{Answer, Body, Context, object_commit, upload_error, upload_id};
+use super::{Answer, Body, Context, encryption, object_commit, upload_error, upload_id};
 use super::{write_new_version, xml_answer};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
@@ -39,6 +39,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
         info => info?,
     };
     let mut attributes = Attributes::decode(&info.attributes)?;
+    encryption::check_completion(context, bucket.id, attributes.encryption.as_ref())?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
     check_early(context, bucket.id, &conditions).await?;
 
@@ -52,7 +53,10 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     verify_completed(|name| context.head.header(name), checksum.as_ref())?;
     attributes.checksum = checksum;
     let etag = object_etag(parts.iter().map(|part| part.current.etag.md5.as_slice()));
-    let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let mut commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    if attributes.encryption.is_some() {
+        commit.shown_size = Some(parts.iter().map(|part| part.current.size).sum());
+    }
     let pinned = parts
         .iter()
         .map(|part| CompletePart { number: part.number, version: part.current.version });
@@ -60,6 +64,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let committed = completed.await.map_err(|error| upload_error(context, error))?;
     let mut answer = result(context, etag, checksum.as_ref());
     write_new_version(context, &mut answer, &bucket, committed.version)?;
+    encryption::write_completed(attributes.encryption.as_ref(), &mut answer);
     let size = parts.iter().map(|part| part.current.size).sum();
     let made = Made { size, etag, version: committed.version };
     let name = EventName::CreatedCompleteMultipartUpload;
@@ -81,9 +86,10 @@ async fn repeated<P: Platform, B: RawBody>(
     let reader = reader.filter(|reader| reader.info().current.etag == etag);
     let reader = reader.ok_or_else(|| context.no_such_upload())?;
     let info = reader.info();
-    let checksum = Attributes::decode(&info.attributes)?.checksum;
-    let mut answer = result(context, etag, checksum.as_ref());
+    let attributes = Attributes::decode(&info.attributes)?;
+    let mut answer = result(context, etag, attributes.checksum.as_ref());
     context.write_version(&mut answer, bucket, &info.current)?;
+    encryption::write_completed(attributes.encryption.as_ref(), &mut answer);
     Ok(answer)
 }
 

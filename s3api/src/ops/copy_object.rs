@@ -3,7 +3,9 @@
 use super::aftermath::{self, Made};
 use super::copy_source::CopySource;
 use super::receive::{Received, check_early, copy};
-use super::{Answer, Context, asked_attributes, object_commit, unsupported};
+use super::{
+    Answer, Context, asked_attributes, body_writer, encryption, object_commit, unsupported,
+};
 use super::{write_new_version, xml_answer};
 use crate::attributes::{Attributes, SystemHeader};
 use crate::checksum_headers::{Checksum, DEFAULT_ALGORITHM, element_name, parse_copy_algorithm};
@@ -49,17 +51,21 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let lock = asked.lock;
     let mut attributes = directive.attributes(asked, of_source);
 
-    let mut writer = context.engine.writer(bucket.id, context.key().as_bytes(), Some(size)).await?;
-    let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
+    let body = source.body(context, reader, 0..size)?;
+    let sealing = encryption::of_write(context, &bucket).await?;
+    let mut writer = body_writer(context, bucket.id, Some(size), sealing.as_ref()).await?;
+    let Received { etag, checksum } = copy(body, algorithm, &mut writer).await?;
     attributes.checksum = Some(checksum);
     // A copy has the lock that it was asked to have, never that of its source.
     (attributes.tags, attributes.lock) = (tags, lock);
+    let shown = encryption::keep(sealing, &mut attributes);
     let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
     let document = result("CopyObjectResult", committed.version, etag, &checksum);
     let mut answer = xml_answer(document);
     source.write_version(context, &mut answer, &copied)?;
     write_new_version(context, &mut answer, &bucket, committed.version)?;
+    encryption::write(shown.as_ref(), &mut answer);
     let made = Made { size, etag, version: committed.version };
     aftermath::made(context, &bucket, EventName::CreatedCopy, made, &attributes, &mut answer)
         .await?;
@@ -93,6 +99,7 @@ fn changes_target<P: Platform>(context: &Context<'_, P>) -> bool {
     ["x-amz-storage-class", "x-amz-website-redirect-location"]
         .iter()
         .any(|name| context.head.header(name).is_some())
+        || encryption::is_mentioned(context.head)
 }
 
 /// `x-amz-metadata-directive` and `x-amz-tagging-directive`: whose the copy gets.

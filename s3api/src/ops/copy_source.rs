@@ -1,6 +1,6 @@
 //! The source of CopyObject and UploadPartCopy: `x-amz-copy-source` and the object that it names.
 
-use super::{Answer, Context, unsupported};
+use super::{Answer, Context, ObjectBody, encryption};
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use crate::names;
@@ -8,6 +8,7 @@ use crate::percent;
 use crate::versioning;
 use engine::platform::Platform;
 use engine::{Current, ObjectReader};
+use std::ops::Range;
 
 /// The header's value, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,6 @@ impl CopySource {
 
     /// The source that the request names.
     pub(super) fn of_request<P: Platform>(context: &Context<'_, P>) -> Result<Self> {
-        unsupported::check_copy_source(context.head)?;
         Self::parse(context.header("x-amz-copy-source").unwrap_or_default())
     }
 
@@ -90,6 +90,19 @@ impl CopySource {
             answer.header("x-amz-copy-source-version-id", id);
         }
         Ok(())
+    }
+
+    /// The bytes `range` of the source that was opened, decrypted if they have to be.
+    pub(super) fn body<P: Platform>(
+        &self,
+        context: &Context<'_, P>,
+        reader: ObjectReader<P>,
+        range: Range<u64>,
+    ) -> Result<ObjectBody<P>> {
+        let bucket = context.find_bucket(&self.bucket)?;
+        let key = encryption::source_customer_key(context)?;
+        let opening = encryption::of_read(context, bucket.id, &self.key, reader.info(), key, true)?;
+        ObjectBody::new(reader, opening.and_then(|opening| opening.data_key), range)
     }
 
     /// Whether the request copies an object onto itself, and not an earlier version of it.

@@ -1,6 +1,8 @@
 //! CreateMultipartUpload.
 
-use super::{Answer, Context, asked_attributes, lifecycle, unsupported, upload_id, xml_answer};
+use super::{
+    Answer, Context, asked_attributes, encryption, lifecycle, unsupported, upload_id, xml_answer,
+};
 use crate::checksum_headers::{algorithm_name, parse_upload_checksum};
 use crate::error::Result;
 use crate::xml::Writer;
@@ -13,6 +15,8 @@ pub(super) async fn create_multipart_upload<P: Platform>(
     unsupported::check_write(context.head)?;
     let mut attributes = asked_attributes(context, &bucket)?;
     attributes.upload_checksum = parse_upload_checksum(|name| context.head.header(name))?;
+    let sealing = encryption::of_write(context, &bucket).await?;
+    let shown = encryption::keep(sealing, &mut attributes);
     let id = context
         .engine
         .create_upload(bucket.id, context.key().as_bytes(), attributes.encode()?)
@@ -29,5 +33,6 @@ pub(super) async fn create_multipart_upload<P: Platform>(
         answer.header("x-amz-checksum-algorithm", algorithm_name(algorithm));
         answer.header("x-amz-checksum-type", kind.name());
     }
+    encryption::write(shown.as_ref(), &mut answer);
     Ok(answer)
 }

@@ -5,9 +5,8 @@
 //!
 //! Not here: streaming and verification of the bytes (`object_body`, the engine).
 
-use super::{
-    Answer, Context, ObjectBody, aftermath, lifecycle, object_lock, parameters, unsupported,
-};
+use super::encryption::{self, Opening};
+use super::{Answer, Context, ObjectBody, aftermath, lifecycle, object_lock, parameters};
 use crate::attributes::{self, Attributes, Field, SystemHeader};
 use crate::checksum_headers::Checksum;
 use crate::conditional::{self, Conditions, Outcome, quoted};
@@ -17,7 +16,7 @@ use crate::object_lock::Lock;
 use crate::range;
 use crate::tags::TagSet;
 use engine::platform::Platform;
-use engine::{Bucket, Current, ObjectInfo, ObjectReader};
+use engine::{Bucket, BucketId, Current, ObjectInfo, ObjectReader};
 use http::{Payload, Response};
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,21 +26,21 @@ const DEFAULT_CONTENT_TYPE: &[u8] = b"binary/octet-stream";
 
 pub(super) async fn get_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
-    let (mut reader, decision) = open(context, &bucket, Reads::Bytes).await?;
-    let (mut answer, range) = head(context, &bucket, reader.info(), decision)?;
+    let Found { reader, opening, decision } = open(context, &bucket, Reads::Bytes).await?;
+    let (mut answer, range) = head(context, &bucket, reader.info(), opening.as_ref(), decision)?;
     write_expiration(context, &bucket, &mut answer, reader.info())?;
     let length = range.end - range.start;
     if length == 0 {
         return Ok(answer);
     }
-    reader.select(range);
-    Ok(answer.with_payload(Payload::Stream { length, source: ObjectBody::new(reader) }))
+    let source = ObjectBody::new(reader, opening.and_then(|opening| opening.data_key), range)?;
+    Ok(answer.with_payload(Payload::Stream { length, source }))
 }
 
 pub(super) async fn head_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
-    let (reader, decision) = open(context, &bucket, Reads::Record).await?;
-    let (mut answer, range) = head(context, &bucket, reader.info(), decision)?;
+    let Found { reader, opening, decision } = open(context, &bucket, Reads::Record).await?;
+    let (mut answer, range) = head(context, &bucket, reader.info(), opening.as_ref(), decision)?;
     write_expiration(context, &bucket, &mut answer, reader.info())?;
     Ok(answer.with_payload(Payload::LengthOnly(range.end - range.start)))
 }
@@ -68,6 +67,14 @@ enum Reads {
     Bytes,
 }
 
+/// An object, and what to send of it.
+struct Found<P: Platform> {
+    reader: ObjectReader<P>,
+    /// Of an encrypted one.
+    opening: Option<Opening>,
+    decision: Decision,
+}
+
 /// What to send.
 enum Decision {
     NotModified,
@@ -87,9 +94,9 @@ async fn open<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,
     reads: Reads,
-) -> Result<(ObjectReader<P>, Decision)> {
+) -> Result<Found<P>> {
     let which = context.which()?;
-    unsupported::check_read(context.head)?;
+    encryption::check_read(context.head)?;
     let part = context.query("partNumber").map(parameters::part_number).transpose()?;
     let range = context.header("range");
     if part.is_some() && range.is_some() {
@@ -105,7 +112,8 @@ async fn open<P: Platform>(
         let reader = context.engine.head(bucket.id, key, which).await?;
         let reader = context.present(reader)?;
         if conditions.judge_read(&reader.info().current) == Outcome::NotModified {
-            return Ok((reader, Decision::NotModified));
+            check_key(context, bucket.id, reader.info(), Reads::Record)?;
+            return Ok(Found { reader, opening: None, decision: Decision::NotModified });
         }
     }
     let reader = match reads {
@@ -114,6 +122,7 @@ async fn open<P: Platform>(
     };
     let reader = context.present(reader)?;
     let info = reader.info();
+    let opening = check_key(context, bucket.id, info, reads)?;
     let decision = match conditions.judge_read(&info.current) {
         Outcome::Failed(header) => return Err(conditional::precondition_failed(header)),
         Outcome::NotModified => Decision::NotModified,
@@ -123,7 +132,19 @@ async fn open<P: Platform>(
             (None, None) => Decision::Whole,
         },
     };
-    Ok((reader, decision))
+    Ok(Found { reader, opening, decision })
+}
+
+/// Whether the request brings the key that the object needs, before anything is told of it.
+fn check_key<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: BucketId,
+    info: &ObjectInfo,
+    reads: Reads,
+) -> Result<Option<Opening>> {
+    let customer = encryption::customer_key(context)?;
+    let wants_bytes = reads == Reads::Bytes;
+    encryption::of_read(context, bucket, context.key(), info, customer, wants_bytes)
 }
 
 fn select_range<P: Platform>(
@@ -143,10 +164,11 @@ fn select_part(info: &ObjectInfo, number: u16) -> Result<Decision> {
     }
     let mut start = 0;
     for (index, part) in info.parts.iter().enumerate() {
+        let end = start + encryption::part_size(info, part)?;
         if part.number == number {
-            return Ok(Decision::Part { index: Some(index), range: start..start + part.size });
+            return Ok(Decision::Part { index: Some(index), range: start..end });
         }
-        start += part.size;
+        start = end;
     }
     Err(S3Error::from(Code::InvalidPartNumber)
         .field("PartNumberRequested", number.to_string())
@@ -158,6 +180,7 @@ fn head<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,
     info: &ObjectInfo,
+    opening: Option<&Opening>,
     decision: Decision,
 ) -> Result<(Answer<P>, Range<u64>)> {
     let size = info.current.size;
@@ -195,6 +218,9 @@ fn head<P: Platform>(
     }
     if context.query("partNumber").is_some() && !info.parts.is_empty() {
         answer.header("x-amz-mp-parts-count", info.parts.len().to_string());
+    }
+    if let Some(opening) = opening {
+        opening.shown.write(&mut answer, false);
     }
     if is_checksum_wanted(context) {
         // Of what is sent: the whole object or one part. A range has none.

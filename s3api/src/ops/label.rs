@@ -4,7 +4,7 @@
 //! ```text
 //! bits 0-2  algorithm: 0 none, 1 CRC32, 2 CRC32C, 3 CRC64NVME, 4 SHA1, 5 SHA256
 //! bit  3    type: 0 FULL_OBJECT, 1 COMPOSITE
-//! bit  4    kept for encryption
+//! bit  4    encrypted: more bytes are stored than the object has
 //! bit  5    has a retention or a legal hold, present or past
 //! bits 6-7  zero
 //! ```
@@ -15,6 +15,7 @@ use crate::xml::Writer;
 
 const ALGORITHM_MASK: u8 = 0b111;
 const COMPOSITE: u8 = 0b1000;
+const ENCRYPTED: u8 = 0b1_0000;
 const GUARDED: u8 = 0b10_0000;
 
 /// The label of an object with these attributes.
@@ -23,7 +24,13 @@ pub(super) fn of(attributes: &Attributes) -> u8 {
         let composite = if checksum.kind == ChecksumType::Composite { COMPOSITE } else { 0 };
         number_of(checksum.algorithm) | composite
     });
-    amended(checksum, attributes)
+    let encrypted = if attributes.encryption.is_some() { ENCRYPTED } else { 0 };
+    amended(checksum | encrypted, attributes)
+}
+
+/// Whether the object's bytes are encrypted.
+pub(super) fn is_encrypted(label: u8) -> bool {
+    label & ENCRYPTED != 0
 }
 
 /// What a label becomes when its object's attributes have become these; its bytes are the same.
@@ -48,6 +55,7 @@ mod tests {
 
     use super::*;
     use crate::checksum_headers::Checksum;
+    use crate::encryption::envelope::{Envelope, Scheme};
     use crate::object_lock::Lock;
     use engine::checksum::Algorithm;
 
@@ -86,5 +94,19 @@ mod tests {
         let locked = Attributes { lock, ..Attributes::default() };
         assert_eq!(amended(3, &locked), 3 | GUARDED);
         assert_eq!(amended(3 | GUARDED, &Attributes::default()), 3);
+    }
+
+    #[test]
+    fn a_label_tells_encryption_beside_the_rest() {
+        let encryption = Some(Envelope { salt: [0; 16], scheme: Scheme::Part });
+        let checksum = Checksum::full_object(Algorithm::Crc32, &[0; 4]);
+        let encrypted = super::of(&Attributes { encryption, checksum, ..Attributes::default() });
+        assert_eq!(encrypted, 1 | ENCRYPTED);
+        assert!(is_encrypted(encrypted) && !is_encrypted(of(checksum)));
+        assert!(is_encrypted(amended(encrypted, &Attributes::default())));
+        check(
+            encrypted,
+            "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>",
+        );
     }
 }

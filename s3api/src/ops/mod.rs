@@ -8,6 +8,7 @@
 
 mod abort_upload;
 pub(crate) mod aftermath;
+mod body_writer;
 mod bucket_cors;
 mod bucket_encryption;
 mod bucket_tagging;
@@ -20,6 +21,7 @@ mod copy_source;
 mod create_upload;
 mod delete_object;
 mod delete_objects;
+mod encryption;
 mod get_object;
 pub(crate) mod internal;
 pub(crate) mod join;
@@ -65,9 +67,10 @@ use crate::settings::{self, BucketSetting};
 use crate::system;
 use crate::tags::TagSet;
 use crate::xml::Writer;
+use body_writer::BodyWriter;
 use engine::checksum::{Hasher, Md5};
 use engine::platform::Platform;
-use engine::{Bucket, Commit, Engine, Etag, Version};
+use engine::{Bucket, BucketId, Commit, Engine, Etag, Version};
 use http::{RequestHead, Response};
 use sha2::{Digest, Sha256};
 use std::rc::Rc;
@@ -318,6 +321,18 @@ fn upload_error<P: Platform>(context: &Context<'_, P>, error: engine::Error) -> 
         engine::Error::NoSuchUpload => context.no_such_upload(),
         other => other.into(),
     }
+}
+
+/// A writer for the object that the request names, of so many bytes if that is known.
+async fn body_writer<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: BucketId,
+    size: Option<u64>,
+    sealing: Option<&encryption::Sealing>,
+) -> Result<BodyWriter<P>> {
+    let stored = body_writer::stored_size(size, sealing);
+    let writer = context.engine.writer(bucket, context.key().as_bytes(), stored).await?;
+    BodyWriter::new(writer, size, 0, sealing)
 }
 
 /// What a request that makes an object wants to be kept with it, its checksum aside.

@@ -1,6 +1,6 @@
 //! GetObjectAttributes.
 
-use super::{Answer, Context, STORAGE_CLASS, xml_answer};
+use super::{Answer, Context, STORAGE_CLASS, encryption, xml_answer};
 use crate::attributes::Attributes;
 use crate::checksum_headers::{Checksum, element_name};
 use crate::conditional::unquoted;
@@ -25,6 +25,8 @@ pub(super) async fn get_object_attributes<P: Platform>(
     let page = Page::parse(|name| context.header(name))?;
     let reader = context.open_record(&bucket).await?;
     let info = reader.info();
+    let customer = encryption::customer_key(context)?;
+    encryption::of_read(context, bucket.id, context.key(), info, customer, false)?;
     let document = document(info, wanted, page)?;
     let modified = dates::http_date(dates::seconds(info.current.version));
     let mut answer = xml_answer(document).with_header("Last-Modified", modified);
@@ -34,7 +36,7 @@ pub(super) async fn get_object_attributes<P: Platform>(
 
 fn document(info: &ObjectInfo, wanted: Wanted, page: Page) -> Result<Vec<u8>> {
     let checksum = Attributes::decode(&info.attributes)?.checksum.filter(|_| wanted.checksum);
-    let parts = if wanted.object_parts { page.select(&info.parts)? } else { Vec::new() };
+    let parts = if wanted.object_parts { page.select(info)? } else { Vec::new() };
     Ok(Writer::document("GetObjectAttributesResponse", |writer| {
         if wanted.etag {
             writer.text("ETag", &unquoted(info.current.etag));
@@ -98,6 +100,14 @@ impl Wanted {
     }
 }
 
+/// A part as it is listed.
+struct Row {
+    number: u16,
+    /// Of the plain bytes.
+    size: u64,
+    checksum: Option<Checksum>,
+}
+
 /// Which of the parts are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Page {
@@ -114,26 +124,28 @@ impl Page {
         Ok(Self { parts_max: parts_max.min(LIST_ROWS_MAX), marker })
     }
 
-    fn select<'a>(self, parts: &'a [PartInfo]) -> Result<Vec<(&'a PartInfo, Option<Checksum>)>> {
-        let behind = parts.iter().filter(|part| u32::from(part.number) > self.marker);
-        let decode =
-            |part: &'a PartInfo| Ok((part, Attributes::decode(&part.attributes)?.checksum));
+    fn select(self, info: &ObjectInfo) -> Result<Vec<Row>> {
+        let behind = info.parts.iter().filter(|part| u32::from(part.number) > self.marker);
+        let decode = |part: &PartInfo| {
+            let checksum = Attributes::decode(&part.attributes)?.checksum;
+            Ok(Row { number: part.number, size: encryption::part_size(info, part)?, checksum })
+        };
         behind.take(self.parts_max).map(decode).collect()
     }
 
-    fn write(self, writer: &mut Writer, parts: &[(&PartInfo, Option<Checksum>)], all: &[PartInfo]) {
-        let last = parts.last().map(|(part, _)| u32::from(part.number));
+    fn write(self, writer: &mut Writer, parts: &[Row], all: &[PartInfo]) {
+        let last = parts.last().map(|part| u32::from(part.number));
         let next = last.unwrap_or(self.marker);
         let truncated = all.iter().any(|part| u32::from(part.number) > next);
         writer.value("PartNumberMarker", self.marker);
         writer.value("NextPartNumberMarker", last.unwrap_or(0));
         writer.value("MaxParts", self.parts_max);
         writer.value("IsTruncated", truncated);
-        for (part, checksum) in parts {
+        for part in parts {
             writer.element("Part", |writer| {
                 writer.value("PartNumber", part.number);
                 writer.value("Size", part.size);
-                if let Some(checksum) = checksum {
+                if let Some(checksum) = &part.checksum {
                     writer.text(element_name(checksum.algorithm), &checksum.text());
                 }
             });

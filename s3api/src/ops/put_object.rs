@@ -3,7 +3,8 @@
 use super::aftermath::{self, Made};
 use super::receive::{Received, Size, check_early, declared_size, receive};
 use super::write_new_version;
-use super::{Answer, Body, Context, asked_attributes, object_commit, unsupported};
+use super::{Answer, Body, Context, asked_attributes, body_writer, encryption};
+use super::{object_commit, unsupported};
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::{Conditions, quoted};
@@ -35,11 +36,12 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let conditions = Conditions::of_write(|name| context.header(name))?;
     check_early(context, bucket.id, &conditions).await?;
 
-    let key = context.key().as_bytes();
-    let mut writer = context.engine.writer(bucket.id, key, size.known()).await?;
+    let sealing = encryption::of_write(context, &bucket).await?;
+    let mut writer = body_writer(context, bucket.id, size.known(), sealing.as_ref()).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
     let size = writer.written();
     attributes.checksum = Some(checksum);
+    let shown = encryption::keep(sealing, &mut attributes);
     let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
 
@@ -48,6 +50,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
         answer.header(name, value);
     }
     write_new_version(context, &mut answer, &bucket, committed.version)?;
+    encryption::write(shown.as_ref(), &mut answer);
     let made = Made { size, etag, version: committed.version };
     let name = match context.route.operation {
         Operation::PostObject => EventName::CreatedPost,

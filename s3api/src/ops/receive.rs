@@ -4,14 +4,15 @@
 //! Invariants: nothing is committed here; what the client said of the body (length, hash, MD5,
 //! checksum) was compared with what came when these functions return.
 
-use super::{Body, Context};
+use super::body_writer::BodyWriter;
+use super::{Body, Context, ObjectBody};
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::{Checksum, ChecksumPlan};
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use engine::checksum::{Algorithm, Hasher, Md5};
 use engine::platform::Platform;
-use engine::{BucketId, Etag, ObjectReader, ObjectWriter, Which};
+use engine::{BucketId, Etag, Which};
 use std::ops::RangeInclusive;
 
 /// What the bytes came to.
@@ -99,10 +100,11 @@ pub(super) async fn receive<P: Platform, B: RawBody>(
     body: Body<'_, B>,
     size: impl Into<Size>,
     plan: &ChecksumPlan,
-    writer: &mut ObjectWriter<P>,
+    writer: &mut BodyWriter<P>,
 ) -> Result<Received> {
     let size = size.into();
     let mut reader = body.reader;
+    let wants_md5 = writer.wants_md5() || plan.wants_md5();
     let mut md5 = Md5::new();
     let mut hasher = Hasher::new(plan.algorithm());
     loop {
@@ -111,7 +113,9 @@ pub(super) async fn receive<P: Platform, B: RawBody>(
         if count == 0 {
             break;
         }
-        md5.update(&spare[..count]);
+        if wants_md5 {
+            md5.update(&spare[..count]);
+        }
         hasher.update(&spare[..count]);
         writer.advance(count).await?;
         size.check_growing(writer.written())?;
@@ -120,20 +124,23 @@ pub(super) async fn receive<P: Platform, B: RawBody>(
     size.check(writer.written())?;
     let md5 = md5.finish();
     let checksum = plan.verify(hasher.finish().as_ref(), &md5, &trailers)?;
+    let md5 = writer.close().await?.unwrap_or(md5);
     Ok(Received { etag: Etag { md5, parts: 0 }, checksum })
 }
 
-/// Copies what the reader has selected into the writer.
+/// Copies all of the source into the writer.
 pub(super) async fn copy<P: Platform>(
-    mut reader: ObjectReader<P>,
+    mut source: ObjectBody<P>,
     algorithm: Algorithm,
-    writer: &mut ObjectWriter<P>,
+    writer: &mut BodyWriter<P>,
 ) -> Result<Received> {
     let mut md5 = Md5::new();
     let mut hasher = Hasher::new(algorithm);
-    while let Some(chunk) = reader.next().await? {
+    while let Some(chunk) = source.next_chunk().await? {
         let mut rest = chunk.as_ref();
-        md5.update(rest);
+        if writer.wants_md5() {
+            md5.update(rest);
+        }
         hasher.update(rest);
         while !rest.is_empty() {
             let spare = writer.spare();
@@ -147,5 +154,6 @@ pub(super) async fn copy<P: Platform>(
     // A digest of another length than its algorithm's is a bug.
     let checksum = Checksum::full_object(algorithm, hasher.finish().as_ref())
         .ok_or_else(|| S3Error::from(Code::InternalError))?;
-    Ok(Received { etag: Etag { md5: md5.finish(), parts: 0 }, checksum })
+    let md5 = writer.close().await?.unwrap_or_else(|| md5.finish());
+    Ok(Received { etag: Etag { md5, parts: 0 }, checksum })
 }

@@ -1,12 +1,12 @@
 //! Headers that ask for what is not implemented: refused, never ignored, since a client that asks
-//! for encryption or a lock must not believe that it got it.
+//! for a lock must not believe that it got it.
 
 use super::header_text;
 use crate::error::{Code, Result, S3Error};
 use http::RequestHead;
 
 /// Headers of these families mean a feature that is not there.
-const PREFIXES: [&str; 2] = ["x-amz-grant-", "x-amz-server-side-encryption"];
+const PREFIXES: [&str; 1] = ["x-amz-grant-"];
 
 /// Headers that mean a feature that is not there, whatever their value.
 const HEADERS: [&str; 2] = ["x-amz-write-offset-bytes", "x-amz-rename-source"];
@@ -30,16 +30,6 @@ pub(super) fn check_write(head: &RequestHead) -> Result<()> {
     }
 }
 
-/// Checks the headers of a read: a key for decryption cannot belong to any object here.
-pub(super) fn check_read(head: &RequestHead) -> Result<()> {
-    check_encryption(head, "x-amz-server-side-encryption")
-}
-
-/// Checks the headers of a copy that concern its source.
-pub(super) fn check_copy_source(head: &RequestHead) -> Result<()> {
-    check_encryption(head, "x-amz-copy-source-server-side-encryption")
-}
-
 /// Checks the headers of CreateBucket.
 pub(super) fn check_bucket(head: &RequestHead) -> Result<()> {
     check_acl(head)?;
@@ -57,13 +47,6 @@ fn check_acl(head: &RequestHead) -> Result<()> {
     match header_text(head, "x-amz-acl") {
         None | Some("private" | "bucket-owner-full-control" | "bucket-owner-read") => Ok(()),
         Some(_) => Err(S3Error::unsupported_header("x-amz-acl")),
-    }
-}
-
-fn check_encryption(head: &RequestHead, prefix: &str) -> Result<()> {
-    match head.headers().find(|(name, _)| has_prefix(name, prefix)) {
-        Some((name, _)) => Err(S3Error::unsupported_header(&name.to_ascii_lowercase())),
-        None => Ok(()),
     }
 }
 

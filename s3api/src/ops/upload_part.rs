@@ -1,6 +1,8 @@
 //! UploadPart and UploadPartCopy.
 
+use super::body_writer::{BodyWriter, stored_size};
 use super::copy_source::CopySource;
+use super::encryption::{self, Sealing, Shown};
 use super::receive::{Received, copy, declared_size, receive};
 use super::{Answer, Body, Context, copy_object, label, parameters, unsupported, upload_id};
 use super::{upload_error, xml_answer};
@@ -13,7 +15,7 @@ use crate::limits::PART_BYTES_MAX;
 use crate::range;
 use engine::checksum::Algorithm;
 use engine::platform::Platform;
-use engine::{BucketId, Commit, Etag, ObjectWriter, UploadId};
+use engine::{BucketId, Commit, Etag, UploadId};
 use http::Response;
 
 pub(super) async fn upload_part<P: Platform, B: RawBody>(
@@ -25,18 +27,19 @@ pub(super) async fn upload_part<P: Platform, B: RawBody>(
     let size = declared_size(&body, PART_BYTES_MAX)?;
     let mut writer = part.writer(context, size).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
-    writer
-        .finish(part_commit(etag, checksum)?)
-        .await
-        .map_err(|error| upload_error(context, error))?;
-    Ok(Response::new(200)
+    let (commit, shown) = part.commit(etag, checksum)?;
+    writer.finish(commit).await.map_err(|error| upload_error(context, error))?;
+    let mut answer = Response::new(200)
         .with_header("ETag", quoted(etag))
-        .with_header(header_name(checksum.algorithm), checksum.text()))
+        .with_header(header_name(checksum.algorithm), checksum.text());
+    encryption::write(shown.as_ref(), &mut answer);
+    Ok(answer)
 }
 
 pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let part = Part::of_request(context).await?;
-    let mut reader = CopySource::of_request(context)?.open(context).await?;
+    let source = CopySource::of_request(context)?;
+    let reader = source.open(context).await?;
     let size = reader.info().current.size;
     let range = match context.header("x-amz-copy-source-range") {
         Some(header) => range::resolve_copy_source(header, size)?,
@@ -49,14 +52,15 @@ pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> R
     let of_source = Attributes::decode(&reader.info().attributes)?.checksum;
     let algorithm = part.algorithm.or(of_source.map(|checksum| checksum.algorithm));
     let algorithm = algorithm.unwrap_or(DEFAULT_ALGORITHM);
-    reader.select(range);
+    let body = source.body(context, reader, range)?;
     let mut writer = part.writer(context, size).await?;
-    let Received { etag, checksum } = copy(reader, algorithm, &mut writer).await?;
-    let committed = writer
-        .finish(part_commit(etag, checksum)?)
-        .await
-        .map_err(|error| upload_error(context, error))?;
-    Ok(xml_answer(copy_object::result("CopyPartResult", committed.version, etag, &checksum)))
+    let Received { etag, checksum } = copy(body, algorithm, &mut writer).await?;
+    let (commit, shown) = part.commit(etag, checksum)?;
+    let committed = writer.finish(commit).await.map_err(|error| upload_error(context, error))?;
+    let document = copy_object::result("CopyPartResult", committed.version, etag, &checksum);
+    let mut answer = xml_answer(document);
+    encryption::write(shown.as_ref(), &mut answer);
+    Ok(answer)
 }
 
 /// Which part of which upload the request writes.
@@ -66,6 +70,8 @@ struct Part {
     number: u16,
     /// The checksum that the upload was created with.
     algorithm: Option<Algorithm>,
+    /// How it is encrypted, if its upload is.
+    sealing: Option<Sealing>,
 }
 
 impl Part {
@@ -77,31 +83,36 @@ impl Part {
         let upload = upload_id::of_request(context)?;
         let info = context.engine.upload(bucket, context.key().as_bytes(), upload).await;
         let info = info.map_err(|error| upload_error(context, error))?;
-        let declared = Attributes::decode(&info.attributes)?.upload_checksum;
-        Ok(Self { bucket, upload, number, algorithm: declared.map(|(algorithm, _)| algorithm) })
+        let of_upload = Attributes::decode(&info.attributes)?;
+        let algorithm = of_upload.upload_checksum.map(|(algorithm, _)| algorithm);
+        let sealing = encryption::of_part(context, bucket, of_upload.encryption.as_ref())?;
+        Ok(Self { bucket, upload, number, algorithm, sealing })
     }
 
     async fn writer<P: Platform>(
         &self,
         context: &Context<'_, P>,
         size: u64,
-    ) -> Result<ObjectWriter<P>> {
+    ) -> Result<BodyWriter<P>> {
         let key = context.key().as_bytes();
-        context
-            .engine
-            .part_writer(self.bucket, key, self.upload, self.number, Some(size))
-            .await
-            .map_err(|error| upload_error(context, error))
+        let (size, sealing) = (Some(size), self.sealing.as_ref());
+        let stored = stored_size(size, sealing);
+        let writer = context.engine.part_writer(self.bucket, key, self.upload, self.number, stored);
+        let writer = writer.await.map_err(|error| upload_error(context, error))?;
+        BodyWriter::new(writer, size, self.number, sealing)
     }
-}
 
-/// Of a part nothing but its checksum is kept, and nothing is asked of the part before it.
-fn part_commit(etag: Etag, checksum: Checksum) -> Result<Commit> {
-    let attributes = Attributes { checksum: Some(checksum), ..Attributes::default() };
-    Ok(Commit {
-        etag,
-        label: label::of(&attributes),
-        attributes: attributes.encode()?,
-        ..Commit::default()
-    })
+    /// Of a part nothing is kept but its checksum and how it is encrypted, and nothing is asked of the
+    /// part before it.
+    fn commit(self, etag: Etag, checksum: Checksum) -> Result<(Commit, Option<Shown>)> {
+        let mut attributes = Attributes { checksum: Some(checksum), ..Attributes::default() };
+        let shown = encryption::keep(self.sealing, &mut attributes);
+        let commit = Commit {
+            etag,
+            label: label::of(&attributes),
+            attributes: attributes.encode()?,
+            ..Commit::default()
+        };
+        Ok((commit, shown))
+    }
 }

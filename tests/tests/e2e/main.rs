@@ -14,6 +14,7 @@ mod bad_heads;
 mod clients;
 mod data_dir;
 mod drives;
+mod encryption;
 mod events;
 mod exchange;
 mod full_disk;
