@@ -9,8 +9,7 @@ use crate::chunked::{Chunked, Due};
 use crate::headers::Framing;
 use crate::limits::INPUT_BYTES_MIN;
 use crate::wire::Wire;
-use crate::{Error, Phase, RequestHead, Result, Stream};
-use std::net::IpAddr;
+use crate::{Error, Peer, Phase, RequestHead, Result, Stream};
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -76,8 +75,8 @@ impl<'a, S: Stream> RequestBody<'a, S> {
         outcome
     }
 
-    /// Who is at the other end of the connection, where its stream knows.
-    pub fn peer(&self) -> Option<IpAddr> {
+    /// Who sends it.
+    pub fn peer(&self) -> Peer {
         self.wire.stream.peer()
     }
 

@@ -17,6 +17,7 @@ pub enum Method {
     Post,
     Delete,
     Options,
+    Patch,
     /// Any other; see `RequestHead::method_name`.
     Other,
 }

@@ -31,5 +31,5 @@ pub use headers::{Method, RequestHead, Version};
 pub use limits::Limits;
 pub use response::{NoBody, Payload, Response, ResponseBody, reason_phrase};
 pub use service::Service;
-pub use stream::Stream;
+pub use stream::{Peer, Stream};
 pub use time::{Clock, Time};

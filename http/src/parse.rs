@@ -65,6 +65,7 @@ fn method(name: &str) -> Method {
         "POST" => Method::Post,
         "DELETE" => Method::Delete,
         "OPTIONS" => Method::Options,
+        "PATCH" => Method::Patch,
         _ => Method::Other,
     }
 }

@@ -7,6 +7,15 @@
 use std::io;
 use std::net::IpAddr;
 
+/// The other end of a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// An address of IPv4, also where it came by way of IPv6.
+    pub address: Option<IpAddr>,
+    /// Nobody between can read what passes.
+    pub is_secure: bool,
+}
+
 /// A connected byte stream: TCP, TLS, or a script in a test. Used by one task on one core.
 #[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
 pub trait Stream {
@@ -18,9 +27,9 @@ pub trait Stream {
     /// Either may be empty. It does not loop: the caller counts each return as progress.
     async fn write_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize>;
 
-    /// Who is at the other end, where the stream knows.
-    fn peer(&self) -> Option<IpAddr> {
-        None
+    /// Who is at the other end, as far as the stream knows.
+    fn peer(&self) -> Peer {
+        Peer::default()
     }
 
     /// Ends the sending direction and leaves the receiving one open.

@@ -12,11 +12,11 @@
 //! tag 33      checksum: algorithm: u8, type: u8, parts: u16 LE, digest
 //! tag 34      checksum that an upload declared: algorithm: u8, type: u8
 //! tag 35      tags: as `tags` encodes them
-//! tag 36      kept for the ACL
+//! tag 36      the ACL: JSON, as `access::acl` encodes it; without it, all is the owner's
 //! tag 37      retention: mode: u8, until: i64 LE, seconds since the Unix epoch
 //! tag 38      legal hold: 0 off, 1 on
 //! tag 39      encryption: an envelope (`encryption::envelope`)
-//! tag 40      kept for the owner
+//! tag 40      the owner's canonical id, where that is not the bucket's owner
 //! ```
 //!
 //! Invariants: what was put in comes out, header values byte for byte; corrupt bytes give an
@@ -25,6 +25,7 @@
 //!
 //! Not here: which of them an answer shows, or an override replaces (`ops`).
 
+use crate::access::acl::Acl;
 use crate::auth::payload::stored_content_encoding;
 use crate::checksum_headers::{Checksum, ChecksumType};
 use crate::encryption::envelope::Envelope;
@@ -40,9 +41,11 @@ const TAG_USER_METADATA: u8 = 32;
 const TAG_CHECKSUM: u8 = 33;
 const TAG_UPLOAD_CHECKSUM: u8 = 34;
 const TAG_TAGS: u8 = 35;
+const TAG_ACL: u8 = 36;
 const TAG_RETENTION: u8 = 37;
 const TAG_LEGAL_HOLD: u8 = 38;
 const TAG_ENCRYPTION: u8 = 39;
+const TAG_OWNER: u8 = 40;
 
 const USER_METADATA_PREFIX: &str = "x-amz-meta-";
 
@@ -108,6 +111,10 @@ pub enum Field<'a> {
     Tags(&'a [u8]),
     Retention(Retention),
     LegalHold(bool),
+    /// As `access::acl` encodes it.
+    Acl(&'a [u8]),
+    /// A canonical id.
+    Owner(&'a str),
     /// Written by a later release.
     Other {
         tag: u8,
@@ -196,6 +203,8 @@ fn parse_field(tag: u8, value: &[u8]) -> Option<Field<'_>> {
             [on @ (0 | 1)] => Some(Field::LegalHold(*on == 1)),
             _ => None,
         },
+        TAG_ACL => Some(Field::Acl(value)),
+        TAG_OWNER => Some(Field::Owner(std::str::from_utf8(value).ok()?)),
         tag => Some(Field::Other { tag, value }),
     }
 }
@@ -244,6 +253,10 @@ pub struct Attributes {
     pub encryption: Option<Envelope>,
     pub tags: TagSet,
     pub lock: Lock,
+    /// None where the owner alone has all.
+    pub acl: Option<Acl>,
+    /// A canonical id, where it is not that of the bucket's owner.
+    pub owner: Option<String>,
     /// Fields of a later release: tag and value.
     pub others: Vec<(u8, Vec<u8>)>,
 }
@@ -302,6 +315,12 @@ impl Attributes {
                 Field::Tags(encoded) => attributes.tags = TagSet::decode(encoded)?,
                 Field::Retention(retention) => attributes.lock.retention = Some(retention),
                 Field::LegalHold(on) => attributes.lock.legal_hold = Some(on),
+                Field::Acl(encoded) => {
+                    let acl = serde_json::from_slice(encoded)
+                        .map_err(|_| engine::Error::Corrupt("an object's ACL".into()))?;
+                    attributes.acl = Some(acl);
+                }
+                Field::Owner(id) => attributes.owner = Some(id.to_owned()),
                 Field::Other { tag, value } => attributes.others.push((tag, value.to_vec())),
             }
         }
@@ -339,6 +358,12 @@ impl Attributes {
         }
         if let Some(on) = self.lock.legal_hold {
             put_field(&mut bytes, TAG_LEGAL_HOLD, &[&[u8::from(on)]])?;
+        }
+        if let Some(acl) = &self.acl {
+            put_field(&mut bytes, TAG_ACL, &[&acl.encode()?])?;
+        }
+        if let Some(owner) = &self.owner {
+            put_field(&mut bytes, TAG_OWNER, &[owner.as_bytes()])?;
         }
         for (tag, value) in &self.others {
             put_field(&mut bytes, *tag, &[value])?;

@@ -53,6 +53,7 @@ macro_rules! codes {
 }
 
 codes! {
+    AccessControlListNotSupported 400 "The bucket does not allow ACLs",
     AccessDenied 403 "Access Denied",
     AccessForbidden 403 "Access forbidden",
     AuthorizationHeaderMalformed 400 "The authorization header that you provided is not valid.",
@@ -73,6 +74,7 @@ codes! {
     InvalidAccessKeyId 403 "The access key ID that you provided does not exist in our records.",
     IllegalVersioningConfigurationException 400 "The versioning configuration that you specified is not valid.",
     InvalidArgument 400 "Invalid argument.",
+    InvalidBucketAclWithObjectOwnership 400 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
     InvalidBucketName 400 "The specified bucket is not valid.",
     InvalidBucketState 409 "The request is not valid with the current state of the bucket.",
     InvalidDigest 400 "The Content-MD5 or checksum value that you specified is not valid.",
@@ -113,6 +115,7 @@ codes! {
     NoSuchKey 404 "The specified key does not exist.",
     NoSuchLifecycleConfiguration 404 "The lifecycle configuration does not exist.",
     NoSuchObjectLockConfiguration 404 "The specified object does not have an ObjectLock configuration.",
+    NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found",
     NoSuchTagSet 404 "The TagSet does not exist.",
     NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID might not be valid, or the multipart upload might have been aborted or completed.",
     NoSuchVersion 404 "The specified version does not exist.",
@@ -121,6 +124,7 @@ codes! {
     NotSupported 400 "The specified feature is not supported.",
     ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket.",
     OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Try again.",
+    OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found",
     PreconditionFailed 412 "At least one of the preconditions that you specified did not hold.",
     RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
     RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
@@ -130,6 +134,7 @@ codes! {
     SlowDown 503 "Please reduce your request rate.",
     TooManyBuckets 400 "You have attempted to create more buckets than are allowed.",
     UnexpectedContent 400 "This request contains unsupported content.",
+    UnresolvableGrantByEmailAddress 400 "The e-mail address you provided does not match any account on record.",
     UnsupportedSignature 400 "The provided request is signed with an unsupported signature version.",
     XAmzContentChecksumMismatch 400 "The provided checksum header does not match the computed checksum.",
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",

@@ -39,6 +39,7 @@ pub mod stream;
 mod sys;
 pub mod system;
 pub mod tags;
+pub mod users;
 pub mod verify_command;
 pub mod versioning;
 pub mod website;

@@ -251,3 +251,22 @@ pub const LIFECYCLE_ROWS_PER_SECOND: u32 = 20_000;
 pub const LIFECYCLE_REMOVALS_PER_SECOND: u32 = 1000;
 /// How long behind the start its first pass begins.
 pub const LIFECYCLE_FIRST_PASS: Duration = Duration::from_secs(60);
+// Access.
+
+/// Users whose secrets and signing keys one core keeps at hand; beyond that it forgets all but root's.
+pub const CREDENTIALS_KEPT_MAX: usize = 10_000;
+
+/// Users of a server.
+pub const USERS_MAX: usize = 10_000;
+
+/// A policy, as AWS has it.
+pub const POLICY_BYTES_MAX: usize = 20 << 10;
+
+/// Objects of a bucket that are counted to show how many there are.
+pub const COUNTED_KEYS_MAX: u64 = 100_000;
+
+/// Policies of one user.
+pub const USER_POLICIES_MAX: usize = 10;
+
+/// Grants of one ACL, as AWS has it.
+pub const GRANTS_MAX: usize = 100;

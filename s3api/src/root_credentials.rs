@@ -185,7 +185,7 @@ fn check_access_key(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn check_secret(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_secret(text: &str) -> Result<(), &'static str> {
     if !(8..=256).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("must be 8 to 256 visible ASCII characters");
     }
@@ -280,7 +280,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Random letters and digits; 62 symbols carry 5.95 bits each.
-fn random_text(characters: usize) -> Result<String, StartError> {
+pub(crate) fn random_text(characters: usize) -> Result<String, StartError> {
     const SYMBOLS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut text = String::with_capacity(characters);
     let mut bytes = [0; 64];

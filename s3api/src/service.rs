@@ -1,4 +1,4 @@
-//! The pipeline of every request: route, authenticate, run the operation, answer.
+//! The pipeline of every request: route, authenticate, run the operation (which asks `access`), answer.
 //!
 //! Invariants: every answer carries `x-amz-request-id` and `x-amz-id-2`; an error is an XML document
 //! with the same ids, or no body at all for HEAD; nothing of the body is read before the request is
@@ -7,14 +7,16 @@
 //! Not here: what the operations do (`ops`), connections (`http`), what becomes of the numbers
 //! (`metrics`).
 
-use crate::access::{Caller, Identity};
-use crate::auth::{Authenticated, Authenticator, PayloadReader};
+use crate::access::Caller;
+use crate::admin::credentials::Credentials;
+use crate::auth::{Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
 use crate::ops::{self, Answer, Body, Context, CrossOrigin, Ids, ObjectBody, Owner};
 use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::services::Services;
+use crate::users::Users;
 use crate::workers::access_log::{self, record::Answered};
 use engine::Engine;
 use engine::platform::Platform;
@@ -89,15 +91,14 @@ impl<P: Platform> S3Service<P> {
             return self.cross_origin(route, head).preflight();
         }
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
-        let authenticated = match self.authenticator.authenticate(head, now.unwrap_or(i64::MAX)) {
-            // Who sends a form says so within it.
-            Err(_) if is_form(route, head) => Authenticated::form(),
-            authenticated => authenticated?,
-        };
+        let now = now.unwrap_or(i64::MAX);
+        let authenticated = self.authenticator.authenticate(head, now, &self.users())?;
         let caller = Caller {
-            identity: Identity::Root(self.settings.owner.clone()),
+            peer: body.peer(),
             is_presigned: authenticated.presigned,
-            source: body.peer(),
+            signed_at: authenticated.signed_at,
+            now,
+            ..Caller::of_access_key(&self.users(), authenticated.access_key.as_deref())?
         };
         let caller = &*found.insert(caller);
         let context = Context {
@@ -118,6 +119,19 @@ impl<P: Platform> S3Service<P> {
 
     fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {
         CrossOrigin { engine: &self.engine, services: &self.services, head, route }
+    }
+
+    /// What the management port changes users with.
+    pub fn credentials(&self) -> Credentials<'_, P> {
+        Credentials {
+            users: self.users(),
+            changes: &self.services.user_changes,
+            region: &self.settings.region,
+        }
+    }
+
+    fn users(&self) -> Users<'_, P> {
+        Users { engine: &self.engine, cache: &self.services.settings, root: &self.settings.owner }
     }
 
     /// The error document.
@@ -205,7 +219,7 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
                 head,
                 route,
                 caller: caller.as_ref(),
-                source: body.peer(),
+                source: body.peer().address,
                 ids: &ids,
                 error,
                 received: body.received(),
@@ -226,11 +240,6 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         write_ids(&ids, &mut answer);
         answer
     }
-}
-
-/// Whether a request carries its signature in a form.
-fn is_form(route: &Route, head: &RequestHead) -> bool {
-    route.operation == Operation::PostObject && head.header("authorization").is_none()
 }
 
 /// The bytes of an answer's body. HEAD tells the length that GET would have and sends none.

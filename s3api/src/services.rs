@@ -2,6 +2,7 @@
 //!
 //! Not here: what the parts do; each has a file of its own.
 
+use crate::admin::credentials::UserChanges;
 use crate::encryption::Encryption;
 use crate::mfa::Mfa;
 use crate::settings::SettingsCache;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Services {
     pub settings: SettingsCache,
+    pub user_changes: UserChanges,
     pub encryption: Encryption,
     /// The root's device, if there is one; shared by all cores.
     pub mfa: Option<Arc<Mfa>>,
@@ -27,6 +29,7 @@ impl Default for Services {
     fn default() -> Self {
         Self {
             settings: SettingsCache::default(),
+            user_changes: UserChanges::default(),
             encryption: Encryption::default(),
             mfa: None,
             day: Day::REAL,

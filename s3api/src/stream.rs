@@ -7,11 +7,12 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::pin::Pin;
 
 use futures_lite::{AsyncReadExt, AsyncWrite};
 use glommio::net::TcpStream;
+use http::Peer;
 use socket2::SockRef;
 
 use crate::limits::UNSENT_BYTES_MAX;
@@ -20,8 +21,7 @@ use crate::sys::{self, Waker};
 #[derive(Debug)]
 pub struct TcpConnection {
     stream: TcpStream,
-    /// Asked for once: a connection that is gone cannot tell any more.
-    peer: Option<IpAddr>,
+    peer: Peer,
 }
 
 impl TcpConnection {
@@ -36,9 +36,10 @@ impl TcpConnection {
         if let Err(error) = options {
             tracing::debug!(%error, "setting the options of a connection");
         }
-        let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
-        let peer = peer.map(|address| address.ip().to_canonical());
-        Self { stream, peer }
+        // Without TLS; asked once, since it stays the same.
+        let address = socket.peer_addr().ok().and_then(|address| address.as_socket());
+        let address = address.map(|address| address.ip().to_canonical());
+        Self { stream, peer: Peer { address, is_secure: false } }
     }
 
     /// What the sweeper shuts this connection down with.
@@ -59,7 +60,7 @@ impl http::Stream for TcpConnection {
         poll_fn(|context| Pin::new(&mut self.stream).poll_write_vectored(context, slices)).await
     }
 
-    fn peer(&self) -> Option<IpAddr> {
+    fn peer(&self) -> Peer {
         self.peer
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         let head = RequestHead::parse(&head).expect("the head is well-formed");
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let found = authenticator.authenticate(black_box(&head), STAMP_SECONDS);
+                let found = authenticator.authenticate(black_box(&head), STAMP_SECONDS, &());
                 found.expect("the signature is good")
             });
         });

@@ -1,32 +1,25 @@
 //! Who a request comes from, and what they may do.
 //!
+//! `subject` and `caller` say who; `action` and `needs` what an operation does; `policy`, `acl`,
+//! `ownership` and `public_access_block` are what may be set; `decision` says what follows from it, and
+//! `authorise` asks for that on behalf of a request.
+//!
 //! Not here: how a caller proves who they are (`auth`).
 
-use crate::ops::Owner;
-use std::net::IpAddr;
-use std::rc::Rc;
+pub mod acl;
+pub mod action;
+pub mod authorise;
+pub mod caller;
+pub mod decision;
+mod facts;
+pub mod needs;
+pub mod network;
+pub mod ownership;
+pub mod policy;
+pub mod public_access_block;
+pub mod subject;
 
-/// Whose request it is.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    pub identity: Identity,
-    /// The signature came in the query.
-    pub is_presigned: bool,
-    /// The other end of the connection.
-    pub source: Option<IpAddr>,
-}
-
-#[derive(Debug, Clone)]
-pub enum Identity {
-    /// May do everything.
-    Root(Rc<Owner>),
-}
-
-impl Caller {
-    /// As what the caller owns things, and is shown in documents.
-    pub fn owner(&self) -> &Owner {
-        match &self.identity {
-            Identity::Root(owner) => owner,
-        }
-    }
-}
+pub use authorise::authorise;
+pub use caller::Caller;
+pub use facts::Given;
+pub use subject::{Owner, Subject};

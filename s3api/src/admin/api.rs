@@ -14,6 +14,7 @@ use http::{Method, RequestBody, RequestHead, Stream};
 use serde_json::Value;
 
 use super::backup;
+use super::credentials::Credentials;
 use super::kms;
 use super::scrub;
 use crate::encryption::ring::KeyRing;
@@ -34,6 +35,8 @@ pub struct ApiRequest {
     pub query: Vec<(String, String)>,
     /// `Null` without a body.
     pub body: Value,
+    /// The body as it was sent.
+    pub text: String,
 }
 
 impl ApiRequest {
@@ -55,7 +58,9 @@ impl ApiRequest {
                 ApiAnswer::problem(400, format!("the body is not JSON: {error}"))
             })?,
         };
-        Ok(Self { method: head.method(), path, query, body })
+        // What is JSON is UTF-8.
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        Ok(Self { method: head.method(), path, query, body, text })
     }
 }
 
@@ -69,6 +74,8 @@ pub struct ApiAnswer {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ApiContent {
     Json(Value),
+    /// JSON that is to stay as it was written.
+    JsonText(String),
     /// An error: its cause in one sentence.
     Problem(String),
     /// An error: what the resource does understand.
@@ -78,6 +85,10 @@ pub enum ApiContent {
 impl ApiAnswer {
     pub fn json(status: u16, body: Value) -> Self {
         Self { status, content: ApiContent::Json(body) }
+    }
+
+    pub fn json_text(status: u16, text: String) -> Self {
+        Self { status, content: ApiContent::JsonText(text) }
     }
 
     pub fn problem(status: u16, detail: impl Into<String>) -> Self {
@@ -108,8 +119,10 @@ impl From<engine::Error> for ApiAnswer {
 pub async fn answer<P: Platform>(
     engine: &Engine<P>,
     services: &Services,
+    credentials: &Credentials<'_, P>,
     request: &ApiRequest,
 ) -> ApiAnswer {
+    let of = |result: Result<ApiAnswer, ApiAnswer>| result.unwrap_or_else(|problem| problem);
     let Services { settings: cache, encryption, .. } = services;
     let ring = KeyRing { engine, cache, encryption };
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
@@ -121,6 +134,25 @@ pub async fn answer<P: Platform>(
         (["backup"], Method::Get) => backup::show(engine),
         (["backup"], Method::Post) => backup::begin(engine, request),
         (["backup"], _) => ApiAnswer::not_allowed("GET, POST"),
+        (["credentials"], Method::Get) => of(credentials.list()),
+        (["credentials"], Method::Post) => of(credentials.create(request).await),
+        (["credentials"], _) => ApiAnswer::not_allowed("GET, POST"),
+        (["credentials", id], Method::Get) => of(credentials.show(id).await),
+        (["credentials", id], Method::Put | Method::Patch) => {
+            of(credentials.change(id, request).await)
+        }
+        (["credentials", id], Method::Delete) => of(credentials.remove(id).await),
+        (["credentials", _], _) => ApiAnswer::not_allowed("GET, PUT, PATCH, DELETE"),
+        (["credentials", id, "policies"], Method::Get) => of(credentials.policies(id)),
+        (["credentials", _, "policies"], _) => ApiAnswer::not_allowed("GET"),
+        (["credentials", id, "policies", name], Method::Get) => of(credentials.policy(id, name)),
+        (["credentials", id, "policies", name], Method::Put) => {
+            of(credentials.put_policy(id, name, request).await)
+        }
+        (["credentials", id, "policies", name], Method::Delete) => {
+            of(credentials.remove_policy(id, name).await)
+        }
+        (["credentials", _, "policies", _], _) => ApiAnswer::not_allowed("GET, PUT, DELETE"),
         (["kms", "keys"], Method::Get) => kms::list(&ring),
         (["kms", "keys"], Method::Post) => kms::create(&ring, request).await,
         (["kms", "keys"], _) => ApiAnswer::not_allowed("GET, POST"),

@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod credentials;
 mod health;
 mod kms;
 mod metrics_text;
@@ -215,6 +216,10 @@ fn api_response(answer: ApiAnswer) -> Answer {
             .with_header("Content-Type", "application/json")
             .with_header("Cache-Control", "no-store")
             .with_bytes(body.to_string().into_bytes()),
+        ApiContent::JsonText(body) => Response::new(status)
+            .with_header("Content-Type", "application/json")
+            .with_header("Cache-Control", "no-store")
+            .with_bytes(body.into_bytes()),
         ApiContent::Problem(detail) => problem(status, &detail),
         ApiContent::Allow(allow) => {
             problem(status, "the resource has no such method").with_header("Allow", allow)

@@ -5,7 +5,9 @@
 //!
 //! Not here: where credentials are stored and how they reach a core, what a user may do.
 
-use crate::limits::SIGNING_KEYS_PER_CREDENTIAL_MAX;
+use crate::auth::Secrets;
+use crate::error::S3Error;
+use crate::limits::{CREDENTIALS_KEPT_MAX, SIGNING_KEYS_PER_CREDENTIAL_MAX};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::cell::RefCell;
@@ -26,6 +28,8 @@ pub struct Credentials {
 
 struct User {
     secret: Box<[u8]>,
+    /// It is known for good, and not looked up again.
+    is_fixed: bool,
     /// Signing keys by day, the oldest first. Most requests carry today's date; presigned URLs
     /// may be seven days old.
     keys: Vec<([u8; 8], SigningKey)>,
@@ -44,14 +48,36 @@ impl Credentials {
         &self.region
     }
 
-    /// Adds a credential, or replaces its secret.
+    /// Adds a credential for good, or replaces its secret.
     pub fn insert(&self, access_key: &str, secret: &str) {
-        let user = User { secret: secret.as_bytes().into(), keys: Vec::new() };
+        self.keep(access_key, secret, true);
+    }
+
+    fn keep(&self, access_key: &str, secret: &str, is_fixed: bool) {
+        let user = User { secret: secret.as_bytes().into(), is_fixed, keys: Vec::new() };
         self.users.borrow_mut().insert(access_key.into(), user);
     }
 
-    pub fn remove(&self, access_key: &str) {
-        self.users.borrow_mut().remove(access_key);
+    /// Makes a credential what it is now: a signing key never outlives the secret or the active state
+    /// that it was derived under.
+    pub fn refresh(&self, access_key: &str, secrets: &dyn Secrets) -> Result<(), S3Error> {
+        let is_fixed = |user: &User| user.is_fixed;
+        if self.users.borrow().get(access_key).is_some_and(is_fixed) {
+            return Ok(());
+        }
+        let Some(secret) = secrets.secret_of(access_key)? else {
+            self.users.borrow_mut().remove(access_key);
+            return Ok(());
+        };
+        let is_same = |user: &User| *user.secret == *secret.as_bytes();
+        if self.users.borrow().get(access_key).is_some_and(is_same) {
+            return Ok(());
+        }
+        if self.users.borrow().len() >= CREDENTIALS_KEPT_MAX {
+            self.users.borrow_mut().retain(|_, user| user.is_fixed);
+        }
+        self.keep(access_key, &secret, false);
+        Ok(())
     }
 
     /// The key that signs requests of `date` (`YYYYMMDD`), with the access key as it is kept;
@@ -140,8 +166,34 @@ mod tests {
 
         credentials.insert("AK", "two");
         assert_ne!(credentials.signing_key("AK", b"20130501").unwrap().1.0, first.0);
-        credentials.remove("AK");
-        assert!(credentials.signing_key("AK", b"20130501").is_none());
+    }
+
+    struct Changing(RefCell<Option<&'static str>>);
+
+    impl Secrets for Changing {
+        fn secret_of(&self, access_key: &str) -> Result<Option<String>, S3Error> {
+            Ok(self.0.borrow().filter(|_| access_key == "AK").map(str::to_owned))
+        }
+    }
+
+    #[test]
+    fn a_credential_is_what_it_is_now() {
+        let credentials = Credentials::new("us-east-1");
+        credentials.insert("ROOT", "for good");
+        let secrets = Changing(RefCell::new(Some("one")));
+        let key = |access_key: &str| {
+            credentials.refresh(access_key, &secrets).unwrap();
+            credentials.signing_key(access_key, b"20130501").map(|(_, key)| key.0)
+        };
+        let first = key("AK").unwrap();
+        assert_eq!(key("AK"), Some(first));
+        secrets.0.replace(Some("two"));
+        assert_ne!(key("AK"), Some(first));
+        secrets.0.replace(None);
+        assert_eq!(key("AK"), None);
+        assert!(key("ROOT").is_some());
+        assert_eq!(key("OTHER"), None);
+        assert_eq!(credentials.users.borrow().len(), 1);
     }
 
     #[test]

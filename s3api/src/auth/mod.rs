@@ -24,7 +24,7 @@ pub use chunked::Trailers;
 pub use credentials::Credentials;
 pub use payload::{Payload, PayloadReader};
 
-use crate::error::{Code, S3Error};
+use crate::error::S3Error;
 use chunked::ChunkSigner;
 use sigv4::Claim;
 use std::sync::Arc;
@@ -35,22 +35,30 @@ pub struct Authenticator {
     credentials: Credentials,
 }
 
-/// A request whose signature was found good.
+/// The secrets of users who are not known to a core for good, as root is.
+pub trait Secrets {
+    /// The secret of an access key that may be used now.
+    fn secret_of(&self, access_key: &str) -> Result<Option<String>, S3Error>;
+}
+
+/// There are none.
+impl Secrets for () {
+    fn secret_of(&self, _: &str) -> Result<Option<String>, S3Error> {
+        Ok(None)
+    }
+}
+
+/// A request whose signature was found good, or that carries none.
 #[derive(Debug)]
 pub struct Authenticated {
-    /// Whose signature it is.
-    pub access_key: Arc<str>,
+    /// Whose signature it is; none of a request that carries none.
+    pub access_key: Option<Arc<str>>,
+    /// When it was made, in seconds since the Unix epoch.
+    pub signed_at: Option<i64>,
     /// The signature came in the query.
     pub presigned: bool,
     /// How the body comes.
     pub payload: Payload,
-}
-
-impl Authenticated {
-    /// A form that says who sends it, which is found out when it is read.
-    pub fn form() -> Self {
-        Self { access_key: "".into(), presigned: false, payload: Payload::Unsigned }
-    }
 }
 
 impl Authenticator {
@@ -69,33 +77,47 @@ impl Authenticator {
         &self,
         head: &http::RequestHead,
         now: i64,
+        secrets: &dyn Secrets,
     ) -> Result<Authenticated, S3Error> {
         let headers = signable_headers(head);
         let request = RequestParts::new(head.method_name(), head.target(), &headers);
-        self.authenticate_parts(&request, now)
+        self.authenticate_parts(&request, now, secrets)
     }
 
     /// As [`Self::authenticate`], for a request that is not at hand as a head.
     ///
-    /// Errors are those of AWS: `AccessDenied` without a signature or with an expired one,
+    /// Errors are those of AWS: `AccessDenied` with a signature that has expired,
     /// `SignatureDoesNotMatch`, `InvalidAccessKeyId`, `RequestTimeTooSkewed`,
     /// `AuthorizationHeaderMalformed`, `AuthorizationQueryParametersError`, ...
     pub fn authenticate_parts(
         &self,
         request: &RequestParts<'_>,
         now: i64,
+        secrets: &dyn Secrets,
     ) -> Result<Authenticated, S3Error> {
-        let claim = self.claim(request, now)?;
+        let Some(claim) = self.claim(request, now)? else { return anonymous(request) };
+        self.credentials.refresh(&claim.access_key, secrets)?;
         let (access_key, key) = sigv4::verify(request, &claim, &self.credentials)?;
+        let signed_at = Some(claim.timestamp.seconds);
         let payload = Payload::parse(&claim.payload, request, || {
             let scope = sigv4::scope(&claim.timestamp, self.credentials.region());
-            ChunkSigner::new(key, claim.timestamp, scope, &claim.signature)
+            Some(ChunkSigner::new(key, claim.timestamp, scope, &claim.signature))
         })?;
-        Ok(Authenticated { access_key, presigned: claim.presigned, payload })
+        Ok(Authenticated {
+            access_key: Some(access_key),
+            signed_at,
+            presigned: claim.presigned,
+            payload,
+        })
     }
 
-    /// What the request says of its signature, checked for everything but the signature itself.
-    fn claim<'a>(&self, request: &RequestParts<'a>, now: i64) -> Result<Claim<'a>, S3Error> {
+    /// What the request says of its signature, checked for everything but the signature itself;
+    /// none if it carries none.
+    fn claim<'a>(
+        &self,
+        request: &RequestParts<'a>,
+        now: i64,
+    ) -> Result<Option<Claim<'a>>, S3Error> {
         let region = self.credentials.region();
         match (request.header("authorization"), presigned::is_presigned(request)) {
             (Some(_), true) => Err(S3Error::invalid_argument(
@@ -105,12 +127,22 @@ impl Authenticator {
                 "",
             )),
             (Some(authorization), false) => {
-                sigv4::claim_of_header(request, authorization, region, now)
+                sigv4::claim_of_header(request, authorization, region, now).map(Some)
             }
-            (None, true) => presigned::claim_of_query(request, region, now),
-            (None, false) => Err(Code::AccessDenied.into()),
+            (None, true) => presigned::claim_of_query(request, region, now).map(Some),
+            (None, false) => Ok(None),
         }
     }
+}
+
+/// A request that nobody has signed; what its bytes are may still be said.
+fn anonymous(request: &RequestParts<'_>) -> Result<Authenticated, S3Error> {
+    let line = request
+        .header("x-amz-content-sha256")
+        .map_or(Ok("UNSIGNED-PAYLOAD"), |value| std::str::from_utf8(value).map(str::trim));
+    let line = line.unwrap_or_default();
+    let payload = Payload::parse(line, request, || None)?;
+    Ok(Authenticated { access_key: None, signed_at: None, presigned: false, payload })
 }
 
 /// The headers of a request, with the host that it is for as the one `Host`. An absolute target
@@ -126,6 +158,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::error::Code;
 
     /// AWS's example GET Object, as it comes off a connection.
     fn authenticate(target: &str, host: &str) -> Result<Authenticated, S3Error> {
@@ -142,7 +175,7 @@ mod tests {
         let head = http::RequestHead::parse(head.as_bytes()).unwrap();
         let credentials = Credentials::new("us-east-1");
         credentials.insert("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
-        Authenticator::new(credentials).authenticate(&head, 1_369_353_600)
+        Authenticator::new(credentials).authenticate(&head, 1_369_353_600, &())
     }
 
     const HOST: &str = "examplebucket.s3.amazonaws.com";
@@ -150,7 +183,10 @@ mod tests {
     #[test]
     fn a_parsed_head_is_authenticated() {
         let found = authenticate("/test.txt", HOST).unwrap();
-        assert_eq!((&*found.access_key, found.presigned), ("AKIAIOSFODNN7EXAMPLE", false));
+        assert_eq!(
+            (found.access_key.as_deref(), found.presigned),
+            (Some("AKIAIOSFODNN7EXAMPLE"), false)
+        );
         assert!(matches!(found.payload, Payload::Hashed(_)));
     }
 

@@ -29,11 +29,11 @@ pub enum Payload {
 
 impl Payload {
     /// Reads the form from the payload's line in the canonical request. `signer` makes what
-    /// verifies signed chunks.
+    /// verifies signed chunks, if anybody has signed.
     pub fn parse(
         line: &str,
         request: &RequestParts<'_>,
-        signer: impl FnOnce() -> ChunkSigner,
+        signer: impl FnOnce() -> Option<ChunkSigner>,
     ) -> Result<Self, S3Error> {
         let chunked = |signer, has_trailers: bool| {
             Ok(Self::Chunked(ChunkedForm {
@@ -42,11 +42,12 @@ impl Payload {
                 trailers: has_trailers.then(|| announced_trailers(request)),
             }))
         };
+        let signer = || signer().map(Some).ok_or_else(|| S3Error::from(Code::AccessDenied));
         match line {
             "UNSIGNED-PAYLOAD" => Ok(Self::Unsigned),
             "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => chunked(None, true),
-            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => chunked(Some(signer()), false),
-            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => chunked(Some(signer()), true),
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => chunked(signer()?, false),
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => chunked(signer()?, true),
             _ if line.starts_with("STREAMING-AWS4-ECDSA-") => {
                 Err(S3Error::unsupported_header("x-amz-content-sha256"))
             }

@@ -14,6 +14,7 @@
 //!
 //! Source: AWS, "Browser-Based Uploads Using POST (AWS Signature Version 4)".
 
+use crate::auth::Secrets;
 use crate::auth::credentials::{Credentials, SigningKey};
 use crate::auth::sigv4::{ALGORITHM, Place, Scope, fits};
 use crate::auth::timestamp::Timestamp;
@@ -44,7 +45,11 @@ pub struct Signed {
 ///
 /// Errors: `InvalidArgument` for a field that is missing, `InvalidAccessKeyId`,
 /// `SignatureDoesNotMatch`, `InvalidPolicyDocument`, ...
-pub fn authenticate(fields: &Fields, credentials: &Credentials) -> Result<Option<Signed>> {
+pub fn authenticate(
+    fields: &Fields,
+    credentials: &Credentials,
+    secrets: &dyn Secrets,
+) -> Result<Option<Signed>> {
     if fields.get("awsaccesskeyid").is_some() || fields.get("signature").is_some() {
         return Err(S3Error::new(
             Code::InvalidRequest,
@@ -65,12 +70,17 @@ pub fn authenticate(fields: &Fields, credentials: &Credentials) -> Result<Option
         let message = "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"";
         return Err(S3Error::invalid_argument(message, "x-amz-algorithm", algorithm));
     }
-    let access_key = verify(fields, policy, credentials)?;
+    let access_key = verify(fields, policy, credentials, secrets)?;
     Ok(Some(Signed { access_key, policy: PostPolicy::parse(policy)? }))
 }
 
 /// Compares the signature of the policy, as it is in the form, with the one that the secret gives.
-fn verify(fields: &Fields, policy: &str, credentials: &Credentials) -> Result<Arc<str>> {
+fn verify(
+    fields: &Fields,
+    policy: &str,
+    credentials: &Credentials,
+    secrets: &dyn Secrets,
+) -> Result<Arc<str>> {
     let signature = required(fields, SIGNATURE)?;
     let date = required(fields, "x-amz-date")?;
     let time = Timestamp::from_basic(date.as_bytes()).ok_or_else(|| {
@@ -79,6 +89,7 @@ fn verify(fields: &Fields, policy: &str, credentials: &Credentials) -> Result<Ar
     })?;
     let scope = Scope::parse(required(fields, CREDENTIAL)?, Place::Query)?;
     scope.check(&time, credentials.region(), Place::Query)?;
+    credentials.refresh(scope.access_key, secrets)?;
     let day = time.text().first_chunk().expect("the text has 16 characters");
     let (access_key, key): (Arc<str>, SigningKey) =
         credentials.signing_key(scope.access_key, day).ok_or_else(|| {

@@ -1,6 +1,10 @@
 //! Operations on buckets: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation.
 
-use super::{Answer, Body, Context, read_document, unsupported, xml_answer};
+use super::{Answer, Body, Context, read_document, xml_answer};
+use crate::access::acl::{Acl, Owners};
+use crate::access::authorise::BucketOwner;
+use crate::access::ownership::Ownership;
+use crate::access::{self, Given};
 use crate::auth::payload::RawBody;
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
@@ -12,9 +16,11 @@ use crate::settings::{BucketSetting, encode};
 use crate::system;
 use crate::versioning::VersioningSetting;
 use crate::xml::{Element, Writer};
+use engine::Bucket;
 use engine::platform::Platform;
 use http::Response;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The region whose name `GetBucketLocation` leaves out, and where creating a bucket again is no
 /// error: both as AWS has had it from the start.
@@ -34,10 +40,11 @@ pub(super) fn list_buckets<P: Platform>(context: &Context<'_, P>) -> Result<Answ
         .buckets()
         .filter(|bucket| !system::is_entry(&bucket.name))
         .filter(|bucket| !elsewhere && bucket.name.starts_with(prefix) && bucket.name > after)
+        .filter(|bucket| is_shown(context, bucket))
         .peekable();
 
     let document = Writer::document("ListAllMyBucketsResult", |writer| {
-        context.owner.write(writer, "Owner");
+        context.caller.owner().write(writer, "Owner");
         let mut last = None;
         writer.element("Buckets", |writer| {
             for bucket in buckets.by_ref().take(limit) {
@@ -57,6 +64,15 @@ pub(super) fn list_buckets<P: Platform>(context: &Context<'_, P>) -> Result<Answ
     Ok(xml_answer(document))
 }
 
+/// Root sees all buckets, others see their own.
+fn is_shown<P: Platform>(context: &Context<'_, P>, bucket: &Arc<Bucket>) -> bool {
+    let caller = &context.caller.subject;
+    caller.is_root()
+        || context
+            .setting::<BucketOwner>(bucket)
+            .is_ok_and(|owner| owner.is_some_and(|owner| caller.is(&owner.id)))
+}
+
 fn max_buckets(text: Option<&str>) -> Result<usize> {
     let Some(text) = text else { return Ok(LIST_BUCKETS_MAX) };
     text.parse().ok().filter(|number| (1..=LIST_BUCKETS_MAX).contains(number)).ok_or_else(|| {
@@ -74,24 +90,74 @@ pub(super) async fn create_bucket<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let name = &context.route.bucket;
     names::check_bucket_name(name)?;
-    unsupported::check_bucket(context.head)?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
-    if !document.trim_ascii().is_empty() {
-        check_configuration(&document, context.region)?;
-    }
+    let location = match document.trim_ascii() {
+        [] => None,
+        _ => read_configuration(&document)?,
+    };
+    let given = Given { location: location.as_deref(), ..Given::default() };
+    access::authorise::check_creation(context, &given)?;
+    check_location(location.as_deref().unwrap_or_default(), context.region)?;
     let mut settings = BTreeMap::new();
+    give_to_caller(context, &mut settings)?;
     if wants_lock(context)? {
         let versioning = VersioningSetting { enabled: true, mfa_delete: false };
         settings.insert(VersioningSetting::TAG, encode(&versioning)?);
         settings.insert(ObjectLockSetting::TAG, encode(&ObjectLockSetting::default())?);
     }
-    let created = context.engine.create_bucket(name, settings).await;
-    match created {
+    match context.engine.create_bucket(name, settings).await {
         Ok(_) => {}
-        Err(engine::Error::BucketExists) if context.region == CLASSIC_REGION => {}
+        Err(engine::Error::BucketExists) => {
+            let bucket = context.find_bucket(name)?;
+            if !context.caller.subject.is(&context.owner_of(&bucket)?.id) {
+                return Err(S3Error::from(Code::BucketAlreadyExists).field("BucketName", name));
+            }
+            if context.region != CLASSIC_REGION {
+                let error = S3Error::from(Code::BucketAlreadyOwnedByYou);
+                return Err(error.field("BucketName", name));
+            }
+        }
         Err(error) => return Err(S3Error::from(error).field("BucketName", name)),
     }
     Ok(Response::new(200).with_header("Location", format!("/{name}")))
+}
+
+/// The settings of a new bucket that say whose it is, who owns its objects, and who was granted what.
+fn give_to_caller<P: Platform>(
+    context: &Context<'_, P>,
+    settings: &mut BTreeMap<u16, Vec<u8>>,
+) -> Result<()> {
+    let owner = context.caller.owner();
+    if !context.caller.subject.is_root() {
+        let owner = BucketOwner { id: owner.id.clone(), access_key: owner.access_key.clone() };
+        settings.insert(BucketOwner::TAG, encode(&owner)?);
+    }
+    let ownership = match context.header("x-amz-object-ownership") {
+        None => Ownership::UNSAID,
+        Some(name) => {
+            let ownership = Ownership::of_name(name).ok_or_else(|| {
+                S3Error::invalid_argument(
+                    "Invalid x-amz-object-ownership header",
+                    "x-amz-object-ownership",
+                    name,
+                )
+            })?;
+            settings.insert(Ownership::TAG, encode(&ownership)?);
+            ownership
+        }
+    };
+    let owners = Owners { own: &owner.id, bucket: &owner.id };
+    match Acl::of_headers(|name| context.header(name), owners, &context.users())? {
+        Some(acl) if acl.is_private(&owner.id) => {}
+        Some(_) if !ownership.has_acls() => {
+            return Err(Code::InvalidBucketAclWithObjectOwnership.into());
+        }
+        Some(acl) => {
+            settings.insert(Acl::TAG, encode(&acl)?);
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 /// `x-amz-bucket-object-lock-enabled`. A bucket with object lock keeps versions from its first object on.
@@ -105,19 +171,21 @@ fn wants_lock<P: Platform>(context: &Context<'_, P>) -> Result<bool> {
     }
 }
 
-/// What CreateBucketConfiguration may say: the region that this server is, and nothing else.
-fn check_configuration(document: &[u8], region: &str) -> Result<()> {
+/// What CreateBucketConfiguration may say: a region, and nothing else.
+fn read_configuration(document: &[u8]) -> Result<Option<String>> {
+    let mut location = None;
     let configuration = Element::parse(document, "CreateBucketConfiguration")?;
     for child in configuration.children() {
         match child.name() {
-            "LocationConstraint" => check_location(child.text().trim(), region)?,
+            "LocationConstraint" => location = Some(child.text().trim().to_owned()),
             "Tags" if child.children().is_empty() => {}
             _ => return Err(Code::NotImplemented.into()),
         }
     }
-    Ok(())
+    Ok(location)
 }
 
+/// The one region is the one that this server is.
 fn check_location(location: &str, region: &str) -> Result<()> {
     if location == region || location.is_empty() {
         return Ok(());

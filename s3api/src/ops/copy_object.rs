@@ -47,8 +47,12 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let algorithm = algorithm
         .or(of_source.checksum.map(|checksum| checksum.algorithm))
         .unwrap_or(DEFAULT_ALGORITHM);
+    if tagging == Directive::Copy && !of_source.tags.is_empty() {
+        source.check_tags(context, &reader)?;
+    }
     let tags = tagging.tags(&asked, &of_source);
     let lock = asked.lock;
+    let (acl, owner) = (asked.acl.clone(), asked.owner.clone());
     let mut attributes = directive.attributes(asked, of_source);
 
     let body = source.body(context, reader, 0..size)?;
@@ -56,9 +60,10 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let mut writer = body_writer(context, bucket.id, Some(size), sealing.as_ref()).await?;
     let Received { etag, checksum } = copy(body, algorithm, &mut writer).await?;
     attributes.checksum = Some(checksum);
-    // A copy has the lock that it was asked to have, never that of its source.
+    // A copy has the lock, the owner and the ACL that it was asked to have, never those of its source.
     (attributes.tags, attributes.lock) = (tags, lock);
     let shown = encryption::keep(sealing, &mut attributes);
+    (attributes.acl, attributes.owner) = (acl, owner);
     let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
     let document = result("CopyObjectResult", committed.version, etag, &checksum);

@@ -1,6 +1,8 @@
 //! The source of CopyObject and UploadPartCopy: `x-amz-copy-source` and the object that it names.
 
 use super::{Answer, Context, ObjectBody, encryption};
+use crate::access;
+use crate::access::action::Action;
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use crate::names;
@@ -58,24 +60,58 @@ impl CopySource {
     ) -> Result<ObjectReader<P>> {
         names::check_key(&self.key)?;
         let bucket = context.find_bucket(&self.bucket)?;
-        context.check_owner("x-amz-source-expected-bucket-owner")?;
+        let header = "x-amz-source-expected-bucket-owner";
+        access::authorise::check_expected_owner(context, &bucket, header)?;
         let which = versioning::which(self.version_id.as_deref())?;
         let reader = context.engine.open(bucket.id, self.key.as_bytes(), which).await?;
+        let missing = |error| access::authorise::of_missing(context, &self.bucket, error);
         let reader = match (reader, &self.version_id) {
             (Some(reader), Some(_)) if reader.info().current.is_marker => {
-                return Err(S3Error::new(
+                return Err(missing(S3Error::new(
                     Code::InvalidRequest,
                     "The source of a copy request may not specifically refer to a delete marker \
                      by version id.",
-                ));
+                )));
             }
             (Some(reader), _) if !reader.info().current.is_marker => reader,
-            (_, Some(id)) => return Err(versioning::no_such_version(&self.key, id)),
-            (_, None) => return Err(S3Error::from(Code::NoSuchKey).field("Key", &self.key)),
+            (_, Some(id)) => return Err(missing(versioning::no_such_version(&self.key, id))),
+            (_, None) => {
+                return Err(missing(S3Error::from(Code::NoSuchKey).field("Key", &self.key)));
+            }
         };
+        let action = match self.version_id {
+            None => Action::GetObject,
+            Some(_) => Action::GetObjectVersion,
+        };
+        self.check(context, action, &reader)?;
         Conditions::of_copy_source(|name| context.header(name))
             .judge_copy_source(&reader.info().current)?;
         Ok(reader)
+    }
+
+    /// Decides about what is done with the source.
+    fn check<P: Platform>(
+        &self,
+        context: &Context<'_, P>,
+        action: Action,
+        reader: &ObjectReader<P>,
+    ) -> Result<()> {
+        let bucket = context.find_bucket(&self.bucket)?;
+        let attributes = &reader.info().attributes;
+        access::authorise::check_other(context, &bucket, &self.key, attributes, &[action])
+    }
+
+    /// Decides about copying the source's tags.
+    pub(super) fn check_tags<P: Platform>(
+        &self,
+        context: &Context<'_, P>,
+        reader: &ObjectReader<P>,
+    ) -> Result<()> {
+        let action = match self.version_id {
+            None => Action::GetObjectTagging,
+            Some(_) => Action::GetObjectVersionTagging,
+        };
+        self.check(context, action, reader)
     }
 
     /// Names the version that was copied, where the source's bucket has or had versions.

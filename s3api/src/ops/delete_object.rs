@@ -21,7 +21,7 @@ pub(super) async fn delete_object<P: Platform>(context: &Context<'_, P>) -> Resu
         has_lock: context.has_lock(&bucket)?,
         key: context.key(),
         version_id,
-        bypasses: context.bypasses_governance(),
+        bypasses: context.bypasses_governance(&bucket, context.key()),
         condition: Conditions::of_write(|name| context.header(name))?.into_condition(),
         now: context.now(),
     };

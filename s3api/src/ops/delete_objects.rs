@@ -2,6 +2,7 @@
 
 use super::removal::{Removal, Removed};
 use super::{Answer, Body, Context, aftermath, bucket_versioning, join, read_document, xml_answer};
+use crate::access::action::Action;
 use crate::auth::payload::RawBody;
 use crate::conditional::Conditions;
 use crate::error::Result;
@@ -80,6 +81,11 @@ impl<'a> Entry<'a> {
         context: &Context<'_, P>,
         bucket: &Arc<Bucket>,
     ) -> Result<Removed> {
+        let action = match self.version_id {
+            None => Action::DeleteObject,
+            Some(_) => Action::DeleteObjectVersion,
+        };
+        context.check_action(bucket, action, self.key)?;
         let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
         let removal = Removal {
             bucket: bucket.id,
@@ -87,7 +93,7 @@ impl<'a> Entry<'a> {
             has_lock: context.has_lock(bucket)?,
             key: self.key,
             version_id: self.version_id,
-            bypasses: context.bypasses_governance(),
+            bypasses: context.bypasses_governance(bucket, self.key),
             condition: conditions.into_condition(),
             now: context.now(),
         };

@@ -111,6 +111,7 @@ async fn open<P: Platform>(
         // A cache that asks again mostly hears that nothing changed: no byte is read for that.
         let reader = context.engine.head(bucket.id, key, which).await?;
         let reader = context.present(reader)?;
+        context.check_object(bucket, &reader.info().attributes)?;
         if conditions.judge_read(&reader.info().current) == Outcome::NotModified {
             check_key(context, bucket.id, reader.info(), Reads::Record)?;
             return Ok(Found { reader, opening: None, decision: Decision::NotModified });
@@ -122,6 +123,7 @@ async fn open<P: Platform>(
     };
     let reader = context.present(reader)?;
     let info = reader.info();
+    context.check_object(bucket, &info.attributes)?;
     let opening = check_key(context, bucket.id, info, reads)?;
     let decision = match conditions.judge_read(&info.current) {
         Outcome::Failed(header) => return Err(conditional::precondition_failed(header)),
@@ -302,6 +304,8 @@ fn write_attributes<'a, P: Platform>(
             Field::System(..)
             | Field::UploadChecksum(..)
             | Field::Encryption(_)
+            | Field::Acl(_)
+            | Field::Owner(_)
             | Field::Other { .. } => {}
         }
     }

@@ -4,7 +4,7 @@
 //! a restart and needs no memory of the server's.
 
 use super::parameters::{Encoding, behind_marker, name_text, rows};
-use super::{Answer, Context, STORAGE_CLASS, label, xml_answer};
+use super::{Answer, Context, Owner, STORAGE_CLASS, label, xml_answer};
 use crate::conditional::quoted;
 use crate::dates;
 use crate::error::{Result, S3Error};
@@ -20,6 +20,7 @@ pub(super) async fn list_objects<P: Platform>(context: &Context<'_, P>) -> Resul
     let marker = context.query("marker").or_else(|| context.query("Marker")).unwrap_or_default();
     let after = behind_marker(marker, request.prefix, request.delimiter);
     let page = request.page(context, &bucket, after).await?;
+    let owner = context.owner_of(&bucket)?;
 
     let encoding = request.encoding;
     let last = last_name(&page)?;
@@ -32,7 +33,7 @@ pub(super) async fn list_objects<P: Platform>(context: &Context<'_, P>) -> Resul
             writer.text("NextMarker", &encoding.apply(last));
         }
         request.write_common(writer, &page);
-        request.write_rows(writer, &page, Some(context));
+        request.write_rows(writer, &page, Some(&*owner));
     });
     Ok(xml_answer(document))
 }
@@ -49,6 +50,7 @@ pub(super) async fn list_objects_v2<P: Platform>(context: &Context<'_, P>) -> Re
     };
     let page = request.page(context, &bucket, &after).await?;
     let fetch_owner = context.query("fetch-owner") == Some("true");
+    let owner = context.owner_of(&bucket)?;
 
     let last = last_name(&page)?;
     let document = Writer::document("ListBucketResult", |writer| {
@@ -63,7 +65,7 @@ pub(super) async fn list_objects_v2<P: Platform>(context: &Context<'_, P>) -> Re
         }
         writer.value("KeyCount", page.items.len());
         request.write_common(writer, &page);
-        request.write_rows(writer, &page, fetch_owner.then_some(context));
+        request.write_rows(writer, &page, fetch_owner.then_some(&*owner));
     });
     Ok(xml_answer(document))
 }
@@ -119,12 +121,7 @@ impl<'a> Request<'a> {
     }
 
     /// `owner`: the context, where owners are to be shown.
-    fn write_rows<P: Platform>(
-        &self,
-        writer: &mut Writer,
-        page: &ListPage,
-        owner: Option<&Context<'_, P>>,
-    ) {
+    fn write_rows(&self, writer: &mut Writer, page: &ListPage, owner: Option<&Owner>) {
         for item in &page.items {
             let ListItem::Key { key, current } = item else { continue };
             let Ok(key) = name_text(key) else { continue };
@@ -135,8 +132,8 @@ impl<'a> Request<'a> {
                 label::write(writer, current.label);
                 writer.value("Size", current.size);
                 writer.value("StorageClass", STORAGE_CLASS);
-                if let Some(context) = owner {
-                    context.owner.write(writer, "Owner");
+                if let Some(owner) = owner {
+                    owner.write(writer, "Owner");
                 }
             });
         }

@@ -31,6 +31,7 @@ pub(super) async fn list_parts<P: Platform>(context: &Context<'_, P>) -> Result<
     let parts = page.parts.iter().map(|part| Ok((part, Attributes::decode(&part.attributes)?)));
     let parts = parts.collect::<Result<Vec<_>>>()?;
 
+    let owner = context.owner_of(&bucket)?;
     let document = Writer::document("ListPartsResult", |writer| {
         writer.text("Bucket", &bucket.name);
         writer.optional("EncodingType", encoding.name());
@@ -45,8 +46,8 @@ pub(super) async fn list_parts<P: Platform>(context: &Context<'_, P>) -> Result<
         for (part, attributes) in &parts {
             write_part(writer, part, attributes);
         }
-        context.owner.write(writer, "Initiator");
-        context.owner.write(writer, "Owner");
+        owner.write(writer, "Initiator");
+        owner.write(writer, "Owner");
         writer.value("StorageClass", STORAGE_CLASS);
         if let Some((algorithm, kind)) = declared {
             writer.text("ChecksumAlgorithm", algorithm_name(algorithm));

@@ -1,7 +1,7 @@
 //! ListMultipartUploads.
 
 use super::parameters::{Encoding, behind_marker, name_text, rows};
-use super::{Answer, Context, STORAGE_CLASS, upload_id, xml_answer};
+use super::{Answer, Context, Owner, STORAGE_CLASS, upload_id, xml_answer};
 use crate::attributes::Attributes;
 use crate::checksum_headers::algorithm_name;
 use crate::dates;
@@ -33,6 +33,7 @@ pub(super) async fn list_multipart_uploads<P: Platform>(
         _ => context.engine.list_uploads(bucket.id, &query).await?,
     };
 
+    let owner = context.owner_of(&bucket)?;
     let document = Writer::document("ListMultipartUploadsResult", |writer| {
         writer.text("Bucket", &bucket.name);
         writer.text("KeyMarker", &encoding.apply(key_marker));
@@ -45,7 +46,7 @@ pub(super) async fn list_multipart_uploads<P: Platform>(
         writer.optional("EncodingType", encoding.name());
         writer.value("MaxUploads", limit);
         writer.value("IsTruncated", page.truncated);
-        write_rows(writer, context, &page, encoding);
+        write_rows(writer, &owner, &page, encoding);
     });
     Ok(xml_answer(document))
 }
@@ -74,15 +75,10 @@ fn write_next(writer: &mut Writer, page: &UploadsPage, encoding: Encoding) {
     }
 }
 
-fn write_rows<P: Platform>(
-    writer: &mut Writer,
-    context: &Context<'_, P>,
-    page: &UploadsPage,
-    encoding: Encoding,
-) {
+fn write_rows(writer: &mut Writer, owner: &Owner, page: &UploadsPage, encoding: Encoding) {
     for item in &page.items {
         if let UploadItem::Upload(upload) = item {
-            write_upload(writer, context, upload, encoding);
+            write_upload(writer, owner, upload, encoding);
         }
     }
     for item in &page.items {
@@ -94,19 +90,14 @@ fn write_rows<P: Platform>(
     }
 }
 
-fn write_upload<P: Platform>(
-    writer: &mut Writer,
-    context: &Context<'_, P>,
-    upload: &UploadInfo,
-    encoding: Encoding,
-) {
+fn write_upload(writer: &mut Writer, owner: &Owner, upload: &UploadInfo, encoding: Encoding) {
     let Ok(key) = name_text(&upload.key) else { return };
     let declared = Attributes::decode(&upload.attributes).ok().and_then(|a| a.upload_checksum);
     writer.element("Upload", |writer| {
         writer.text("Key", &encoding.apply(key));
         writer.text("UploadId", &upload_id::encode(upload.id));
-        context.owner.write(writer, "Initiator");
-        context.owner.write(writer, "Owner");
+        owner.write(writer, "Initiator");
+        owner.write(writer, "Owner");
         writer.value("StorageClass", STORAGE_CLASS);
         // An upload's id is the version at which it began.
         writer.value("Initiated", dates::xml_time(Version(upload.id.0)));

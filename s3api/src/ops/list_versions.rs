@@ -4,7 +4,7 @@
 //! it needs no memory of the server's.
 
 use super::parameters::{Encoding, behind_marker, name_text, rows};
-use super::{Answer, Context, STORAGE_CLASS, label, xml_answer};
+use super::{Answer, Context, Owner, STORAGE_CLASS, label, xml_answer};
 use crate::conditional::quoted;
 use crate::dates;
 use crate::error::{Result, S3Error};
@@ -48,6 +48,7 @@ pub(super) async fn list_object_versions<P: Platform>(
         }
     };
 
+    let owner = context.owner_of(&bucket)?;
     let document = Writer::document("ListVersionsResult", |writer| {
         writer.text("Name", &bucket.name);
         writer.text("Prefix", &encoding.apply(prefix));
@@ -67,7 +68,7 @@ pub(super) async fn list_object_versions<P: Platform>(
         }
         writer.optional("EncodingType", encoding.name());
         writer.value("IsTruncated", page.truncated);
-        write_rows(writer, context, &page, encoding);
+        write_rows(writer, &owner, &page, encoding);
     });
     Ok(xml_answer(document))
 }
@@ -89,12 +90,7 @@ async fn after_version<P: Platform>(
     }
 }
 
-fn write_rows<P: Platform>(
-    writer: &mut Writer,
-    context: &Context<'_, P>,
-    page: &VersionsPage,
-    encoding: Encoding,
-) {
+fn write_rows(writer: &mut Writer, owner: &Owner, page: &VersionsPage, encoding: Encoding) {
     for item in &page.items {
         let VersionItem::Version { key, current, is_latest } = item else { continue };
         let Ok(key) = name_text(key) else { continue };
@@ -107,7 +103,7 @@ fn write_rows<P: Platform>(
             if !current.is_marker {
                 write_object(writer, current);
             }
-            context.owner.write(writer, "Owner");
+            owner.write(writer, "Owner");
         });
     }
     for item in &page.items {

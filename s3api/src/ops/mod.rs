@@ -7,10 +7,12 @@
 //! Not here: routing, authentication, ids of requests, error documents (`service`).
 
 mod abort_upload;
+mod acl;
 pub(crate) mod aftermath;
 mod body_writer;
 mod bucket_cors;
 mod bucket_encryption;
+mod bucket_policy;
 mod bucket_tagging;
 mod bucket_versioning;
 mod bucket_website;
@@ -37,8 +39,10 @@ mod object_attributes;
 mod object_body;
 mod object_lock;
 mod object_tagging;
+mod ownership;
 mod parameters;
 mod post_object;
+mod public_access;
 mod put_object;
 mod receive;
 pub(crate) mod removal;
@@ -49,10 +53,12 @@ mod upload_id;
 mod upload_part;
 mod version;
 
+pub use crate::access::Owner;
 pub use bucket_cors::CrossOrigin;
 pub use object_body::ObjectBody;
 
-use crate::access::Caller;
+use crate::access::action::Action;
+use crate::access::{self, Caller, Given};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::auth::{Authenticator, PayloadReader};
@@ -66,13 +72,12 @@ use crate::services::Services;
 use crate::settings::{self, BucketSetting};
 use crate::system;
 use crate::tags::TagSet;
-use crate::xml::Writer;
+use crate::users::Users;
 use body_writer::BodyWriter;
 use engine::checksum::{Hasher, Md5};
 use engine::platform::Platform;
 use engine::{Bucket, BucketId, Commit, Engine, Etag, Version};
 use http::{RequestHead, Response};
-use sha2::{Digest, Sha256};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -81,31 +86,6 @@ pub type Answer<P> = Response<ObjectBody<P>>;
 
 /// The storage class that every object has.
 const STORAGE_CLASS: &str = "STANDARD";
-
-/// Who owns buckets and objects, as S3's documents show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// 64 hex digits.
-    pub id: String,
-    pub display_name: String,
-}
-
-impl Owner {
-    /// The owner that an access key stands for.
-    pub fn of_access_key(access_key: &str) -> Self {
-        Self {
-            id: hex::encode(Sha256::digest(access_key.as_bytes())),
-            display_name: access_key.to_owned(),
-        }
-    }
-
-    fn write(&self, writer: &mut Writer, element: &str) {
-        writer.element(element, |writer| {
-            writer.text("ID", &self.id);
-            writer.text("DisplayName", &self.display_name);
-        });
-    }
-}
 
 /// The two ids by which a request can be found again.
 #[derive(Debug)]
@@ -118,8 +98,8 @@ pub struct Ids<'a> {
 pub struct Context<'a, P: Platform> {
     pub engine: &'a Engine<P>,
     pub region: &'a str,
-    /// Owner of all that there is.
-    pub owner: &'a Owner,
+    /// Root, who owns what no user owns.
+    pub owner: &'a Rc<Owner>,
     pub caller: &'a Caller,
     pub services: &'a Services,
     /// Who signs what a request's body holds (forms).
@@ -143,8 +123,21 @@ pub struct Body<'a, B> {
     pub size_bytes: Option<u64>,
 }
 
-/// Runs the operation that the request was routed to.
+/// Runs the operation that the request was routed to, if the caller may.
 pub async fn run<P: Platform, B: RawBody>(
+    context: &Context<'_, P>,
+    body: Body<'_, B>,
+) -> Result<Answer<P>> {
+    access::authorise(context)?;
+    let answer = operate(context, body).await?;
+    if access::authorise::is_decided(context) {
+        return Ok(answer);
+    }
+    tracing::error!(operation = context.route.operation.name(), "an answer without a decision");
+    Err(Code::AccessDenied.into())
+}
+
+async fn operate<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
@@ -227,16 +220,38 @@ pub async fn run<P: Platform, B: RawBody>(
         Operation::PutBucketNotificationConfiguration => {
             notification::put_bucket_notification_configuration(context, body).await
         }
+        Operation::GetBucketPolicy => bucket_policy::get_bucket_policy(context),
+        Operation::PutBucketPolicy => bucket_policy::put_bucket_policy(context, body).await,
+        Operation::DeleteBucketPolicy => bucket_policy::delete_bucket_policy(context).await,
+        Operation::GetBucketPolicyStatus => bucket_policy::get_bucket_policy_status(context),
+        Operation::GetBucketAcl => acl::get_bucket_acl(context),
+        Operation::PutBucketAcl => acl::put_bucket_acl(context, body).await,
+        Operation::GetObjectAcl => acl::get_object_acl(context).await,
+        Operation::PutObjectAcl => acl::put_object_acl(context, body).await,
+        Operation::GetPublicAccessBlock => public_access::get_public_access_block(context),
+        Operation::PutPublicAccessBlock => {
+            public_access::put_public_access_block(context, body).await
+        }
+        Operation::DeletePublicAccessBlock => {
+            public_access::delete_public_access_block(context).await
+        }
+        Operation::GetBucketOwnershipControls => ownership::get_ownership_controls(context),
+        Operation::PutBucketOwnershipControls => {
+            ownership::put_ownership_controls(context, body).await
+        }
+        Operation::DeleteBucketOwnershipControls => {
+            ownership::delete_ownership_controls(context).await
+        }
         _ => Err(Code::NotImplemented.into()),
     }
 }
 
 impl<'a, P: Platform> Context<'a, P> {
-    fn header(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
         header_text(self.head, name)
     }
 
-    fn query(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn query(&self, name: &str) -> Option<&'a str> {
         self.route.query.get(name)
     }
 
@@ -244,11 +259,9 @@ impl<'a, P: Platform> Context<'a, P> {
         &self.route.key
     }
 
-    /// The bucket that the request names.
+    /// The bucket that the request names, about whose owner `access` has asked.
     fn bucket(&self) -> Result<Arc<Bucket>> {
-        let bucket = self.find_bucket(&self.route.bucket)?;
-        self.check_owner("x-amz-expected-bucket-owner")?;
-        Ok(bucket)
+        self.find_bucket(&self.route.bucket)
     }
 
     /// The bucket of an object, for a key that S3 allows.
@@ -257,7 +270,7 @@ impl<'a, P: Platform> Context<'a, P> {
         self.bucket()
     }
 
-    fn find_bucket(&self, name: &str) -> Result<Arc<Bucket>> {
+    pub(crate) fn find_bucket(&self, name: &str) -> Result<Arc<Bucket>> {
         match self.engine.catalog().bucket(name) {
             Some(bucket) if !system::is_entry(name) => Ok(bucket.clone()),
             _ => {
@@ -289,15 +302,33 @@ impl<'a, P: Platform> Context<'a, P> {
         i64::try_from(seconds).unwrap_or(i64::MAX)
     }
 
-    fn check_owner(&self, header: &str) -> Result<()> {
-        match self.header(header) {
-            Some(expected) if expected != self.owner.id => Err(Code::AccessDenied.into()),
-            _ => Ok(()),
-        }
+    pub(crate) fn users(&self) -> Users<'_, P> {
+        Users { engine: self.engine, cache: &self.services.settings, root: self.owner }
+    }
+
+    /// Whose a bucket is.
+    pub(crate) fn owner_of(&self, bucket: &Arc<Bucket>) -> Result<Rc<Owner>> {
+        access::authorise::owner_of(self, bucket)
+    }
+
+    /// Decides about the request once the object that it names is known by its attributes. Nothing may
+    /// be told or changed of an object before.
+    fn check_object(&self, bucket: &Arc<Bucket>, attributes: &[u8]) -> Result<()> {
+        access::authorise::check_object(self, bucket, attributes, &Given::default())
+    }
+
+    /// Decides about one more action than the operation needs of itself.
+    fn check_action(&self, bucket: &Arc<Bucket>, action: Action, key: &str) -> Result<()> {
+        access::authorise::check_action(self, bucket, action, key)
     }
 
     fn no_such_key(&self) -> S3Error {
         S3Error::from(Code::NoSuchKey).field("Key", self.key())
+    }
+
+    /// What the request hears of a thing that is not there: only who may list learns that it is not.
+    fn of_missing(&self, error: S3Error) -> S3Error {
+        access::authorise::of_missing(self, &self.route.bucket, error)
     }
 
     fn no_such_upload(&self) -> S3Error {
@@ -345,6 +376,7 @@ fn asked_attributes<P: Platform>(
         attributes.tags = TagSet::parse_header(tags)?;
     }
     attributes.lock = object_lock::lock_of_headers(context, bucket)?;
+    access::authorise::stamp(context, bucket, &mut attributes)?;
     Ok(attributes)
 }
 

@@ -78,7 +78,7 @@ impl<P: Platform> Context<'_, P> {
 
     /// Where the request came from, as messages show it.
     fn source(&self) -> String {
-        self.caller.source.map(|address| address.to_string()).unwrap_or_default()
+        self.caller.peer.address.map(|address| address.to_string()).unwrap_or_default()
     }
 
     fn cause<'b>(&'b self, source_ip: &'b str) -> Cause<'b> {

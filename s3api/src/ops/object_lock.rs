@@ -7,6 +7,7 @@
 //! Not here: the rules (`object_lock`).
 
 use super::{Answer, Body, Context, read_document, xml_answer};
+use crate::access::Given;
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::dates;
@@ -125,9 +126,14 @@ pub(super) async fn put_object_retention<P: Platform, B: RawBody>(
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
     let now = context.now();
     let new = parse_retention(&document, now)?;
-    let bypasses = context.bypasses_governance();
+    let bypasses = context.bypasses_governance(&bucket, context.key());
+    let given = Given {
+        lock_mode: new.map(|retention| retention.mode.name()),
+        retain_until: new.map(|retention| retention.until),
+        ..Given::default()
+    };
     context
-        .amend(&bucket, move |attributes| {
+        .amend(&bucket, &given, move |attributes| {
             attributes.lock.may_become(new, now, bypasses)?;
             attributes.lock.retention = new;
             Ok(())
@@ -175,8 +181,9 @@ pub(super) async fn put_object_legal_hold<P: Platform, B: RawBody>(
         }
         _ => return Err(malformed()),
     };
+    let given = Given { legal_hold: Some(hold_name(on)), ..Given::default() };
     context
-        .amend(&bucket, move |attributes| {
+        .amend(&bucket, &given, move |attributes| {
             attributes.lock.legal_hold = Some(on);
             Ok(())
         })

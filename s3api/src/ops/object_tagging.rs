@@ -5,6 +5,7 @@
 //! Not here: the rules of tags (`tags`), and tags of buckets.
 
 use super::{Answer, Body, Context, aftermath, read_document, xml_answer};
+use crate::access::Given;
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::error::Result;
@@ -31,23 +32,25 @@ pub(super) async fn put_object_tagging<P: Platform, B: RawBody>(
     context.bucket_of_object()?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
     let tags = TagSet::parse_document(&document, Tagged::Object)?;
-    set_tags(context, tags, 200).await
+    set_tags(context, &tags, 200).await
 }
 
 pub(super) async fn delete_object_tagging<P: Platform>(
     context: &Context<'_, P>,
 ) -> Result<Answer<P>> {
-    set_tags(context, TagSet::default(), 204).await
+    set_tags(context, &TagSet::default(), 204).await
 }
 
 async fn set_tags<P: Platform>(
     context: &Context<'_, P>,
-    tags: TagSet,
+    tags: &TagSet,
     status: u16,
 ) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
+    let given = Given { tags: Some(tags), ..Given::default() };
+    let tags = tags.clone();
     let current = context
-        .amend(&bucket, move |attributes| {
+        .amend(&bucket, &given, move |attributes| {
             attributes.tags = tags;
             Ok(())
         })

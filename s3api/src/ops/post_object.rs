@@ -11,6 +11,7 @@
 use super::put_object::store;
 use super::receive::Size;
 use super::{Answer, Body, Context};
+use crate::access::{self, Caller};
 use crate::auth::payload::RawBody;
 use crate::auth::post_policy::{self, Signed};
 use crate::auth::{Payload, PayloadReader};
@@ -40,7 +41,10 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
         // The path names the key where the form does not.
         fields.add("key", context.key().to_owned())?;
     }
-    let signed = post_policy::authenticate(&fields, context.authenticator.credentials())?;
+    let signed = {
+        let users = context.users();
+        post_policy::authenticate(&fields, context.authenticator.credentials(), &users)?
+    };
     let limits = limits(context, &fields, signed.as_ref())?;
     let key = fields.get("key").ok_or_else(|| {
         let message = "Bucket POST must contain a field named 'key'.  If it is specified, please \
@@ -55,7 +59,18 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
         key: key.to_owned(),
         query: Query::default(),
     };
-    let inner = Context { head: &head, route: &route, ..*context };
+    let caller = match &signed {
+        Some(signed) => Caller {
+            peer: context.caller.peer,
+            is_form: true,
+            signed_at: Some(context.now_seconds()),
+            now: context.caller.now,
+            ..Caller::of_access_key(&context.users(), Some(&signed.access_key))?
+        },
+        None => context.caller.clone(),
+    };
+    let inner = Context { head: &head, route: &route, caller: &caller, ..*context };
+    access::authorise(&inner)?;
     let reader = PayloadReader::new(Payload::Unsigned, &mut form);
     let stored = store(&inner, Body { reader, size_bytes: None }, Size::Within(limits)).await;
     match stored {
@@ -65,7 +80,7 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
     }
 }
 
-/// How long the file may be, if the form's sender may send it at all.
+/// How long the file may be, as far as the form's policy says.
 fn limits<P: Platform>(
     context: &Context<'_, P>,
     fields: &Fields,
@@ -75,8 +90,8 @@ fn limits<P: Platform>(
         Some(signed) => {
             signed.policy.check(fields, &context.route.bucket, context.now_seconds())?
         }
-        None if context.header("authorization").is_some() => 0..=PUT_BYTES_MAX,
-        None => return Err(Code::AccessDenied.into()),
+        // Whether its sender may is asked of what is set for the bucket.
+        None => 0..=PUT_BYTES_MAX,
     };
     Ok(*limits.start()..=(*limits.end()).min(PUT_BYTES_MAX))
 }

@@ -4,7 +4,6 @@
 mod versions;
 
 use super::*;
-use crate::access::Identity;
 use crate::auth::{Credentials, Payload as Form};
 use crate::route::{Target, route};
 use crate::xml::Element;
@@ -126,11 +125,7 @@ impl Server {
             copy: head.header("x-amz-copy-source").is_some(),
         };
         let route = route(target, &[])?;
-        let caller = Caller {
-            identity: Identity::Root(self.owner.clone()),
-            is_presigned: false,
-            source: None,
-        };
+        let caller = Caller::root(self.owner.clone());
         let ids = Ids { request: "REQUEST".to_owned(), host: "HOST" };
         let context = Context {
             engine: &self.engine,
@@ -268,7 +263,7 @@ fn no_byte_of_a_refused_upload_is_read_and_nothing_is_stored() {
             ("PUT /bucket/none", &[("if-match", "\"x\"")], Code::NoSuchKey),
             ("PUT /elsewhere/k", &[], Code::NoSuchBucket),
             ("PUT /BAD_NAME/k", &[], Code::InvalidBucketName),
-            ("PUT /bucket/k", &[("x-amz-acl", "public-read")], Code::NotImplemented),
+            ("PUT /bucket/k", &[("x-amz-acl", "open")], Code::InvalidArgument),
             ("PUT /bucket/k", &[("x-amz-tagging", "a=1&a=2")], Code::InvalidArgument),
             ("PUT /bucket/k", &[("x-amz-storage-class", "GLACIER")], Code::InvalidStorageClass),
             ("PUT /bucket/k", &[("content-md5", "?")], Code::InvalidDigest),

@@ -4,6 +4,8 @@
 //! Not here: the form of ids (`versioning`), and removals (`removal`).
 
 use super::{Answer, Context};
+use crate::access::action::Action;
+use crate::access::{self, Given};
 use crate::attributes::Attributes;
 use crate::dates;
 use crate::error::{Code, Refusal, Result, S3Error};
@@ -34,8 +36,19 @@ impl<P: Platform> Context<'_, P> {
 
     /// What the request names, for its record alone; never a delete marker.
     pub(super) async fn open_record(&self, bucket: &Arc<Bucket>) -> Result<ObjectReader<P>> {
+        self.open_decided(bucket, &Given::default()).await
+    }
+
+    /// The same, decided about with what the request's body gives.
+    async fn open_decided(
+        &self,
+        bucket: &Arc<Bucket>,
+        given: &Given<'_>,
+    ) -> Result<ObjectReader<P>> {
         let reader = self.engine.head(bucket.id, self.key().as_bytes(), self.which()?).await?;
-        self.present(reader)
+        let reader = self.present(reader)?;
+        access::authorise::check_object(self, bucket, &reader.info().attributes, given)?;
+        Ok(reader)
     }
 
     /// What was opened, if it is there and no delete marker.
@@ -51,10 +64,10 @@ impl<P: Platform> Context<'_, P> {
 
     /// What the request names is not there.
     fn not_there(&self) -> S3Error {
-        match self.query("versionId") {
+        self.of_missing(match self.query("versionId") {
             Some(id) => versioning::no_such_version(self.key(), id),
             None => self.no_such_key(),
-        }
+        })
     }
 
     /// What the request names is a delete marker.
@@ -67,7 +80,8 @@ impl<P: Platform> Context<'_, P> {
                 .header("Allow", "DELETE")
                 .header("Last-Modified", dates::http_date(dates::seconds(marker.version))),
         };
-        error.header(DELETE_MARKER, "true").header(VERSION_ID, versioning::id_of(marker))
+        let error = error.header(DELETE_MARKER, "true");
+        self.of_missing(error.header(VERSION_ID, versioning::id_of(marker)))
     }
 
     /// Names a version in an answer, where the bucket has or had versions.
@@ -84,10 +98,29 @@ impl<P: Platform> Context<'_, P> {
     }
 
     /// Changes what is kept with the version that the request names: durably, at once for all readers,
-    /// and judged with what is kept at that very moment.
+    /// and judged with what is kept at that very moment. `given`: what of the request's body decides
+    /// whether the caller may.
     pub(super) async fn amend(
         &self,
         bucket: &Arc<Bucket>,
+        given: &Given<'_>,
+        change: impl FnOnce(&mut Attributes) -> Result<(), ConditionFailure> + Send + 'static,
+    ) -> Result<Current> {
+        let which = if access::authorise::is_decided(self) {
+            self.which()?
+        } else {
+            // The very version that was decided about.
+            let reader = self.open_decided(bucket, given).await?;
+            Which::Exactly(reader.info().current.version)
+        };
+        self.amend_version(bucket, which, change).await
+    }
+
+    /// The same for a version that was decided about.
+    pub(super) async fn amend_version(
+        &self,
+        bucket: &Arc<Bucket>,
+        which: Which,
         change: impl FnOnce(&mut Attributes) -> Result<(), ConditionFailure> + Send + 'static,
     ) -> Result<Current> {
         let key = self.key().as_bytes();
@@ -99,7 +132,7 @@ impl<P: Platform> Context<'_, P> {
             let attributes = attributes.encode().map_err(|_| Refusal::AttributesTooLarge)?;
             Ok(Amended { attributes, label })
         };
-        match self.engine.amend(bucket.id, key, self.which()?, Box::new(amendment)).await {
+        match self.engine.amend(bucket.id, key, which, Box::new(amendment)).await {
             Ok(current) => Ok(current),
             Err(engine::Error::Condition(ConditionFailure::NoSuchKey) | engine::Error::Marker) => {
                 // Says which of the two, with the marker's id.
@@ -117,9 +150,10 @@ impl<P: Platform> Context<'_, P> {
         Ok(self.setting::<ObjectLockSetting>(bucket)?.is_some())
     }
 
-    /// The caller wants to bypass governance; that they may is decided before the operation runs.
-    pub(super) fn bypasses_governance(&self) -> bool {
+    /// The caller wants to bypass governance for a key, and may.
+    pub(super) fn bypasses_governance(&self, bucket: &Arc<Bucket>, key: &str) -> bool {
         self.header("x-amz-bypass-governance-retention")
             .is_some_and(|text| text.eq_ignore_ascii_case("true"))
+            && self.check_action(bucket, Action::BypassGovernanceRetention, key).is_ok()
     }
 }

@@ -256,7 +256,8 @@ impl Application for S3Application {
     }
 
     async fn manage(&self, part: &CoreStore, request: &ApiRequest) -> ApiAnswer {
-        api::answer(&part.engine, part.service.services(), request).await
+        let credentials = part.service.credentials();
+        api::answer(&part.engine, part.service.services(), &credentials, request).await
     }
 
     async fn drained(&self, part: &CoreStore) {

@@ -6,5 +6,5 @@
 pub mod reader;
 pub mod writer;
 
-pub use reader::Element;
+pub use reader::{Element, malformed};
 pub use writer::Writer;

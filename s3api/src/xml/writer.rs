@@ -5,7 +5,7 @@
 //! (most control characters) are written as numeric references, as S3 does; a parser that insists
 //! on XML 1.0 needs `encoding-type=url`, which S3 has for that.
 //!
-//! Not here: pretty printing, attributes other than the namespace.
+//! Not here: pretty printing, attributes whose values a client gives.
 
 use std::fmt::{Display, Write as _};
 
@@ -47,6 +47,22 @@ impl Writer {
     /// An element with elements in it.
     pub fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
         let _ = write!(self.text, "<{name}>");
+        content(self);
+        self.close(name);
+    }
+
+    /// [`Self::element`] with attributes, whose values are our own.
+    pub fn element_with(
+        &mut self,
+        name: &str,
+        attributes: &[(&str, &str)],
+        content: impl FnOnce(&mut Self),
+    ) {
+        let _ = write!(self.text, "<{name}");
+        for (attribute, value) in attributes {
+            let _ = write!(self.text, " {attribute}=\"{value}\"");
+        }
+        self.text.push('>');
         content(self);
         self.close(name);
     }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod access_logs;
 mod aws_cli;
 mod backup;

@@ -57,7 +57,7 @@ const NOW: i64 = 1_451_476_799;
 #[test]
 fn the_published_example_is_somebodys_and_keeps_to_its_policy() {
     let fields = example(&[]);
-    let signed = authenticate(&fields, &credentials()).unwrap().unwrap();
+    let signed = authenticate(&fields, &credentials(), &()).unwrap().unwrap();
     assert_eq!(&*signed.access_key, "AKIAIOSFODNN7EXAMPLE");
     assert_eq!(signed.policy.check(&fields, "sigv4examplebucket", NOW), Ok(0..=u64::MAX));
     let late = signed.policy.check(&fields, "sigv4examplebucket", NOW + 1).unwrap_err();
@@ -65,7 +65,7 @@ fn the_published_example_is_somebodys_and_keeps_to_its_policy() {
 }
 
 fn check_unsigned(changes: &[(&str, Option<&str>)], code: Code) {
-    let error = authenticate(&example(changes), &credentials()).unwrap_err();
+    let error = authenticate(&example(changes), &credentials(), &()).unwrap_err();
     assert_eq!(error.code, code, "{changes:?}");
 }
 
@@ -95,7 +95,7 @@ fn what_is_not_signed_as_it_should_be_is_refused() {
 
 #[test]
 fn a_form_without_any_of_it_is_nobodys() {
-    assert_eq!(authenticate(&fields(&[("key", "k")]), &credentials()), Ok(None));
+    assert_eq!(authenticate(&fields(&[("key", "k")]), &credentials(), &()), Ok(None));
 }
 
 fn parse(document: &str) -> Result<PostPolicy> {

@@ -25,8 +25,8 @@ fn authenticate_with(
     credentials.insert(access_key, SECRET);
     let headers: Vec<(&str, &[u8])> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
     let request = RequestParts::new(method, target, &headers);
-    Authenticator::new(credentials).authenticate_parts(&request, now).map(|found| {
-        assert_eq!(&*found.access_key, access_key);
+    Authenticator::new(credentials).authenticate_parts(&request, now, &()).map(|found| {
+        assert_eq!(found.access_key.as_deref(), Some(access_key));
     })
 }
 
@@ -203,8 +203,19 @@ fn time_and_signed_headers_are_checked_first() {
 }
 
 #[test]
-fn no_signature_and_two_signatures_are_refused() {
-    assert_eq!(authenticate("GET", "/", &[HOST]).unwrap_err().code, Code::AccessDenied);
+fn without_a_signature_nobody_asks_and_two_signatures_are_refused() {
+    let nobodys = |headers: &[(&str, &[u8])]| {
+        let request = RequestParts::new("GET", "/", headers);
+        let authenticator = Authenticator::new(Credentials::new("us-east-1"));
+        let found = authenticator.authenticate_parts(&request, NOW, &());
+        found.map(|found| found.access_key).map_err(|error| error.code)
+    };
+    assert_eq!(nobodys(&[]), Ok(None));
+    let signed_chunks: [(&str, &[u8]); 2] = [
+        ("x-amz-content-sha256", b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+        ("x-amz-decoded-content-length", b"1"),
+    ];
+    assert_eq!(nobodys(&signed_chunks), Err(Code::AccessDenied));
     let value = authorization("host", "00");
     let both = [HOST, ("Authorization", value.as_str())];
     assert_eq!(authenticate("GET", PRESIGNED, &both).unwrap_err().code, Code::InvalidArgument);
@@ -234,8 +245,8 @@ fn an_access_key_may_hold_colons_at_signs_and_slashes() {
     let mut all = headers.to_vec();
     all.push(("authorization", value.as_bytes()));
     let request = RequestParts::new("GET", "/b//a%2Fb/../%20+", &all);
-    let found = Authenticator::new(credentials).authenticate_parts(&request, NOW).unwrap();
-    assert_eq!(&*found.access_key, key);
+    let found = Authenticator::new(credentials).authenticate_parts(&request, NOW, &()).unwrap();
+    assert_eq!(found.access_key.as_deref(), Some(key));
 }
 
 proptest::proptest! {
@@ -251,10 +262,10 @@ proptest::proptest! {
                 &[("authorization", authorization), ("x-amz-date", &value), ("date", &value)];
             let request = RequestParts::new("GET", &target, headers);
             let authenticator = Authenticator::new(Credentials::new("us-east-1"));
-            assert!(authenticator.authenticate_parts(&request, NOW).is_err());
+            assert!(authenticator.authenticate_parts(&request, NOW, &()).is_err());
             let query = format!("/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={fields}&{target}");
             let request = RequestParts::new("GET", &query, &[]);
-            assert!(authenticator.authenticate_parts(&request, NOW).is_err());
+            assert!(authenticator.authenticate_parts(&request, NOW, &()).is_err());
         }
     }
 }
