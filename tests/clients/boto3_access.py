@@ -50,7 +50,9 @@ class User:
             endpoint_url=ENDPOINT,
             aws_access_key_id=self.key,
             aws_secret_access_key=self.secret,
-            config=botocore.config.Config(retries={"total_max_attempts": 1}),
+            config=botocore.config.Config(
+                signature_version="s3v4", retries={"total_max_attempts": 1}
+            ),
         )
 
     def policy(self, name, *statements):
