@@ -7,19 +7,20 @@
 //! between what was judged and what is published; an amendment is published and acknowledged only when its
 //! group is durable. Those that come while one group is written make up the next one.
 //!
-//! An amended record names its former place only. What that one names stays named: compaction leaves a husk
-//! of a record of which it finds a copy elsewhere.
+//! An amended record names its former place, and not all of what that one names. That stays named: compaction
+//! leaves a husk of a record of which it finds a copy elsewhere.
 //!
 //! Budget: one read of the record, one copy of its data, its share of a group.
 
 use crate::append::Outcome;
+use crate::compact::is_there;
 use crate::engine::check_attributes;
 use crate::error::{ConditionFailure, Error, Result};
 use crate::format::Malformed;
-use crate::format::record::{Encoded, Head, Record, Sections};
+use crate::format::record::{Encoded, Head, Killed, Record};
 use crate::index::Entry;
 use crate::index_key;
-use crate::limits::{RELOCATION_GROUP_MAX, WITNESS_DELAY};
+use crate::limits::{AMENDED_NAMES_MAX, RELOCATION_GROUP_MAX, WITNESS_DELAY};
 use crate::metrics::count;
 use crate::platform::Platform;
 use crate::read;
@@ -83,11 +84,10 @@ impl<P: Platform> Shard<P> {
         self.check_writable(&record, Need::Data)?;
         let amended = change(&current, &record.sections.attributes).map_err(Error::Condition)?;
         check_attributes(&amended.attributes)?;
-        let former = self.state.borrow().killed(location_of(&entry), version);
         record.flags.relocated = true;
         record.label = amended.label;
-        record.sections =
-            Sections { attributes: amended.attributes, killed: vec![former], ..record.sections };
+        record.sections.attributes = amended.attributes;
+        self.name_former_place(&mut record.sections.killed, version, &entry);
         let encoded = Encoded::new(record)
             .filter(|e| e.span_bytes() as u64 <= self.context.layout.segment_bytes / 2)
             .ok_or(Error::TooLarge("the object is in too many pieces for one record"))?;
@@ -98,6 +98,14 @@ impl<P: Platform> Shard<P> {
         self.write_amendments();
         self.outcome(ticket.wait().await)?;
         Ok(Current { label: amended.label, ..current })
+    }
+
+    /// What an amended record names: its former place, and of what that one names what is still there.
+    fn name_former_place(&self, killed: &mut Vec<Killed>, version: u64, entry: &Entry) {
+        let state = self.state.borrow();
+        killed.retain(|killed| is_there(&state.segments, killed));
+        killed.insert(0, state.killed(location_of(entry), version));
+        killed.truncate(AMENDED_NAMES_MAX);
     }
 
     /// The record of a version whose key is held, with its data.

@@ -4,7 +4,7 @@
 //! keep key and version; the index is changed to their new place when they are durable there. Of dead
 //! records something stays too, as long as what they killed is still on disk: without it a rebuild
 //! from segments alone would bring that back. Such a husk is a record without a body. It stays of a record
-//! that the index knows elsewhere as well: an amended one names its former place and no others.
+//! that the index knows elsewhere as well: an amended one need not name all that its former copy does.
 //!
 //! Invariants: a key with a write under way is not moved, and a key that is being moved takes no
 //! write: so a record always names the one that it supersedes by its last place. A moved record

@@ -23,11 +23,11 @@ use crate::scrub::{self, ScrubBoard, ScrubStatus};
 use crate::shard::{Committed, Located, Target};
 use crate::store::{EngineOptions, Layout};
 use crate::types::{
-    Amend, Bucket, BucketId, Commit, CompletePart, Condition, Current, Deleted, Deletion, ListPage,
-    ListQuery, PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage, UploadsQuery,
-    VersionsPage, VersionsQuery, Which,
+    Amend, Bucket, BucketId, BucketUsage, Commit, CompletePart, Condition, Current, Deleted,
+    Deletion, ListPage, ListQuery, PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage,
+    UploadsQuery, VersionsPage, VersionsQuery, Which,
 };
-use crate::wait::to_the_end;
+use crate::wait::{join_all, to_the_end};
 use crate::writer::ObjectWriter;
 use arc_swap::ArcSwap;
 use std::cell::RefCell;
@@ -431,6 +431,20 @@ impl<P: Platform> Engine<P> {
             return Err(error);
         }
         self.change_bucket(BucketChange::FinishDelete { name: name.into() }).await.map(drop)
+    }
+
+    /// How much a bucket holds, at about this moment.
+    pub async fn bucket_usage(&self, bucket: BucketId) -> Result<BucketUsage> {
+        let shards = 0..self.inner.context.layout.shard_count;
+        let asked = shards.map(|shard| self.ask(shard, Request::Usage(bucket)));
+        let mut usage = BucketUsage::default();
+        for reply in join_all(asked).await {
+            match reply? {
+                Reply::Usage(of_shard) => usage.add(of_shard),
+                _ => return Err(mismatched()),
+            }
+        }
+        Ok(usage)
     }
 
     async fn check_empty(&self, bucket: BucketId) -> Result<()> {

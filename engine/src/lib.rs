@@ -52,6 +52,7 @@ mod state;
 pub mod store;
 mod supply;
 pub mod types;
+mod usage;
 pub mod verify;
 mod wait;
 mod window;

@@ -47,6 +47,8 @@ pub const LOG_UTILISATION_MAX_PERCENT: u8 = 80;
 /// Compaction writes groups of at least and at most so many bytes, or an eighth of a segment.
 pub const RELOCATION_GROUP_MIN: usize = 128 << 10;
 pub const RELOCATION_GROUP_MAX: usize = 512 << 10;
+/// Places that an amended record names: its former one, and what that one names.
+pub const AMENDED_NAMES_MAX: usize = 16;
 /// While so many displaced records of a shard wait for their manifests to be read, writes wait too.
 pub const DISPLACED_QUEUE_MAX: usize = 50_000;
 /// A filesystem that was full is asked for another segment again after so long.

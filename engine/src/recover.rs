@@ -135,7 +135,7 @@ pub(crate) async fn understand_shard<P: Platform>(
         replay.found.entries = loaded.header.entries;
         replay.epoch = replay.epoch.max(loaded.header.epoch);
         replay.clock.observe(loaded.header.version);
-        replay.state.index = loaded.index;
+        replay.state.set_index(loaded.index);
         replay.catalog = loaded.catalog;
         displaced = loaded.displaced;
     }

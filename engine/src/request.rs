@@ -10,8 +10,8 @@ use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::shard::{Committed, Located, Put, Shard};
 use crate::types::{
-    Amend, Bucket, BucketId, Condition, Current, Deleted, Deletion, ListItem, ListQuery, UploadId,
-    UploadsPage, UploadsQuery, VersionItem, VersionsQuery, Which,
+    Amend, Bucket, BucketId, BucketUsage, Condition, Current, Deleted, Deletion, ListItem,
+    ListQuery, UploadId, UploadsPage, UploadsQuery, VersionItem, VersionsQuery, Which,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -122,6 +122,7 @@ pub(crate) enum Request {
         key: Vec<u8>,
         upload: UploadId,
     },
+    Usage(BucketId),
     /// Whether no key and no upload of a bucket is there, counting what is on its way.
     IsEmpty(BucketId),
     ChangeBucket(BucketChange),
@@ -153,6 +154,7 @@ pub(crate) enum Reply {
         pin: Pin,
     },
     Uploads(UploadsPage),
+    Usage(BucketUsage),
     Empty(bool),
     Bucket(Arc<Bucket>),
     /// About how many bytes a snapshot has.
@@ -216,6 +218,7 @@ impl<P: Platform> Shard<P> {
                 self.abort_upload(bucket, key, upload).await?;
                 Reply::Done
             }
+            Request::Usage(bucket) => Reply::Usage(self.state.borrow().usage.of_bucket(bucket)),
             Request::IsEmpty(bucket) => Reply::Empty(self.is_empty(bucket).await?),
             Request::ChangeBucket(change) => self.change_bucket(change).await?,
             Request::CopyBucketChange(change) => {

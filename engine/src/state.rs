@@ -13,6 +13,7 @@ use crate::index_key;
 use crate::pins::Pins;
 use crate::segments::SegmentTable;
 use crate::types::{BucketId, Current, Etag, UploadId, Version, Which};
+use crate::usage::Usage;
 use crate::wait::Ticket;
 use std::collections::{HashMap, HashSet};
 
@@ -37,6 +38,8 @@ pub(crate) struct State {
     /// Keys whose records are on their way to another place, or that somebody holds to judge a record of
     /// theirs; writers of such a key wait.
     pub(crate) relocating: HashSet<Vec<u8>>,
+    /// What the index holds of each bucket.
+    pub(crate) usage: Usage,
     /// The highest version at which extents were published. Versions are never given twice, so a slab
     /// segment with the same stamp holds the same bytes, for a backup that has a copy of it.
     pub(crate) content_stamp: u64,
@@ -175,8 +178,15 @@ impl State {
             ending: HashSet::new(),
             displaced: Displacements::default(),
             relocating: HashSet::new(),
+            usage: Usage::default(),
             content_stamp: 0,
         }
+    }
+
+    /// Takes an index that was made elsewhere.
+    pub(crate) fn set_index(&mut self, index: Index) {
+        self.usage = Usage::of_index(&index);
+        self.index = index;
     }
 
     /// What is published for an index key.
@@ -452,7 +462,10 @@ impl State {
             label: change.label,
         };
         self.segments.add_record(location.segment, location.span_bytes);
-        self.index.insert(index_key, change.version, entry);
+        self.usage.add(index_key, &entry);
+        if let Some(replaced) = self.index.insert(index_key, change.version, entry) {
+            self.usage.remove(index_key, &replaced);
+        }
     }
 
     fn remove_null(&mut self, index_key: &[u8], gone: &mut Vec<Displaced>) {
@@ -464,6 +477,7 @@ impl State {
     fn remove(&mut self, index_key: &[u8], version: u64, gone: &mut Vec<Displaced>) {
         if let Some(entry) = self.index.remove(index_key, version) {
             self.segments.remove_record(entry.segment, entry.span_bytes);
+            self.usage.remove(index_key, &entry);
             if entry.flags & FLAG_EXTENTS != 0 {
                 gone.push(Displaced { location: location_of(&entry), version });
             }

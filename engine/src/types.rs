@@ -294,6 +294,25 @@ pub struct PartsPage {
     pub truncated: bool,
 }
 
+/// How much a bucket holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BucketUsage {
+    /// Objects, all versions counted.
+    pub objects: u64,
+    /// Delete markers.
+    pub markers: u64,
+    /// Bytes of these objects, as they are told.
+    pub bytes: u64,
+}
+
+impl BucketUsage {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.markers += other.markers;
+        self.bytes += other.bytes;
+    }
+}
+
 /// A bucket and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucket {

@@ -406,6 +406,12 @@ impl History {
         }
         self.compare_listings(engine, b"", b"", 7).await;
         self.compare_listings(engine, b"", b"/", 1000).await;
+        let all = self.model.values().flatten();
+        let objects: Vec<_> = all.clone().filter(|known| !known.current.is_marker).collect();
+        let usage = engine.bucket_usage(self.bucket).await.unwrap();
+        assert_eq!(usage.objects, objects.len() as u64);
+        assert_eq!(usage.markers, (all.count() - objects.len()) as u64);
+        assert_eq!(usage.bytes, objects.iter().map(|known| known.current.size).sum::<u64>());
     }
 
     async fn compare_key(&mut self, engine: &Engine<SimPlatform>, key: &[u8]) {

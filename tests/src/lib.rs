@@ -3,6 +3,7 @@
 
 pub mod harness;
 pub mod model;
+pub mod model_versions;
 pub mod sim;
 pub mod sim_audit;
 pub mod sim_buckets;
@@ -18,4 +19,5 @@ pub mod sim_shape;
 pub mod sim_stray;
 pub mod sim_sweep;
 pub mod sim_uploads;
+pub mod sim_versions;
 pub mod sim_world;

@@ -9,9 +9,13 @@
 //! answer is wholly there or not at all, and the next look decides which for good; nothing older comes
 //! back; two reads of one client never go back in time.
 //!
+//! What a key holds and what operations do to it is a [`Subject`]; the plain one is [`Value`], a value or
+//! none. Keys with versions are another (`model_versions`).
+//!
 //! Not here: what the values are, and anything that spans keys.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Debug;
 
 /// Names a value; unique over a history.
 pub type ValueId = u64;
@@ -32,7 +36,7 @@ pub enum Guard {
 }
 
 impl Guard {
-    fn holds(self, state: Option<ValueId>) -> bool {
+    pub(crate) fn holds(self, state: Option<ValueId>) -> bool {
         match self {
             Self::Always => true,
             Self::Absent => state.is_none(),
@@ -64,32 +68,51 @@ pub enum Outcome {
     Refused,
 }
 
-/// One possible present: the value, and the unanswered operations that have taken effect.
-type State = (Option<ValueId>, BTreeMap<OpId, Outcome>);
+/// What a register holds, and what operations do to it.
+pub trait Subject: Debug {
+    type State: Ord + Clone + Debug + Default;
+    type Op: Clone + Debug;
+    type Outcome: Ord + Clone + Debug;
+
+    fn apply(op: &Self::Op, state: &Self::State) -> (Self::State, Self::Outcome);
+
+    /// Whether an operation only looks.
+    fn is_look(op: &Self::Op) -> bool;
+
+    /// Whether it was a write that took effect.
+    fn took_effect(outcome: &Self::Outcome) -> bool;
+}
+
+/// A value or none.
+#[derive(Debug)]
+pub struct Value;
+
+/// One possible present: the state, and the unanswered operations that have taken effect.
+type Possible<S> = (<S as Subject>::State, BTreeMap<OpId, <S as Subject>::Outcome>);
 
 #[derive(Debug)]
-pub struct Register {
-    states: BTreeSet<State>,
-    unanswered: BTreeMap<OpId, Op>,
+pub struct Register<S: Subject = Value> {
+    states: BTreeSet<Possible<S>>,
+    unanswered: BTreeMap<OpId, S::Op>,
     next: OpId,
-    trace: VecDeque<Event>,
+    trace: VecDeque<Event<S>>,
 }
 
 /// What happened to a register, as a report tells it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 #[expect(dead_code, reason = "read by way of its Debug form")]
-enum Event {
-    Begins(OpId, Op),
-    Ends(OpId, Outcome),
+enum Event<S: Subject> {
+    Begins(OpId, S::Op),
+    Ends(OpId, S::Outcome),
     HadNoEffect(OpId),
     KnownByOtherSigns { id: OpId, effect: bool },
     Stop,
 }
 
-impl Default for Register {
+impl<S: Subject> Default for Register<S> {
     fn default() -> Self {
         Self {
-            states: BTreeSet::from([(None, BTreeMap::new())]),
+            states: BTreeSet::from([(S::State::default(), BTreeMap::new())]),
             unanswered: BTreeMap::new(),
             next: 0,
             trace: VecDeque::new(),
@@ -97,19 +120,19 @@ impl Default for Register {
     }
 }
 
-impl Register {
+impl<S: Subject> Register<S> {
     /// An operation is about to begin.
-    pub fn begin(&mut self, op: Op) -> OpId {
+    pub fn begin(&mut self, op: S::Op) -> OpId {
         let id = self.next;
         self.next += 1;
-        self.note(Event::Begins(id, op));
+        self.note(Event::Begins(id, op.clone()));
         self.unanswered.insert(id, op);
         id
     }
 
     /// An operation was answered.
-    pub fn end(&mut self, id: OpId, outcome: Outcome) -> Result<(), String> {
-        self.note(Event::Ends(id, outcome));
+    pub fn end(&mut self, id: OpId, outcome: S::Outcome) -> Result<(), String> {
+        self.note(Event::Ends(id, outcome.clone()));
         let reached = self.states_after(Some(id));
         self.keep(id, reached, |found| found == Some(&outcome), &outcome)
     }
@@ -125,8 +148,7 @@ impl Register {
     pub fn settle_one(&mut self, id: OpId, effect: bool) -> Result<(), String> {
         self.note(Event::KnownByOtherSigns { id, effect });
         let reached = self.states_after(None);
-        let wanted =
-            |found: Option<&Outcome>| matches!(found, Some(Outcome::Done { .. })) == effect;
+        let wanted = |found: Option<&S::Outcome>| found.is_some_and(S::took_effect) == effect;
         self.keep(id, reached, wanted, &"what other signs say")
     }
 
@@ -134,12 +156,13 @@ impl Register {
     /// all work has ended. Which of them did is not forgotten before [`Self::forget_but`].
     pub fn stop(&mut self) {
         self.note(Event::Stop);
-        self.unanswered.retain(|_, op| *op != Op::Read);
-        let written = |id: &OpId| self.unanswered.contains_key(id);
+        // Of reads that were cut short nobody will ask again; of writes stopped earlier one may.
+        let looks: BTreeSet<OpId> =
+            self.unanswered.iter().filter(|(_, op)| S::is_look(op)).map(|(id, _)| *id).collect();
+        self.unanswered.retain(|id, _| !looks.contains(id));
         let mut stopped = BTreeSet::new();
         for (value, mut done) in self.states_after(None) {
-            // Of reads that were cut short nobody will ask again; of writes stopped earlier one may.
-            done.retain(|id, outcome| written(id) || !matches!(outcome, Outcome::Saw(_)));
+            done.retain(|id, _| !looks.contains(id));
             stopped.insert((value, done));
         }
         self.states = stopped;
@@ -171,9 +194,9 @@ impl Register {
         self.unanswered.clear();
     }
 
-    /// The values that are possible now, if nothing is under way.
-    pub fn possible(&self) -> BTreeSet<Option<ValueId>> {
-        self.states.iter().map(|(value, _)| *value).collect()
+    /// The states that are possible now, if nothing is under way.
+    pub fn possible(&self) -> BTreeSet<S::State> {
+        self.states.iter().map(|(value, _)| value.clone()).collect()
     }
 
     /// Operations that have no answer yet.
@@ -183,19 +206,19 @@ impl Register {
 
     /// All states that are reached when unanswered operations take effect in any order; with `last`
     /// only those in which that one has.
-    fn states_after(&self, last: Option<OpId>) -> BTreeSet<State> {
+    fn states_after(&self, last: Option<OpId>) -> BTreeSet<Possible<S>> {
         let mut reached = self.states.clone();
-        let mut work: Vec<State> = reached.iter().cloned().collect();
+        let mut work: Vec<Possible<S>> = reached.iter().cloned().collect();
         while let Some((value, done)) = work.pop() {
             // What happens after the last one can as well happen later.
             if last.is_some_and(|last| done.contains_key(&last)) {
                 continue;
             }
             for (id, op) in self.unanswered.iter().filter(|(id, _)| !done.contains_key(id)) {
-                let (next, outcome) = apply(*op, value);
+                let (next, outcome) = S::apply(op, &value);
                 let mut done = done.clone();
                 done.insert(*id, outcome);
-                if reached.insert((next, done.clone())) {
+                if reached.insert((next.clone(), done.clone())) {
                     work.push((next, done));
                 }
             }
@@ -209,9 +232,9 @@ impl Register {
     fn keep(
         &mut self,
         id: OpId,
-        states: BTreeSet<State>,
-        wanted: impl Fn(Option<&Outcome>) -> bool,
-        what: &dyn std::fmt::Debug,
+        states: BTreeSet<Possible<S>>,
+        wanted: impl Fn(Option<&S::Outcome>) -> bool,
+        what: &dyn Debug,
     ) -> Result<(), String> {
         let mut kept = BTreeSet::new();
         let mut refuted = BTreeSet::new();
@@ -220,7 +243,7 @@ impl Register {
                 done.remove(&id);
                 kept.insert((value, done));
             } else {
-                refuted.insert(done.get(&id).copied());
+                refuted.insert(done.get(&id).cloned());
             }
         }
         self.unanswered.remove(&id);
@@ -235,7 +258,7 @@ impl Register {
         Ok(())
     }
 
-    fn note(&mut self, event: Event) {
+    fn note(&mut self, event: Event<S>) {
         if self.trace.len() == TRACE_EVENTS {
             self.trace.pop_front();
         }
@@ -243,13 +266,27 @@ impl Register {
     }
 }
 
-fn apply(op: Op, value: Option<ValueId>) -> (Option<ValueId>, Outcome) {
-    match op {
-        Op::Read => (value, Outcome::Saw(value)),
-        Op::Write { guard, value: next } if guard.holds(value) => {
-            (next, Outcome::Done { existed: value.is_some() })
+impl Subject for Value {
+    type State = Option<ValueId>;
+    type Op = Op;
+    type Outcome = Outcome;
+
+    fn apply(op: &Op, value: &Option<ValueId>) -> (Option<ValueId>, Outcome) {
+        match *op {
+            Op::Read => (*value, Outcome::Saw(*value)),
+            Op::Write { guard, value: next } if guard.holds(*value) => {
+                (next, Outcome::Done { existed: value.is_some() })
+            }
+            Op::Write { .. } => (*value, Outcome::Refused),
         }
-        Op::Write { .. } => (value, Outcome::Refused),
+    }
+
+    fn is_look(op: &Op) -> bool {
+        *op == Op::Read
+    }
+
+    fn took_effect(outcome: &Outcome) -> bool {
+        matches!(outcome, Outcome::Done { .. })
     }
 }
 
@@ -274,7 +311,7 @@ mod tests {
 
     #[test]
     fn an_acknowledged_write_must_be_seen_and_nothing_older() {
-        let mut register = Register::default();
+        let mut register = Register::<Value>::default();
         done(&mut register, PUT(1), false);
         done(&mut register, PUT(2), true);
         register.stop();
@@ -285,7 +322,7 @@ mod tests {
     #[test]
     fn an_unanswered_write_may_be_there_or_not_and_the_first_look_decides() {
         for seen in [None, Some(1)] {
-            let mut register = Register::default();
+            let mut register = Register::<Value>::default();
             register.begin(PUT(1));
             register.stop();
             register.forget_but(&[]);
@@ -297,7 +334,7 @@ mod tests {
 
     #[test]
     fn after_a_stop_an_unanswered_write_takes_no_effect_any_more() {
-        let mut register = Register::default();
+        let mut register = Register::<Value>::default();
         register.begin(PUT(1));
         register.stop();
         register.forget_but(&[]);
@@ -307,7 +344,7 @@ mod tests {
 
     #[test]
     fn reads_beside_a_write_may_see_either_but_never_go_back() {
-        let mut register = Register::default();
+        let mut register = Register::<Value>::default();
         done(&mut register, PUT(1), false);
         register.begin(PUT(2));
         assert!(read(&mut register, Some(1)).is_ok());
@@ -318,7 +355,7 @@ mod tests {
     #[test]
     fn a_slow_read_may_see_what_was_there_at_any_moment_of_it() {
         for (seen, right) in [(Some(1), true), (Some(2), true), (Some(3), true), (None, false)] {
-            let mut register = Register::default();
+            let mut register = Register::<Value>::default();
             done(&mut register, PUT(1), false);
             let slow = register.begin(Op::Read);
             done(&mut register, PUT(2), true);
@@ -329,7 +366,7 @@ mod tests {
 
     #[test]
     fn of_two_creators_only_one_may_win() {
-        let mut register = Register::default();
+        let mut register = Register::<Value>::default();
         let create = |value| Op::Write { guard: Guard::Absent, value: Some(value) };
         let (first, second) = (register.begin(create(1)), register.begin(create(2)));
         register.end(first, Outcome::Done { existed: false }).unwrap();
@@ -338,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_refusal_must_be_explained_by_some_moment() {
-        let mut register = Register::default();
+        let mut register = Register::<Value>::default();
         let guarded = Op::Write { guard: Guard::Equals(1), value: Some(5) };
         let id = register.begin(guarded);
         register.end(id, Outcome::Refused).unwrap();
@@ -349,7 +386,7 @@ mod tests {
 
     #[test]
     fn what_had_no_effect_must_never_have_been_seen() {
-        let mut register = Register::default();
+        let mut register = Register::<Value>::default();
         let id = register.begin(PUT(1));
         read(&mut register, Some(1)).unwrap();
         assert!(register.end_without_effect(id).is_err());
@@ -358,7 +395,7 @@ mod tests {
     #[test]
     fn other_signs_settle_what_an_unanswered_write_did() {
         for effect in [true, false] {
-            let mut register = Register::default();
+            let mut register = Register::<Value>::default();
             let id = register.begin(PUT(1));
             register.stop();
             register.settle_one(id, effect).unwrap();
@@ -366,7 +403,7 @@ mod tests {
             let expected = if effect { Some(1) } else { None };
             assert_eq!(register.possible(), BTreeSet::from([expected]));
         }
-        let mut register = Register::default();
+        let mut register = Register::<Value>::default();
         done(&mut register, PUT(7), false);
         let id = register.begin(DELETE);
         read(&mut register, None).unwrap();

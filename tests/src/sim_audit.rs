@@ -7,6 +7,7 @@ use crate::model::ValueId;
 use crate::sim_buckets;
 use crate::sim_client::Client;
 use crate::sim_uploads::Stage;
+use crate::sim_versions;
 use crate::sim_world::BUCKETS;
 use engine::{Deletion, UploadInfo, UploadItem, UploadsQuery};
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ impl Client<'_> {
             }
             self.audit_uploads(bucket).await;
         }
+        self.audit_versions().await;
         self.audit_buckets();
         self.world.forget();
     }
@@ -138,7 +140,8 @@ impl Client<'_> {
         }
         for bucket in catalog.buckets() {
             let name = bucket.name.as_str();
-            if !BUCKETS.contains(&name) && !sim_buckets::NAMES.contains(&name) {
+            let is_fixed = BUCKETS.contains(&name) || name == sim_versions::BUCKET;
+            if !is_fixed && !sim_buckets::NAMES.contains(&name) {
                 self.world.fail(format!("a bucket that nobody made: {name}"));
             }
         }
@@ -167,6 +170,7 @@ impl Client<'_> {
                 errors.extend(self.engine().abort_upload(id, key, upload).await.err());
             }
         }
+        errors.extend(self.clear_versions().await);
         for error in &errors {
             self.world.judge_error(error, "clear");
         }

@@ -108,6 +108,12 @@ impl Client<'_> {
     }
 
     async fn act(&self, place: Place) {
+        if self.world.with_versions.get() && self.world.one_in(2) {
+            self.world.doing.borrow_mut().insert(self.number, ("versions", place));
+            self.work_on_versions().await;
+            self.world.doing.borrow_mut().remove(&self.number);
+            return;
+        }
         let puts_most = self.world.shape.form == Form::Tight && self.world.one_in(2);
         let chance = if puts_most { 0 } else { self.world.below(100) };
         let what = match chance {
@@ -306,7 +312,7 @@ impl Client<'_> {
     }
 
     /// Compares what a reader gives with the value's bytes.
-    async fn verify(
+    pub(crate) async fn verify(
         &self,
         reader: &mut ObjectReader<SimPlatform>,
         place: Place,

@@ -27,6 +27,8 @@ pub struct Kind {
     pub form: Option<Form>,
     /// A rule of the engine is broken.
     pub mutation: Option<Mutation>,
+    /// Clients work on keys with versions too.
+    pub versions: bool,
 }
 
 /// What a history did.
@@ -97,8 +99,8 @@ pub fn run(seed: u64, kind: Kind) -> Result<Summary, Vec<String>> {
 ///
 /// # Errors
 /// Everything that broke a rule.
-pub fn run_strayed(seed: u64) -> Result<Struck, Vec<String>> {
-    let mut history = History::new(seed, Kind::default());
+pub fn run_strayed(seed: u64, versions: bool) -> Result<Struck, Vec<String>> {
+    let mut history = History::new(seed, Kind { versions, ..Kind::default() });
     let struck = history.run_strayed();
     let violations = history.world.violations();
     if violations.is_empty() { Ok(struck) } else { Err(violations) }
@@ -121,8 +123,9 @@ pub enum Struck {
 ///
 /// # Errors
 /// Everything that broke a rule.
-pub fn run_damaged(seed: u64, target: Target) -> Result<Struck, Vec<String>> {
-    let mut history = History::new(seed, Kind { form: target.form(seed), ..Kind::default() });
+pub fn run_damaged(seed: u64, target: Target, versions: bool) -> Result<Struck, Vec<String>> {
+    let kind = Kind { form: target.form(seed), versions, ..Kind::default() };
+    let mut history = History::new(seed, kind);
     let struck = history.run_damaged(target);
     let violations = history.world.violations();
     if violations.is_empty() { Ok(struck) } else { Err(violations) }
@@ -163,6 +166,7 @@ impl History {
         let mut machine = shape.machine(seed);
         machine.options.mutation = kind.mutation;
         let world = World::new(seed, shape);
+        world.with_versions.set(kind.versions);
         world.tolerance.set(Tolerance { faults: kind.faults, ..world.tolerance.get() });
         Self {
             machine,

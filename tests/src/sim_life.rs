@@ -7,6 +7,7 @@ use crate::sim::{Machine, Running, join_all, join_two, within};
 use crate::sim_client::Client;
 use crate::sim_damage::{Damage, segments};
 use crate::sim_shape::Form;
+use crate::sim_versions;
 use crate::sim_world::{BUCKETS, World};
 use engine::format::segment::SegmentKind;
 use engine::limits::{RESERVED_SEGMENTS, UNIT_BYTES};
@@ -214,7 +215,9 @@ impl Life<'_> {
 
     /// The buckets in which clients work are there from the first start that lets them be made.
     async fn make_buckets(&self, running: &Running) -> bool {
-        for name in BUCKETS {
+        let with_versions = self.world.with_versions.get();
+        let versioned = with_versions.then_some(sim_versions::BUCKET);
+        for name in BUCKETS.into_iter().chain(versioned) {
             let engine = running.engine(0);
             if engine.catalog().bucket(name).is_some() {
                 continue;

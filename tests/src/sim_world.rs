@@ -5,6 +5,7 @@
 //! name, so that a reader can tell which value it was given and whether it is whole.
 
 use crate::model::{Guard, Op, OpId, Outcome, Register, ValueId};
+use crate::model_versions::Versions;
 use crate::sim::{Random, mix};
 use crate::sim_shape::Shape;
 use crate::sim_uploads::{Stage, Upload};
@@ -67,6 +68,9 @@ pub struct World {
     /// Buckets that come and go, by name; a value is what a setting holds.
     pub buckets: RefCell<BTreeMap<String, Register>>,
     pub uploads: RefCell<Vec<Upload>>,
+    /// Clients also work on keys with versions, whose models these are, by number of the key.
+    pub with_versions: Cell<bool>,
+    pub versions: RefCell<BTreeMap<usize, Register<Versions>>>,
     violations: RefCell<Vec<String>>,
     /// Operations that were answered.
     pub answered: Cell<u64>,
@@ -102,6 +106,8 @@ impl World {
             objects: RefCell::default(),
             buckets: RefCell::default(),
             uploads: RefCell::default(),
+            with_versions: Cell::new(false),
+            versions: RefCell::default(),
             violations: RefCell::default(),
             answered: Cell::new(0),
             reads_failed: Cell::new(false),
@@ -278,7 +284,11 @@ impl World {
         Some(id)
     }
 
-    fn learn_version(&self, id: ValueId, version: Version) {
+    pub fn version_of(&self, id: ValueId) -> Option<Version> {
+        self.values.borrow().get(&id).and_then(|value| value.version)
+    }
+
+    pub fn learn_version(&self, id: ValueId, version: Version) {
         if let Some(value) = self.values.borrow_mut().get_mut(&id) {
             value.version = Some(version);
         }
@@ -373,6 +383,7 @@ impl World {
     pub fn stop(&self) {
         self.objects.borrow_mut().values_mut().for_each(|object| object.register.stop());
         self.buckets.borrow_mut().values_mut().for_each(Register::stop);
+        self.versions.borrow_mut().values_mut().for_each(Register::stop);
         self.uploads.borrow_mut().iter_mut().for_each(Upload::stop);
     }
 
@@ -389,5 +400,6 @@ impl World {
             object.register.forget_but(&ending.collect::<Vec<_>>());
         }
         self.buckets.borrow_mut().values_mut().for_each(|bucket| bucket.forget_but(&[]));
+        self.versions.borrow_mut().values_mut().for_each(|key| key.forget_but(&[]));
     }
 }

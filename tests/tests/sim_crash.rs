@@ -34,6 +34,34 @@ fn no_full_store_loses_or_invents_anything() {
     assert!(summary.recycled > 50, "{summary:?}");
 }
 
+#[test]
+fn no_crash_loses_or_invents_a_version() {
+    let kind = Kind { versions: true, ..Kind::default() };
+    let summary = campaign("no_crash_loses_or_invents_a_version", seeds(300), kind);
+    assert!(summary.answered > 0, "{summary:?}");
+}
+
+#[test]
+fn no_io_error_loses_or_invents_a_version() {
+    let kind = Kind { faults: true, versions: true, ..Kind::default() };
+    let summary = campaign("no_io_error_loses_or_invents_a_version", seeds(200), kind);
+    assert!(summary.answered > 0, "{summary:?}");
+}
+
+#[test]
+fn no_long_history_loses_or_invents_a_version() {
+    let kind = Kind { form: Some(Form::Long), versions: true, ..Kind::default() };
+    let summary = campaign("no_long_history_loses_or_invents_a_version", seeds(2), kind);
+    assert!(summary.answered > 2000, "{summary:?}");
+}
+
+#[test]
+fn no_full_store_loses_or_invents_a_version() {
+    let kind = Kind { form: Some(Form::Tight), versions: true, ..Kind::default() };
+    let summary = campaign("no_full_store_loses_or_invents_a_version", seeds(20), kind);
+    assert!(summary.recycled > 20, "{summary:?}");
+}
+
 /// Without this a seed would be worth nothing.
 #[test]
 fn one_seed_gives_one_history() {

@@ -14,7 +14,9 @@ fn damage_is_refused_or_told_and_never_served() {
     let seeds = seeds(200);
     for seed in seeds.clone() {
         let target = TARGETS[seed as usize % TARGETS.len()];
-        match run_damaged(seed, target) {
+        // Each target is struck in stores without versions and with them.
+        let versions = (seed / TARGETS.len() as u64) % 2 == 1;
+        match run_damaged(seed, target, versions) {
             Ok(struck) => *counts.entry((target, struck)).or_default() += 1,
             Err(violations) => panic!(
                 "seed {seed}, {target:?}:\n{}\nto rerun: RINGFORT_SIM_FIRST_SEED={seed} \
@@ -42,7 +44,7 @@ fn writes_that_went_astray_are_noticed() {
     let mut counts: BTreeMap<Struck, u64> = BTreeMap::new();
     let seeds = seeds(200);
     for seed in seeds.clone() {
-        match run_strayed(seed) {
+        match run_strayed(seed, seed % 2 == 1) {
             Ok(struck) => *counts.entry(struck).or_default() += 1,
             Err(violations) => panic!(
                 "seed {seed}:\n{}\nto rerun: RINGFORT_SIM_FIRST_SEED={seed} \

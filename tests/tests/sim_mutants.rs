@@ -17,8 +17,12 @@ fn check(mutation: Mutation) {
 
 /// With histories of one form, for rules that matter in few others.
 fn check_form(mutation: Mutation, form: Option<Form>) {
+    check_kind(mutation, Kind { form, ..Kind::default() });
+}
+
+fn check_kind(mutation: Mutation, kind: Kind) {
     let caught = (0..SEEDS_MAX).find_map(|seed| {
-        run(seed, Kind { mutation: Some(mutation), form, ..Kind::default() })
+        run(seed, Kind { mutation: Some(mutation), ..kind })
             .err()
             .map(|violations| (seed, violations))
     });
@@ -28,7 +32,7 @@ fn check_form(mutation: Mutation, form: Option<Form>) {
     let first = violations.first().and_then(|text| text.lines().next()).unwrap_or_default();
     eprintln!("{mutation:?} was caught by history {} of {SEEDS_MAX}: {first}", seed + 1);
     for seed in 0..=seed {
-        let unbroken = run(seed, Kind { form, ..Kind::default() });
+        let unbroken = run(seed, kind);
         assert!(unbroken.is_ok(), "seed {seed} fails without a mutation too: {unbroken:?}");
     }
 }
@@ -71,4 +75,15 @@ fn a_segment_that_is_used_again_in_the_same_epoch_is_caught() {
 #[test]
 fn a_deletion_that_is_forgotten_too_soon_is_caught() {
     check_form(Mutation::DropTombstoneTooSoon, Some(Form::Tight));
+}
+
+#[test]
+fn an_amendment_that_is_acknowledged_early_is_caught() {
+    check_kind(Mutation::AmendBeforeDurable, Kind { versions: true, ..Kind::default() });
+}
+
+#[test]
+fn the_removal_of_a_version_that_is_forgotten_too_soon_is_caught() {
+    let kind = Kind { form: Some(Form::Tight), versions: true, ..Kind::default() };
+    check_kind(Mutation::DropTombstoneTooSoon, kind);
 }

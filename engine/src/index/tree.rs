@@ -184,6 +184,43 @@ impl Index {
         Cursor::new(self, key, version)
     }
 
+    /// Gives all entries from the first that is not before `key` on, in order, each with the first
+    /// `head_bytes` of its key, or with all of it if that is shorter; until `each` says that it is enough.
+    pub fn each_from(
+        &self,
+        key: &[u8],
+        head_bytes: usize,
+        mut each: impl FnMut(&[u8], &Entry) -> bool,
+    ) {
+        let mut path = self.path(key, u64::MAX);
+        let mut start = match self.leaf(path.leaf()).search(key, u64::MAX) {
+            Ok(position) | Err(position) => position,
+        };
+        let mut whole = Vec::new();
+        loop {
+            let leaf = self.leaf(path.leaf());
+            let frame = leaf.frame();
+            let shared = leaf.prefix().get(..head_bytes);
+            for position in start..leaf.count() {
+                let entry = leaf.row(&frame, position).entry;
+                let goes_on = match shared {
+                    Some(head) => each(head, &entry),
+                    None => {
+                        leaf.pair(position, &mut whole);
+                        each(&whole[..head_bytes.min(whole.len())], &entry)
+                    }
+                };
+                if !goes_on {
+                    return;
+                }
+            }
+            if !self.advance(&mut path) {
+                return;
+            }
+            start = 0;
+        }
+    }
+
     pub(super) fn leaf(&self, id: u32) -> &Leaf {
         &self.leaves[id as usize]
     }

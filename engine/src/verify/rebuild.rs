@@ -393,6 +393,6 @@ fn state_of(mut table: SegmentTable, index: crate::index::Index) -> State {
         table.add_record(entry.segment, entry.span_bytes);
     }
     let mut state = State::new(table);
-    state.index = index;
+    state.set_index(index);
     state
 }
