@@ -25,7 +25,7 @@ use crate::store::{EngineOptions, Layout};
 use crate::types::{
     Amend, Bucket, BucketId, BucketUsage, Commit, CompletePart, Condition, Current, Deleted,
     Deletion, ListPage, ListQuery, PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage,
-    UploadsQuery, VersionsPage, VersionsQuery, Which,
+    UploadsQuery, Version, VersionsPage, VersionsQuery, Which,
 };
 use crate::wait::{join_all, to_the_end};
 use crate::writer::ObjectWriter;
@@ -476,6 +476,26 @@ impl<P: Platform> Engine<P> {
     ) -> Result<ObjectWriter<P>> {
         let shard = self.shard_of(bucket, key)?;
         ObjectWriter::open(self.clone(), shard, bucket, key.to_vec(), Target::Object, size).await
+    }
+
+    /// Begins to receive bytes that an object is to grow by. It must be its key's latest version, a null
+    /// version, with exactly this identity when the commit is judged, and larger than
+    /// [`INLINE_BYTES_MAX`](crate::limits::INLINE_BYTES_MAX) or made of parts; what is smaller is to be written anew. `size`: how many bytes
+    /// are added, if that is known. What the commit says is of the whole object.
+    ///
+    /// # Errors
+    /// As of [`Self::writer`]; its `finish` gives [`Error::Condition`] with `PreconditionFailed` if there is
+    /// no such version any more.
+    pub async fn appender(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        to: Version,
+        size: Option<u64>,
+    ) -> Result<ObjectWriter<P>> {
+        let shard = self.shard_of(bucket, key)?;
+        let target = Target::Growth { to };
+        ObjectWriter::open(self.clone(), shard, bucket, key.to_vec(), target, size).await
     }
 
     /// What the index knows of a version of an object, be it a delete marker; no disk is touched.

@@ -22,6 +22,7 @@ pub mod error;
 mod files;
 pub mod format;
 mod garbage;
+mod growth;
 mod health;
 pub mod index;
 mod index_key;

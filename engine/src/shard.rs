@@ -93,7 +93,14 @@ pub(crate) struct Located {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     Object,
-    Part { upload: UploadId, number: u16 },
+    /// The null version of that identity, with these bytes behind its own.
+    Growth {
+        to: Version,
+    },
+    Part {
+        upload: UploadId,
+        number: u16,
+    },
 }
 
 /// The bytes of a write.
@@ -236,16 +243,16 @@ impl<P: Platform> Shard<P> {
     pub(crate) async fn put(self: &Rc<Self>, put: Put) -> Result<Committed> {
         let Put { bucket, key, target, body, mut commit } = put;
         let index_key = match target {
-            Target::Object => index_key::object(bucket, &key),
+            Target::Object | Target::Growth { .. } => index_key::object(bucket, &key),
             Target::Part { upload, number } => index_key::part(upload, number),
         };
         let (kind, upload, part_number) = match target {
-            Target::Object => (RecordKind::Object, 0, None),
+            Target::Object | Target::Growth { .. } => (RecordKind::Object, 0, None),
             Target::Part { upload, number } => (RecordKind::Part, upload.0, Some(number)),
         };
         let size = commit.shown_size.unwrap_or(body.size());
         let flags = Flags {
-            versioned: kind == RecordKind::Object && commit.versioning == Versioning::Kept,
+            versioned: target == Target::Object && commit.versioning == Versioning::Kept,
             shown_size: commit.shown_size.is_some(),
             ..Flags::default()
         };
@@ -265,13 +272,13 @@ impl<P: Platform> Shard<P> {
         let (record, extents) = body.put_into(record);
         let segments = extents.iter().map(|extent| extent.segment).collect();
         let result = match self.sync_data(segments).await {
-            Ok(()) => self.write_object(record, &index_key, &commit).await,
+            Ok(()) => self.write_object(record, &index_key, target, &commit).await,
             Err(error) => Err(error),
         };
         if result.is_err() && !self.is_latched() {
             self.release(&extents);
         }
-        let (version, before) = result?;
+        let (version, before, size) = result?;
         Ok(Committed { version, size, replaced: before.is_some_and(|before| !before.is_marker) })
     }
 
@@ -279,15 +286,20 @@ impl<P: Platform> Shard<P> {
         self: &Rc<Self>,
         record: Record,
         index_key: &[u8],
+        target: Target,
         commit: &Commit,
-    ) -> Result<(Version, Option<Current>)> {
-        let condition = commit.condition.as_ref();
-        match &commit.guard {
-            Some(guard) if replaces_null(&record) => {
-                self.write_over_guarded(record, index_key, condition, guard).await
-            }
-            _ => self.write(record, index_key, condition, Need::Data).await,
+    ) -> Result<(Version, Option<Current>, u64)> {
+        if let Target::Growth { to } = target {
+            return self.write_grown(record, index_key, to, commit).await;
         }
+        let (condition, size) = (commit.condition.as_ref(), record.size);
+        let (version, before) = match &commit.guard {
+            Some(guard) if replaces_null(&record) => {
+                self.write_over_guarded(record, index_key, condition, guard).await?
+            }
+            _ => self.write(record, index_key, condition, Need::Data).await?,
+        };
+        Ok((version, before, size))
     }
 
     /// Judges the condition, stages the record and waits until it is durable. Returns its version and

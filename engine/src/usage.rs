@@ -21,33 +21,31 @@ fn bucket_of(index_key: &[u8]) -> Option<BucketId> {
     }
 }
 
+fn of_entry(entry: &Entry) -> BucketUsage {
+    match entry.flags & FLAG_MARKER != 0 {
+        true => BucketUsage { markers: 1, ..BucketUsage::default() },
+        false => BucketUsage { objects: 1, bytes: entry.size, ..BucketUsage::default() },
+    }
+}
+
 impl Usage {
     pub(crate) fn of_bucket(&self, bucket: BucketId) -> BucketUsage {
         self.by_bucket.get(&bucket).copied().unwrap_or_default()
     }
 
     pub(crate) fn add(&mut self, index_key: &[u8], entry: &Entry) {
-        let Some(bucket) = bucket_of(index_key) else { return };
-        let usage = self.by_bucket.entry(bucket).or_default();
-        match entry.flags & FLAG_MARKER != 0 {
-            true => usage.markers += 1,
-            false => {
-                usage.objects += 1;
-                usage.bytes += entry.size;
-            }
+        if let Some(bucket) = bucket_of(index_key) {
+            self.by_bucket.entry(bucket).or_default().add(of_entry(entry));
         }
     }
 
     pub(crate) fn remove(&mut self, index_key: &[u8], entry: &Entry) {
         let Some(bucket) = bucket_of(index_key) else { return };
         let Some(usage) = self.by_bucket.get_mut(&bucket) else { return };
-        match entry.flags & FLAG_MARKER != 0 {
-            true => usage.markers = usage.markers.saturating_sub(1),
-            false => {
-                usage.objects = usage.objects.saturating_sub(1);
-                usage.bytes = usage.bytes.saturating_sub(entry.size);
-            }
-        }
+        let gone = of_entry(entry);
+        usage.objects = usage.objects.saturating_sub(gone.objects);
+        usage.markers = usage.markers.saturating_sub(gone.markers);
+        usage.bytes = usage.bytes.saturating_sub(gone.bytes);
         if *usage == BucketUsage::default() {
             self.by_bucket.remove(&bucket);
         }
@@ -56,14 +54,19 @@ impl Usage {
     /// What a whole index holds.
     pub(crate) fn of_index(index: &Index) -> Self {
         let mut usage = Self::default();
-        let objects = index_key::object(BucketId(0), b"");
-        index.each_from(&objects[..1], PREFIX_BYTES, |head, entry| {
-            let is_object = bucket_of(head).is_some();
-            if is_object {
-                usage.add(head, entry);
+        let (mut bucket, mut sum) = (BucketId(0), BucketUsage::default());
+        let first = index_key::object(bucket, b"");
+        index.each_from(&first, PREFIX_BYTES, |head, entry| {
+            let Some(next) = bucket_of(head) else { return false };
+            if next != bucket {
+                usage.by_bucket.insert(bucket, std::mem::take(&mut sum));
+                bucket = next;
             }
-            is_object
+            sum.add(of_entry(entry));
+            true
         });
+        usage.by_bucket.insert(bucket, sum);
+        usage.by_bucket.retain(|_, usage| *usage != BucketUsage::default());
         usage
     }
 }

@@ -446,3 +446,48 @@ fn closing_behind_the_last_write_ends() {
         });
     }
 }
+
+/// Entries that are no buckets but use the catalogue have names that begin with a dot.
+#[test]
+fn settings_change_together_if_they_are_as_expected_and_may_be_large() {
+    let sim = Sim::new(9, SimOptions::default());
+    let platform = sim.platform();
+    let value = |byte: u8| vec![byte; 1_000_000];
+    sim.run_until(async {
+        let engines = start(&platform, 2).await;
+        let engine = &engines[0];
+        engine.create_bucket(".user/A", BTreeMap::new()).await.unwrap();
+        engine.create_bucket("b", BTreeMap::new()).await.unwrap();
+        for byte in 0..4 {
+            let before = engine.catalog().sequence();
+            engine.put_bucket_setting(".user/A", 1, Some(value(byte))).await.unwrap();
+            assert!(engine.catalog().sequence() > before);
+        }
+        let set = async |changes: &[(u16, Option<u8>)], expected: &[(u16, Option<u8>)]| {
+            let map = |pairs: &[(u16, Option<u8>)]| {
+                pairs.iter().map(|(tag, byte)| (*tag, byte.map(|byte| vec![byte]))).collect()
+            };
+            engine.put_bucket_settings("b", map(changes), map(expected)).await
+        };
+        set(&[(1, Some(1)), (2, Some(2))], &[(1, None)]).await.unwrap();
+        let refused = set(&[(1, Some(9)), (3, Some(9))], &[(1, Some(1)), (2, None)]).await;
+        let failed = ConditionFailure::PreconditionFailed;
+        assert!(matches!(refused, Err(Error::Condition(failure)) if failure == failed));
+        set(&[(1, None), (3, Some(3))], &[(2, Some(2))]).await.unwrap();
+        for engine in &engines {
+            engine.close().await;
+        }
+    })
+    .unwrap();
+    let platform = sim.reboot();
+    sim.run_until(async {
+        let engines = start(&platform, 1).await;
+        let catalog = engines[0].catalog();
+        let settings = |name: &str| catalog.bucket(name).unwrap().settings.clone();
+        assert_eq!(settings(".user/A"), BTreeMap::from([(1, value(3))]));
+        assert_eq!(settings("b"), BTreeMap::from([(2, vec![2]), (3, vec![3])]));
+        engines[0].delete_bucket(".user/A").await.unwrap();
+        assert!(engines[0].catalog().bucket(".user/A").is_none());
+    })
+    .unwrap();
+}

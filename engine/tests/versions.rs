@@ -21,6 +21,9 @@ const FORMAT: FormatOptions =
 const KEYS: [&str; 12] =
     ["a", "a/1", "a/2", "a/2/x", "a/3", "b", "b/1", "c", "c/\u{ff}", "c/\u{ff}/1", "d", "d/e/f/g"];
 
+/// Larger bodies do not lie in their record.
+const INLINE: usize = engine::limits::INLINE_BYTES_MAX;
+
 /// What a guard and a change refuse with.
 const LOCKED: ConditionFailure = ConditionFailure::Refused(7);
 
@@ -44,6 +47,8 @@ struct Known {
     /// Bytes that are stored, and what they are made of.
     bytes: usize,
     byte: u8,
+    /// Its bytes do not lie in its record.
+    is_large: bool,
     attributes: Vec<u8>,
 }
 
@@ -162,7 +167,8 @@ impl History {
             0..8 => self.put(engine, key).await,
             8..10 => self.mark(engine, key).await,
             10..14 => self.remove(engine, key).await,
-            14..19 => self.amend(engine, key).await,
+            14..18 => self.amend(engine, key).await,
+            18 => self.append(engine, key).await,
             _ => self.complete(engine, key).await,
         }
     }
@@ -248,7 +254,11 @@ impl History {
                     is_marker: false,
                 };
                 assert_eq!(committed.size, current.size);
-                add(&mut self.model, key, Known { current, bytes, byte, attributes });
+                add(
+                    &mut self.model,
+                    key,
+                    Known { current, bytes, byte, is_large: bytes > INLINE, attributes },
+                );
             }
             Err(Error::Condition(LOCKED)) => assert!(!holds || is_kept),
             Err(Error::OutOfSpace) => {}
@@ -306,12 +316,55 @@ impl History {
                     is_null: versioning == Versioning::Null,
                     is_marker: false,
                 };
-                add(&mut self.model, key, Known { current, bytes, byte, attributes });
+                add(
+                    &mut self.model,
+                    key,
+                    Known { current, bytes, byte, is_large: true, attributes },
+                );
             }
             Err(error) => {
                 assert!(is_kept || matches!(error, Error::OutOfSpace), "{error}");
                 engine.abort_upload(self.bucket, key, upload).await.unwrap();
             }
+        }
+    }
+
+    /// The latest version grows, or is not one that can.
+    async fn append(&mut self, engine: &Engine<SimPlatform>, key: &[u8]) {
+        let Some(latest) = find(&self.model, key, Which::Latest) else { return };
+        let stale = self.one_in(6);
+        let to = if stale { Version(1) } else { latest.current.version };
+        let added = 1 + self.below(90_000) as usize;
+        let opened = engine.appender(self.bucket, key, to, Some(added as u64)).await;
+        let mut writer = match opened {
+            Err(Error::OutOfSpace) => return,
+            other => other.unwrap(),
+        };
+        let commit = Commit {
+            etag: latest.current.etag,
+            label: latest.current.label,
+            attributes: latest.attributes.clone(),
+            guard: Some(guard()),
+            ..Commit::default()
+        };
+        let written = match fill(&mut writer, added, latest.byte).await {
+            Ok(()) => writer.finish(commit).await,
+            Err(error) => Err(error),
+        };
+        let may_grow = latest.current.is_null && latest.is_large && !stale;
+        match written {
+            Ok(committed) => {
+                assert!(may_grow && !latest.is_locked());
+                let bytes = latest.bytes + added;
+                let (size, version) = (bytes as u64, committed.version);
+                assert_eq!(committed.size, size);
+                let current = Current { size, version, ..latest.current };
+                add(&mut self.model, key, Known { current, bytes, ..latest });
+            }
+            Err(Error::Condition(ConditionFailure::PreconditionFailed)) => assert!(!may_grow),
+            Err(Error::Condition(LOCKED)) => assert!(may_grow && latest.is_locked()),
+            Err(Error::OutOfSpace) => {}
+            Err(other) => panic!("{other}"),
         }
     }
 
@@ -327,7 +380,8 @@ impl History {
                 assert_eq!(deleted.existed, was_there);
                 let current = deleted.current.unwrap();
                 assert!(current.is_marker && current.is_null == (versioning == Versioning::Null));
-                let known = Known { current, bytes: 0, byte: 0, attributes: Vec::new() };
+                let known =
+                    Known { current, bytes: 0, byte: 0, is_large: false, attributes: Vec::new() };
                 add(&mut self.model, key, known);
             }
             Err(Error::Condition(LOCKED)) => assert!(!holds),
