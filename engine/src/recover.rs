@@ -36,6 +36,7 @@ use crate::checkpoint::{Checkpoints, Retained, slot_path};
 use crate::clock::HybridClock;
 use crate::core::CoreContext;
 use crate::error::{Error, Result};
+use crate::format::Salt;
 use crate::format::checkpoint::LogPosition;
 use crate::format::group::GroupHeader;
 use crate::format::segment::{Header, SegmentHeader, SegmentKind, Stream};
@@ -114,6 +115,9 @@ pub(crate) async fn understand_shard<P: Platform>(
         return Err(failure.unwrap_or_else(|| damaged(context, shard, 0, reason)));
     };
     let relocation = relocation.or_else(|| beginning(Stream::Relocation));
+    if relocation.is_none() {
+        require_no_relocation_log(context, shard, &headers).await?;
+    }
     let mut replay = Replay {
         context,
         shard,
@@ -177,6 +181,35 @@ fn beginning_of(headers: &[FoundSegment], stream: Stream) -> Option<LogPosition>
             Some(LogPosition { segment, offset, epoch, next_lsn: 1, chain: header.chain_before })
         }
         _ => None,
+    })
+}
+
+/// No checkpoint and no header knows of a relocation log. If it begins in a segment all the same, that
+/// header is damaged, and what was amended there was acknowledged.
+async fn require_no_relocation_log<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    shard: u16,
+    headers: &[FoundSegment],
+) -> Result<()> {
+    for (found, segment) in headers.iter().zip(0..) {
+        if matches!(found.header, Header::Valid(_)) {
+            continue;
+        }
+        let mut window = Window::open(context, shard, segment).await?.gently();
+        let block = window.at(BLOCK_BYTES as u64, BLOCK_BYTES).await?;
+        if begins_relocation_log(context.salt, shard, segment, block) {
+            let reason = "the relocation log begins in this segment; its header is damaged";
+            return Err(damaged(context, shard, segment, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the block behind a segment's header is that of the relocation log's first group.
+pub(crate) fn begins_relocation_log(salt: Salt, shard: u16, segment: u32, block: &[u8]) -> bool {
+    GroupHeader::decode(salt, block).is_ok_and(|(group, _)| {
+        (group.shard, group.stream, group.segment, group.lsn)
+            == (shard, Stream::Relocation, segment, 1)
     })
 }
 

@@ -27,6 +27,7 @@ use crate::index_key;
 use crate::inspect::bytes::SegmentBytes;
 use crate::limits::{FINDINGS_KEPT_MAX, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX};
 use crate::platform::{BLOCK_BYTES, Platform};
+use crate::recover::begins_relocation_log;
 use crate::state::{FLAG_VERSIONED, entry_flags, null_version};
 use crate::types::{BucketId, UploadId};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -188,6 +189,37 @@ impl Collected {
                     end_lsn: group.lsn,
                     seal: None,
                     ..*log
+                };
+                return Some((segment, found));
+            }
+        }
+        self.unheaded_beginning(context, shard, headers).await
+    }
+
+    /// The same for the segment in which the relocation log begins, which nothing names.
+    async fn unheaded_beginning<P: Platform>(
+        &self,
+        context: &Rc<CoreContext<P>>,
+        shard: u16,
+        headers: &[Header],
+    ) -> Option<(u32, LogFound)> {
+        for (header, segment) in headers.iter().zip(0..) {
+            if matches!(header, Header::Valid(_)) || self.logs.contains_key(&segment) {
+                continue;
+            }
+            let path = context.layout.segment_path(shard, segment);
+            let bytes = SegmentBytes::open(&context.platform, &path, context.layout.segment_bytes);
+            let Ok(mut bytes) = bytes.await else { continue };
+            let Ok(block) = bytes.at(BLOCK_BYTES as u64, BLOCK_BYTES).await else { continue };
+            let Ok((group, _)) = GroupHeader::decode(context.salt, block) else { continue };
+            if begins_relocation_log(context.salt, shard, segment, block) {
+                let found = LogFound {
+                    stream: Stream::Relocation,
+                    epoch: group.epoch,
+                    opened: 0,
+                    first_lsn: 1,
+                    end_lsn: 1,
+                    seal: None,
                 };
                 return Some((segment, found));
             }
