@@ -251,6 +251,7 @@ pub const LIFECYCLE_ROWS_PER_SECOND: u32 = 20_000;
 pub const LIFECYCLE_REMOVALS_PER_SECOND: u32 = 1000;
 /// How long behind the start its first pass begins.
 pub const LIFECYCLE_FIRST_PASS: Duration = Duration::from_secs(60);
+
 // Access.
 
 /// Users whose secrets and signing keys one core keeps at hand; beyond that it forgets all but root's.

@@ -21,6 +21,7 @@ use crate::sys::{self, Waker};
 #[derive(Debug)]
 pub struct TcpConnection {
     stream: TcpStream,
+    /// Asked for once: a connection that is gone cannot tell any more.
     peer: Peer,
 }
 
@@ -36,7 +37,7 @@ impl TcpConnection {
         if let Err(error) = options {
             tracing::debug!(%error, "setting the options of a connection");
         }
-        // Without TLS; asked once, since it stays the same.
+        // Without TLS.
         let address = socket.peer_addr().ok().and_then(|address| address.as_socket());
         let address = address.map(|address| address.ip().to_canonical());
         Self { stream, peer: Peer { address, is_secure: false } }

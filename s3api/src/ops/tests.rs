@@ -125,8 +125,8 @@ impl Server {
             copy: head.header("x-amz-copy-source").is_some(),
         };
         let route = route(target, &[])?;
-        let caller = Caller::root(self.owner.clone());
         let ids = Ids { request: "REQUEST".to_owned(), host: "HOST" };
+        let caller = Caller::root(self.owner.clone());
         let context = Context {
             engine: &self.engine,
             region: REGION,

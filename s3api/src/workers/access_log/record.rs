@@ -91,7 +91,9 @@ fn draft<P: Platform>(answered: &Answered<'_>, answer: &Answer<P>, time: i64) ->
         bucket: &route.bucket,
         time,
         remote_ip: &remote_ip,
-        requester: caller.map_or("", |caller| caller.owner().id.as_str()),
+        requester: caller
+            .and_then(|caller| caller.subject.person())
+            .map_or("", |person| person.id.as_str()),
         request_id: &ids.request,
         operation: operation::name(route.operation),
         key: &route.key,
