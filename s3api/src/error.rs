@@ -96,6 +96,7 @@ codes! {
     InvalidURI 400 "The specified URI couldn't be parsed.",
     KmsDisabled as "KMS.DisabledException" 400 "The KMS key that this request needs is disabled.",
     KmsNotFound as "KMS.NotFoundException" 400 "The KMS key that this request needs does not exist.",
+    InvalidWriteOffset 400 "The write offset value that you specified does not match the current object size.",
     KeyTooLongError 400 "Your key is too long.",
     MalformedACLError 400 "The ACL that you provided was not well formed or did not validate against our published schema.",
     MalformedPOSTRequest 400 "The body of your POST request is not well-formed multipart/form-data.",
@@ -219,10 +220,13 @@ pub enum Refusal {
     AttributesTooLarge = 2,
     /// What is kept with the version cannot be read.
     AttributesUnreadable = 3,
+    /// Bytes are to be added to an object that is not as it was.
+    WriteOffset = 16,
 }
 
 impl Refusal {
-    const ALL: [Self; 3] = [Self::Locked, Self::AttributesTooLarge, Self::AttributesUnreadable];
+    const ALL: [Self; 4] =
+        [Self::Locked, Self::AttributesTooLarge, Self::AttributesUnreadable, Self::WriteOffset];
 
     fn error_of(number: u16) -> S3Error {
         match Self::ALL.into_iter().find(|refusal| *refusal as u16 == number) {
@@ -231,6 +235,7 @@ impl Refusal {
                 "Access Denied because object protected by object lock.",
             ),
             Some(Self::AttributesTooLarge) => Code::MetadataTooLarge.into(),
+            Some(Self::WriteOffset) => Code::InvalidWriteOffset.into(),
             Some(Self::AttributesUnreadable) | None => {
                 tracing::error!(number, "what is kept with a version cannot be judged");
                 Code::InternalError.into()

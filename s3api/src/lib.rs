@@ -30,6 +30,7 @@ pub mod restore_command;
 pub mod root_credentials;
 pub mod route;
 pub mod serve;
+pub mod server_timing;
 pub mod service;
 pub mod services;
 pub mod settings;

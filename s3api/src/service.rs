@@ -15,6 +15,7 @@ use crate::metrics::Recorder;
 use crate::ops::{self, Answer, Body, Context, CrossOrigin, Ids, ObjectBody, Owner};
 use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
+use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
 use crate::users::Users;
 use crate::workers::access_log::{self, record::Answered};
@@ -86,6 +87,7 @@ impl<P: Platform> S3Service<P> {
         body: &mut RequestBody<'_, S>,
         ids: &Ids<'_>,
         found: &mut Option<Caller>,
+        phases: &mut Phases,
     ) -> Result<Answer<P>> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
@@ -113,8 +115,15 @@ impl<P: Platform> S3Service<P> {
             route,
         };
         let size_bytes = authenticated.payload.size_bytes(head.content_length());
-        let reader = PayloadReader::new(authenticated.payload, body);
-        ops::run(&context, Body { reader, size_bytes }).await
+        let clock = || self.engine.platform().monotonic_ns();
+        let mut body = TimedBody::new(body, phases.is_wanted.then_some(clock));
+        if phases.is_wanted {
+            phases.auth_ns = clock().saturating_sub(phases.started_ns);
+        }
+        let reader = PayloadReader::new(authenticated.payload, &mut body);
+        let result = ops::run(&context, Body { reader, size_bytes }).await;
+        phases.body_ns = body.spent_ns();
+        result
     }
 
     fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {
@@ -195,8 +204,10 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         let started = Instant::now();
         let mut caller = None;
         let route = self.route(head);
+        let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
+        let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
         let result = match &route {
-            Ok(route) => self.run(route, head, body, &ids, &mut caller).await,
+            Ok(route) => self.run(route, head, body, &ids, &mut caller, &mut phases).await,
             Err(error) => Err(error.clone()),
         };
         let error = result.as_ref().err().map(|error| error.code);
@@ -207,10 +218,14 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
             self.cross_origin(route, head).grant(&mut answer);
         }
         write_ids(&ids, &mut answer);
+        let total_ns = self.engine.platform().monotonic_ns().saturating_sub(started_ns);
+        if is_wanted {
+            answer.header("Server-Timing", phases.value(total_ns));
+        }
         self.recorder.record(
             route.as_ref().map_or(UNKNOWN_OPERATION, |route| route.operation.name()),
             answer.status(),
-            self.engine.platform().monotonic_ns().saturating_sub(started_ns),
+            total_ns,
             body.received(),
             bytes_out(head.method(), &answer.payload),
         );

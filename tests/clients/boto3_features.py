@@ -4,10 +4,11 @@ import base64
 import hashlib
 import http.client
 import json
-import os
+import threading
 import urllib.parse
-import uuid
 import zlib
+
+import botocore.exceptions
 
 from common import body_of, client, equal, main, pattern, refused, ENDPOINT
 
@@ -113,11 +114,14 @@ def check_preflights_are_answered_without_a_signature(s3, bucket):
 
 def check_actual_requests_are_granted_even_if_they_fail(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
-    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+    url = v4(s3).generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
     path = url[url.index("/", 8) :]
     _, headers, _ = ask("GET", path, {"Origin": APP})
     assert "access-control-allow-origin" not in headers, headers
     s3.put_bucket_cors(Bucket=bucket, CORSConfiguration=RULES)
+    # For caches, which may ask without an origin first.
+    for answer in [ask("GET", path), ask("GET", path, {"If-None-Match": "*"})]:
+        assert "Origin" in answer[1]["vary"], answer
     status, headers, body = ask("GET", path, {"Origin": APP})
     equal((status, body, headers["access-control-allow-origin"]), (200, "data", APP))
     equal(headers["access-control-expose-headers"], "ETag, x-amz-request-id")
@@ -154,8 +158,15 @@ def send_form(bucket, fields, data, path=None, **arguments):
     return ask("POST", path or f"/{bucket}", headers, body)
 
 
+def v4(s3):
+    """The same client, but one whose URLs and forms are signed as Ringfort takes them."""
+    keys = s3._request_signer._credentials
+    return client(signature_version="s3v4", keys=(keys.access_key, keys.secret_key))
+
+
 def signed(s3, bucket, key, fields=None, conditions=(), expires=600):
-    fields = dict(fields or {})
+    """The fields of a form that somebody signed."""
+    s3, fields = v4(s3), dict(fields or {})
     conditions = [{name: value} for name, value in fields.items()] + list(conditions)
     post = s3.generate_presigned_post(bucket, key, fields, conditions, expires)
     return list(post["fields"].items())
@@ -392,6 +403,90 @@ def check_website_settings(s3, bucket):
     s3.delete_bucket_website(Bucket=bucket)
     with refused("NoSuchWebsiteConfiguration", 404):
         s3.get_bucket_website(Bucket=bucket)
+
+
+def check_timing_is_told_on_request(s3, bucket):
+    status, headers, _ = ask("GET", f"/{bucket}/k")
+    assert "server-timing" not in headers, headers
+    for path, asking in [(f"/{bucket}/k", {"x-ringfort-server-timing": "1"}), (f"/{bucket}/k?x-ringfort-server-timing=1", {})]:
+        status, headers, _ = ask("GET", path, asking)
+        names = [phase.split(";")[0] for phase in headers["server-timing"].split(", ")]
+        equal(names, ["auth", "body", "engine", "total"])
+
+
+def check_appends(s3, bucket):
+    def append(key, data, offset, **arguments):
+        return s3.put_object(
+            Bucket=bucket, Key=key, Body=data, WriteOffsetBytes=offset, **arguments
+        )
+
+    whole, digest, pieces = b"", None, 1
+    for size in [10, 0, 100000, 200000, 1, 0, 3 << 20, 5]:
+        grows = len(whole) > 128 << 10
+        piece = pattern(size, size)
+        put = append("k", piece, len(whole), **({"Metadata": {"a": "1"}} if not whole else {}))
+        whole += piece
+        equal(put["Size"], len(whole))
+        if grows:
+            # The MD5 of the digests of what there was and of what was added.
+            pieces += 1
+            digest = hashlib.md5(digest + hashlib.md5(piece).digest()).digest()
+            equal(put["ETag"], f'"{digest.hex()}-{pieces}"')
+        else:
+            digest = hashlib.md5(whole).digest()
+            equal(put["ETag"], f'"{digest.hex()}"')
+        got = s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+        assert got["Body"].read() == whole
+        equal((got["Metadata"], got["ChecksumType"]), ({"a": "1"}, "FULL_OBJECT"))
+        checksum = base64.b64encode(zlib.crc32(whole).to_bytes(4, "big")).decode()
+        equal(got["ChecksumCRC32"], checksum)
+    for offset in [0, 1, len(whole) - 1, len(whole) + 1]:
+        with refused("InvalidWriteOffset", 400):
+            append("k", b"x", offset)
+    with refused("InvalidWriteOffset", 400):
+        append("none", b"x", 5)
+    with refused("InvalidRequest", 400):
+        append("k", b"x", len(whole), Metadata={"a": "2"})
+    with refused("NotImplemented", 501):
+        append("k", b"x", len(whole), ServerSideEncryption="AES256")
+    with refused("PreconditionFailed", 412):
+        append("k", b"x", len(whole), IfNoneMatch="*")
+    with refused("BadDigest", 400):
+        append("k", b"x", len(whole), ChecksumCRC32="AAAAAA==")
+    assert body_of(s3, bucket, "k") == whole
+    s3.put_object(Bucket=bucket, Key="hashed", Body=b"data", ChecksumAlgorithm="SHA256")
+    with refused("InvalidRequest", 400):
+        append("hashed", b"x", 4)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    with refused("InvalidBucketState", 409):
+        append("k", b"x", len(whole))
+
+
+def check_of_two_appends_at_one_place_one_happens(s3, bucket):
+    clients = [client() for _ in range(8)]
+    size = 0
+    for turn in range(12):
+        wins, losses, start = [], [], threading.Barrier(len(clients))
+
+        def run(number):
+            data = bytes([number]) * (number + 1)
+            start.wait()
+            try:
+                clients[number].put_object(
+                    Bucket=bucket, Key="k", Body=data, WriteOffsetBytes=size
+                )
+                wins.append(data)
+            except botocore.exceptions.ClientError as error:
+                losses.append(error.response["Error"]["Code"])
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        equal((len(wins), losses), (1, ["InvalidWriteOffset"] * 7))
+        assert body_of(s3, bucket, "k")[size:] == wins[0]
+        size += len(wins[0])
 
 
 main()

@@ -29,12 +29,19 @@ def resolve(host, *arguments, **settings):
 resolve.original, socket.getaddrinfo = socket.getaddrinfo, resolve
 
 
-def client(endpoint=ENDPOINT, **settings):
-    """A client without retries, so that each fault of the server is seen."""
+def client(endpoint=ENDPOINT, keys=(None, None), **settings):
+    """A client without retries, so that each fault of the server is seen. `keys`: an access key and its
+    secret, where they are not root's."""
     config = botocore.config.Config(
         retries={"total_max_attempts": 1}, read_timeout=120, **settings
     )
-    return boto3.client("s3", endpoint_url=endpoint, config=config)
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        config=config,
+        aws_access_key_id=keys[0],
+        aws_secret_access_key=keys[1],
+    )
 
 
 def make_bucket(s3):

@@ -10,10 +10,12 @@ use super::{Answer, Context, ObjectBody, aftermath, lifecycle, object_lock, para
 use crate::attributes::{self, Attributes, Field, SystemHeader};
 use crate::checksum_headers::Checksum;
 use crate::conditional::{self, Conditions, Outcome, quoted};
+use crate::cors;
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::object_lock::Lock;
 use crate::range;
+use crate::settings::tag;
 use crate::tags::TagSet;
 use engine::platform::Platform;
 use engine::{Bucket, BucketId, Current, ObjectInfo, ObjectReader};
@@ -203,6 +205,7 @@ fn head<P: Platform>(
     }
     write_validators(&mut answer, &info.current);
     context.write_version(&mut answer, bucket, &info.current)?;
+    write_vary(&mut answer, bucket);
     answer.header("Accept-Ranges", "bytes");
     let kept = write_attributes(&mut answer, context, &info.attributes, |header| {
         // The one class that there is goes without saying.
@@ -246,10 +249,19 @@ fn not_modified<P: Platform>(
     let mut answer = Response::new(304);
     write_validators(&mut answer, &info.current);
     context.write_version(&mut answer, bucket, &info.current)?;
+    write_vary(&mut answer, bucket);
     write_attributes(&mut answer, context, &info.attributes, |header| {
         matches!(header, SystemHeader::CacheControl | SystemHeader::Expires)
     })?;
     Ok(answer)
+}
+
+/// Whether a page of another origin may read the answer is written into it: a cache must not give one
+/// origin what another one got, nor what came to a request that named none.
+fn write_vary<P: Platform>(answer: &mut Answer<P>, bucket: &Bucket) {
+    if bucket.settings.contains_key(&tag::CORS) {
+        answer.header("Vary", cors::VARY);
+    }
 }
 
 fn write_validators<P: Platform>(answer: &mut Answer<P>, current: &Current) {

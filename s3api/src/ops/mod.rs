@@ -9,6 +9,7 @@
 mod abort_upload;
 mod acl;
 pub(crate) mod aftermath;
+mod append_object;
 mod body_writer;
 mod bucket_cors;
 mod bucket_encryption;
@@ -294,12 +295,6 @@ impl<'a, P: Platform> Context<'a, P> {
     /// Takes a setting of a bucket away.
     pub async fn remove_setting<T: BucketSetting>(&self, bucket: &Bucket) -> Result<()> {
         settings::remove::<P, T>(self.engine, bucket).await
-    }
-
-    /// Seconds since the Unix epoch.
-    fn now_seconds(&self) -> i64 {
-        let seconds = self.engine.platform().wall_clock_ns() / 1_000_000_000;
-        i64::try_from(seconds).unwrap_or(i64::MAX)
     }
 
     pub(crate) fn users(&self) -> Users<'_, P> {

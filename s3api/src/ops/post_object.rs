@@ -21,6 +21,7 @@ use crate::limits::PUT_BYTES_MAX;
 use crate::percent;
 use crate::route::{Operation, Query, Route};
 use crate::tags::{TagSet, Tagged};
+use crate::workers::notify::EventName;
 use crate::xml::Writer;
 use engine::platform::Platform;
 use http::RequestHead;
@@ -63,7 +64,7 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
         Some(signed) => Caller {
             peer: context.caller.peer,
             is_form: true,
-            signed_at: Some(context.now_seconds()),
+            signed_at: Some(context.now()),
             now: context.caller.now,
             ..Caller::of_access_key(&context.users(), Some(&signed.access_key))?
         },
@@ -72,7 +73,8 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
     let inner = Context { head: &head, route: &route, caller: &caller, ..*context };
     access::authorise(&inner)?;
     let reader = PayloadReader::new(Payload::Unsigned, &mut form);
-    let stored = store(&inner, Body { reader, size_bytes: None }, Size::Within(limits)).await;
+    let body = Body { reader, size_bytes: None };
+    let stored = store(&inner, body, Size::Within(limits), EventName::CreatedPost).await;
     match stored {
         Ok(answer) => Ok(done(&fields, &target, answer)),
         // What the reader found says more than that the body ended.
@@ -87,9 +89,7 @@ fn limits<P: Platform>(
     signed: Option<&Signed>,
 ) -> Result<RangeInclusive<u64>> {
     let limits = match signed {
-        Some(signed) => {
-            signed.policy.check(fields, &context.route.bucket, context.now_seconds())?
-        }
+        Some(signed) => signed.policy.check(fields, &context.route.bucket, context.now())?,
         // Whether its sender may is asked of what is set for the bucket.
         None => 0..=PUT_BYTES_MAX,
     };

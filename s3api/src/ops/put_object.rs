@@ -3,14 +3,13 @@
 use super::aftermath::{self, Made};
 use super::receive::{Received, Size, check_early, declared_size, receive};
 use super::write_new_version;
-use super::{Answer, Body, Context, asked_attributes, body_writer, encryption};
+use super::{Answer, Body, Context, append_object, asked_attributes, body_writer, encryption};
 use super::{object_commit, unsupported};
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::{Conditions, quoted};
 use crate::error::Result;
 use crate::limits::PUT_BYTES_MAX;
-use crate::route::Operation;
 use crate::workers::notify::EventName;
 use engine::platform::Platform;
 use http::Response;
@@ -19,8 +18,11 @@ pub(super) async fn put_object<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
+    if context.header(append_object::OFFSET).is_some() {
+        return append_object::append_object(context, body).await;
+    }
     let size = declared_size(&body, PUT_BYTES_MAX)?;
-    store(context, body, size.into()).await
+    store(context, body, size.into(), EventName::CreatedPut).await
 }
 
 /// Stores the object that the request's head tells of, with the bytes of a body of that size.
@@ -28,6 +30,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
     size: Size,
+    event: EventName,
 ) -> Result<Answer<P>> {
     let bucket = context.bucket_of_object()?;
     unsupported::check_write(context.head)?;
@@ -52,10 +55,6 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     write_new_version(context, &mut answer, &bucket, committed.version)?;
     encryption::write(shown.as_ref(), &mut answer);
     let made = Made { size, etag, version: committed.version };
-    let name = match context.route.operation {
-        Operation::PostObject => EventName::CreatedPost,
-        _ => EventName::CreatedPut,
-    };
-    aftermath::made(context, &bucket, name, made, &attributes, &mut answer).await?;
+    aftermath::made(context, &bucket, event, made, &attributes, &mut answer).await?;
     Ok(answer)
 }

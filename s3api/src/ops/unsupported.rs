@@ -16,6 +16,10 @@ pub(super) fn check_write(head: &RequestHead) -> Result<()> {
             return Err(S3Error::unsupported_header(&name));
         }
     }
+    check_storage_class(head)
+}
+
+fn check_storage_class(head: &RequestHead) -> Result<()> {
     match header_text(head, "x-amz-storage-class") {
         None | Some("STANDARD") => Ok(()),
         Some(other) => {
@@ -24,6 +28,20 @@ pub(super) fn check_write(head: &RequestHead) -> Result<()> {
     }
 }
 
+/// Checks the headers of an append: what is kept with the object stays as it is.
+pub(super) fn check_append(head: &RequestHead) -> Result<()> {
+    const REFUSED: [&str; 2] = ["x-amz-acl", "x-amz-website-redirect-location"];
+    const PREFIXES: [&str; 3] =
+        ["x-amz-grant-", "x-amz-object-lock-", "x-amz-server-side-encryption"];
+    for (name, _) in head.headers() {
+        let name = name.to_ascii_lowercase();
+        if REFUSED.contains(&name.as_str()) || PREFIXES.iter().any(|start| name.starts_with(start))
+        {
+            return Err(S3Error::unsupported_header(&name));
+        }
+    }
+    check_storage_class(head)
+}
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
