@@ -405,6 +405,20 @@ def check_website_settings(s3, bucket):
         s3.get_bucket_website(Bucket=bucket)
 
 
+def check_head_bucket_tells_what_it_holds(s3, bucket):
+    def held():
+        headers = s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
+        return int(headers["x-rgw-object-count"]), int(headers["x-rgw-bytes-used"])
+
+    equal(held(), (0, 0))
+    s3.put_object(Bucket=bucket, Key="a", Body=b"12345")
+    s3.put_object(Bucket=bucket, Key="b", Body=pattern(300000))
+    equal(held(), (2, 300005))
+    s3.put_object(Bucket=bucket, Key="a", Body=b"1")
+    s3.delete_object(Bucket=bucket, Key="b")
+    equal(held(), (1, 1))
+
+
 def check_timing_is_told_on_request(s3, bucket):
     status, headers, _ = ask("GET", f"/{bucket}/k")
     assert "server-timing" not in headers, headers

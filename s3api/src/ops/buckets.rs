@@ -193,11 +193,21 @@ fn check_location(location: &str, region: &str) -> Result<()> {
     Err(S3Error::from(Code::InvalidLocationConstraint).field("LocationConstraint", location))
 }
 
-pub(super) fn head_bucket<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
-    context.bucket()?;
-    Ok(Response::new(200)
+pub(super) async fn head_bucket<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
+    let bucket = context.bucket()?;
+    let mut answer = Response::new(200)
         .with_header("x-amz-bucket-region", context.region)
-        .with_header("x-amz-access-point-alias", "false"))
+        .with_header("x-amz-access-point-alias", "false");
+    match context.engine.bucket_usage(bucket.id).await {
+        Ok(usage) => {
+            answer.header("x-rgw-object-count", usage.objects.to_string());
+            answer.header("x-rgw-bytes-used", usage.bytes.to_string());
+        }
+        // The bucket is there, though a drive that holds some of it is not.
+        Err(engine::Error::Offline { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(answer)
 }
 
 pub(super) async fn delete_bucket<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {

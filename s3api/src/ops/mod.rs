@@ -145,7 +145,7 @@ async fn operate<P: Platform, B: RawBody>(
     match context.route.operation {
         Operation::ListBuckets => buckets::list_buckets(context),
         Operation::CreateBucket => buckets::create_bucket(context, body).await,
-        Operation::HeadBucket => buckets::head_bucket(context),
+        Operation::HeadBucket => buckets::head_bucket(context).await,
         Operation::DeleteBucket => buckets::delete_bucket(context).await,
         Operation::GetBucketLocation => buckets::get_bucket_location(context),
         Operation::ListObjects => list_objects::list_objects(context).await,

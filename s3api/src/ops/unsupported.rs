@@ -42,6 +42,7 @@ pub(super) fn check_append(head: &RequestHead) -> Result<()> {
     }
     check_storage_class(head)
 }
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
