@@ -38,6 +38,8 @@ pub struct Config {
     pub region: String,
     /// Host names under which buckets are addressed as subdomains.
     pub domains: Vec<String>,
+    /// Host names under which buckets are websites as subdomains.
+    pub website_domains: Vec<String>,
     /// How much of the drives a new store takes; none: the engine decides when it formats.
     pub capacity_bytes: Option<u64>,
     /// Shards of a new store, a multiple of the drives; none: the engine decides.
@@ -114,6 +116,7 @@ impl Config {
                 .required("ring-depth", |t| parse::count_within(t, limits::RING_DEPTH))?,
             region: layers.required("region", parse::region)?,
             domains: layers.list("domain", parse::domain)?,
+            website_domains: layers.list("website-domain", parse::domain)?,
             capacity_bytes: layers
                 .optional("capacity", |t| parse::size_within(t, limits::CAPACITY_BYTES))?,
             shards: layers
@@ -166,6 +169,10 @@ impl Config {
         }
         if let Some(twice) = first_duplicate(&self.domains) {
             return Err(layers.refuse("domain", format!("{twice} is named twice")));
+        }
+        let names = [self.website_domains.as_slice(), &self.domains].concat();
+        if let Some(twice) = first_duplicate(&names) {
+            return Err(layers.refuse("website-domain", format!("{twice} is named twice")));
         }
         if self.listen == self.admin_listen && self.listen.port() != 0 {
             let reason = format!("{} is the address of the S3 port too", self.admin_listen);

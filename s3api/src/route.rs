@@ -146,6 +146,28 @@ pub fn route(request: Target<'_>, domains: &[String]) -> Result<Route> {
     Ok(Route { operation, bucket, key, query })
 }
 
+/// The page that a visit to a website asks for; none if the host is not that of a website. `domains` are
+/// those whose subdomains are websites, in lower case.
+pub fn website(request: Target<'_>, domains: &[String]) -> Option<Result<Route>> {
+    if domains.is_empty() {
+        return None;
+    }
+    let bucket = bucket_of_host(request.host?, domains)?;
+    let operation = match request.method {
+        "GET" => Operation::GetObject,
+        "HEAD" => Operation::HeadObject,
+        "OPTIONS" => Operation::Preflight,
+        other => {
+            let error = S3Error::from(Code::MethodNotAllowed).field("Method", other);
+            return Some(Err(error.field("ResourceType", "OBJECT")));
+        }
+    };
+    let path = request.target.split('?').next().unwrap_or_default();
+    let key = path.strip_prefix('/').and_then(percent::decode_path);
+    let key = key.ok_or_else(|| Code::InvalidURI.into());
+    Some(key.map(|key| Route { operation, bucket, key, query: Query::default() }))
+}
+
 /// Bucket and key, by host name or by path; empty where there is none.
 fn resource(host: Option<&str>, path: &str, domains: &[String]) -> Result<(String, String)> {
     let path = path.strip_prefix('/').ok_or(Code::InvalidURI)?;
@@ -488,6 +510,25 @@ mod tests {
             "/b/k?X-Amz-Signature=0&X-Amz-Date=1&response-expires=x",
             Ok((GetObject, "b", "k")),
         );
+    }
+
+    #[test]
+    fn websites_have_host_names_of_their_own() {
+        let domains = ["web.test".to_owned()];
+        let page = |method, host, target| {
+            let target = Target { method, host: Some(host), target, copy: false };
+            website(target, &domains).map(|route| {
+                route.map(|route| (route.bucket, route.key)).map_err(|error| error.code)
+            })
+        };
+        let found = |bucket: &str, key: &str| Some(Ok((bucket.to_owned(), key.to_owned())));
+        assert_eq!(page("GET", "b.web.test:80", "/"), found("b", ""));
+        assert_eq!(page("HEAD", "B.WEB.test", "/a%20b/?acl"), found("b", "a b/"));
+        assert_eq!(page("GET", "my.b.web.test", "//x"), found("my.b", "/x"));
+        assert_eq!(page("GET", "web.test", "/b/k"), None);
+        assert_eq!(page("GET", "b.other.test", "/k"), None);
+        assert_eq!(page("GET", "b.web.test", "/%zz"), Some(Err(Code::InvalidURI)));
+        assert_eq!(page("PUT", "b.web.test", "/k"), Some(Err(Code::MethodNotAllowed)));
     }
 
     #[test]

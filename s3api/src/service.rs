@@ -7,7 +7,7 @@
 //! Not here: what the operations do (`ops`), connections (`http`), what becomes of the numbers
 //! (`metrics`).
 
-use crate::access::Caller;
+use crate::access::{Caller, Subject};
 use crate::admin::credentials::Credentials;
 use crate::auth::{Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
@@ -18,10 +18,11 @@ use crate::route::{self, Operation, Route, Target};
 use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
 use crate::users::Users;
+use crate::website;
 use crate::workers::access_log::{self, record::Answered};
 use engine::Engine;
 use engine::platform::Platform;
-use http::{Method, Payload, RequestBody, RequestHead, Response, Service, Stream};
+use http::{Method, Payload, Peer, RequestBody, RequestHead, Response, Service, Stream};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub region: String,
     /// Host names, in lower case, under which buckets are addressed as subdomains.
     pub domains: Vec<String>,
+    /// Host names, in lower case, whose subdomains are websites.
+    pub website_domains: Vec<String>,
     /// Owner of all buckets and objects.
     pub owner: Rc<Owner>,
     /// What `x-amz-id-2` says of this server.
@@ -69,14 +72,18 @@ impl<P: Platform> S3Service<P> {
         &self.services
     }
 
-    fn route(&self, head: &RequestHead) -> Result<Route> {
+    /// Where a request goes, and whether it is a visit to a website.
+    fn route(&self, head: &RequestHead) -> (Result<Route>, bool) {
         let target = Target {
             method: head.method_name(),
             host: head.host(),
             target: head.target(),
             copy: head.header("x-amz-copy-source").is_some(),
         };
-        route::route(target, &self.settings.domains)
+        match route::website(target, &self.settings.website_domains) {
+            Some(page) => (page, true),
+            None => (route::route(target, &self.settings.domains), false),
+        }
     }
 
     /// Everything behind routing.
@@ -126,6 +133,34 @@ impl<P: Platform> S3Service<P> {
         result
     }
 
+    /// A visit to a website: whoever it is counts as nobody.
+    async fn visit(
+        &self,
+        route: &Route,
+        head: &RequestHead,
+        peer: Peer,
+        ids: &Ids<'_>,
+    ) -> Result<Answer<P>> {
+        if route.operation == Operation::Preflight {
+            return self.cross_origin(route, head).preflight();
+        }
+        let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
+        let now = now.unwrap_or(i64::MAX);
+        let caller = Caller { peer, now, ..Caller::new(Subject::Anonymous, None) };
+        ops::visit(&Context {
+            engine: &self.engine,
+            region: &self.settings.region,
+            owner: &self.settings.owner,
+            caller: &caller,
+            services: &self.services,
+            authenticator: &self.authenticator,
+            ids,
+            head,
+            route,
+        })
+        .await
+    }
+
     fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {
         CrossOrigin { engine: &self.engine, services: &self.services, head, route }
     }
@@ -160,6 +195,18 @@ impl<P: Platform> S3Service<P> {
         }
         let path = head.target().split('?').next().unwrap_or_default();
         answer.with_bytes(error.body(path, &ids.request, ids.host))
+    }
+
+    /// What a visitor of a website sees of an error.
+    fn error_page(&self, error: &S3Error, ids: &Ids<'_>) -> Answer<P> {
+        let mut answer = Response::new(error.code.status());
+        for (name, value) in &error.headers {
+            answer.header(name, value);
+        }
+        answer.header("x-amz-error-code", error.code.name());
+        answer.header("x-amz-error-message", error.message.as_bytes());
+        answer.header("Content-Type", "text/html; charset=utf-8");
+        answer.with_bytes(website::error_page(error, &ids.request, ids.host))
     }
 
     /// What load balancers ask; no bucket can have this name.
@@ -203,15 +250,19 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         }
         let started = Instant::now();
         let mut caller = None;
-        let route = self.route(head);
+        let (route, is_visit) = self.route(head);
         let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
         let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
         let result = match &route {
+            Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids).await,
             Ok(route) => self.run(route, head, body, &ids, &mut caller, &mut phases).await,
             Err(error) => Err(error.clone()),
         };
         let error = result.as_ref().err().map(|error| error.code);
-        let mut answer = result.unwrap_or_else(|error| self.error_answer(&error, head, &ids));
+        let mut answer = result.unwrap_or_else(|error| match is_visit {
+            true => self.error_page(&error, &ids),
+            false => self.error_answer(&error, head, &ids),
+        });
         if let Ok(route) = &route
             && route.operation != Operation::Preflight
         {

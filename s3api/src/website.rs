@@ -9,6 +9,10 @@
 //!
 //! Source: AWS, "Hosting a static website using Amazon S3", "Configuring a webpage redirect".
 
+mod error_page;
+
+pub use error_page::error_page;
+
 use crate::error::{Code, Result, S3Error};
 use crate::limits::{KEY_BYTES_MAX, WEBSITE_RULES_MAX};
 use crate::percent;

@@ -1,11 +1,15 @@
 """What browsers and owners of buckets ask for: CORS, form uploads, websites, tags, payment, attributes."""
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
+import os
 import threading
 import urllib.parse
+import urllib.request
+import uuid
 import zlib
 
 import botocore.exceptions
@@ -156,6 +160,17 @@ def send_form(bucket, fields, data, path=None, **arguments):
     body, content_type = form(fields, data, **arguments)
     headers = {"Content-Type": content_type, "Origin": APP}
     return ask("POST", path or f"/{bucket}", headers, body)
+
+
+@contextlib.contextmanager
+def user(s3):
+    """A client of somebody who has a key and no permission."""
+    request = urllib.request.Request(os.environ["RINGFORT_ADMIN"] + "/api/v1/credentials", method="POST")
+    request.add_header("Authorization", "Bearer test-key")
+    request.data = json.dumps({"user_name": "user-" + uuid.uuid4().hex[:8]}).encode()
+    with urllib.request.urlopen(request) as answer:
+        made = json.loads(answer.read())
+    yield client(keys=(made["access_key"], made["secret_key"]))
 
 
 def v4(s3):
@@ -403,6 +418,148 @@ def check_website_settings(s3, bucket):
     s3.delete_bucket_website(Bucket=bucket)
     with refused("NoSuchWebsiteConfiguration", 404):
         s3.get_bucket_website(Bucket=bucket)
+
+
+def open_to_all(s3, bucket, action="s3:GetObject"):
+    s3.delete_public_access_block(Bucket=bucket)
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": action,
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+def visit(bucket, path, method="GET", headers=None):
+    return ask(method, path, headers, host=f"{bucket}.web.localhost:{PORT}")
+
+
+PORT = HOST.rsplit(":", 1)[1]
+
+
+def check_a_website_is_visited(s3, bucket):
+    status, headers, body = visit(bucket, "/")
+    equal((status, headers["x-amz-error-code"]), (404, "NoSuchWebsiteConfiguration"))
+    assert "<li>Code: NoSuchWebsiteConfiguration</li>" in body, body
+    equal(visit("no-such-bucket-here", "/")[1]["x-amz-error-code"], "NoSuchBucket")
+    s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration=PAGES)
+
+    def page(key, body, **arguments):
+        arguments.setdefault("ContentType", "text/html")
+        s3.put_object(Bucket=bucket, Key=key, Body=body, **arguments)
+
+    page("index.html", b"home")
+    page("a b/index.html", "süß".encode())
+    page("plain.txt", pattern(300000), ContentType="text/plain")
+    page("errors/404.html", b"custom")
+    page("moved", b"", WebsiteRedirectLocation="/elsewhere?x=1")
+    # Private until it is opened: visitors are nobody, whatever they sign.
+    status, headers, body = visit(bucket, "/")
+    equal((status, headers["x-amz-error-code"]), (403, "AccessDenied"))
+    assert headers["content-type"].startswith("text/html"), headers
+    equal(visit(bucket, "/", headers={"Authorization": "AWS4-HMAC-SHA256 x"})[0], 403)
+    open_to_all(s3, bucket)
+
+    status, headers, body = visit(bucket, "/")
+    equal((status, body, headers["content-type"]), (200, "home", "text/html"))
+    equal(visit(bucket, "/index.html?ignored&acl")[2], "home")
+    equal(visit(bucket, "/a%20b/")[2], "süß")
+    status, headers, body = visit(bucket, "/a%20b")
+    equal((status, headers["location"], body), (302, "/a%20b/", ""))
+    status, headers, body = visit(bucket, "/plain.txt", headers={"Range": "bytes=0-9"})
+    equal((status, len(body.encode("latin-1", "replace"))), (206, 10))
+    etag = visit(bucket, "/plain.txt", "HEAD")[1]["etag"]
+    equal(visit(bucket, "/plain.txt", headers={"If-None-Match": etag})[0], 304)
+    status, headers, body = visit(bucket, "/moved")
+    equal((status, headers["location"], body), (301, "/elsewhere?x=1", ""))
+    assert "x-amz-website-redirect-location" not in headers
+    status, headers, _ = visit(bucket, "/docs/x/y.html")
+    place = f"http://{bucket}.web.localhost:{PORT}/documents/x/y.html"
+    equal((status, headers["location"]), (301, place))
+
+    # Only who may list hears that a page is not there; nobody may here.
+    status, headers, body = visit(bucket, "/none", headers={"Range": "bytes=0-1"})
+    equal((status, body, headers["content-type"]), (403, "custom", "text/html"))
+    equal(headers["x-amz-error-code"], "AccessDenied")
+    statements = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    statements["Statement"].append(
+        {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:ListBucket",
+            "Resource": f"arn:aws:s3:::{bucket}",
+        }
+    )
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(statements))
+    status, headers, body = visit(bucket, "/none")
+    equal((status, body, headers["x-amz-error-code"]), (404, "custom", "NoSuchKey"))
+    equal(visit(bucket, "/none", "HEAD")[0], 404)
+    status, headers, _ = visit(bucket, "/img/none.png")
+    equal((status, headers["location"]), (302, "https://cdn.test/img/none.png"))
+    s3.delete_object(Bucket=bucket, Key="errors/404.html")
+    status, headers, body = visit(bucket, "/no<ne>")
+    equal(status, 404)
+    assert "<h1>404 Not Found</h1>" in body and "<li>Key: no&lt;ne&gt;</li>" in body, body
+    for method in ["PUT", "POST", "DELETE"]:
+        equal(visit(bucket, "/index.html", method)[0], 405)
+    equal(body_of(s3, bucket, "index.html"), b"home")
+
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration=RULES)
+    equal(visit(bucket, "/", headers={"Origin": APP})[1]["access-control-allow-origin"], APP)
+    place = {"HostName": "www.example.com", "Protocol": "https"}
+    s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration={"RedirectAllRequestsTo": place})
+    status, headers, _ = visit(bucket, "/a/b?c=d")
+    equal((status, headers["location"]), (301, "https://www.example.com/a/b?c=d"))
+
+
+def check_the_rest_endpoint_is_no_website(s3, bucket):
+    s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration=PAGES)
+    s3.put_object(Bucket=bucket, Key="index.html", Body=b"home")
+    open_to_all(s3, bucket)
+    status, _, body = ask("GET", f"/{bucket}/")
+    equal((status, code_of(body)), (403, "AccessDenied"))
+    equal(ask("GET", f"/{bucket}/index.html")[2], "home")
+
+
+def check_requesters_pay(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"data")
+    open_to_all(s3, bucket)
+    equal(ask("GET", f"/{bucket}/k")[0], 200)
+    payment = {"Payer": "Requester"}
+    s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration=payment)
+    got = s3.get_object(Bucket=bucket, Key="k")
+    assert "RequestCharged" not in got, got
+    payer = {"x-amz-request-payer": "requester"}
+    for headers in [None, payer]:
+        status, _, body = ask("GET", f"/{bucket}/k", headers)
+        equal((status, code_of(body)), (403, "AccessDenied"))
+    with user(s3) as other:
+        with refused("AccessDenied", 403):
+            other.get_object(Bucket=bucket, Key="k")
+        got = other.get_object(Bucket=bucket, Key="k", RequestPayer="requester")
+        equal((got["Body"].read(), got["RequestCharged"]), (b"data", "requester"))
+        parameters = {"Bucket": bucket, "Key": "k", "RequestPayer": "requester"}
+        url = v4(other).generate_presigned_url("get_object", Params=parameters)
+        equal(ask("GET", url[url.index("/", 8) :], payer)[0], 200)
+
+
+def check_anybody_may_send_a_form_where_anybody_may_write(s3, bucket):
+    fields = [("key", "drop/${filename}"), ("Content-Type", "text/plain")]
+    status, _, body = send_form(bucket, fields, b"data")
+    equal((status, code_of(body)), (403, "AccessDenied"))
+    open_to_all(s3, bucket, "s3:PutObject")
+    equal(send_form(bucket, fields, b"data")[0], 204)
+    equal(body_of(s3, bucket, "drop/photo.jpg"), b"data")
+
+
+def check_a_form_may_do_what_its_signer_may(s3, bucket):
+    with user(s3) as other:
+        status, _, body = send_form(bucket, signed(other, bucket, "k"), b"data")
+        equal((status, code_of(body)), (403, "AccessDenied"))
+        open_to_all(s3, bucket, "s3:PutObject")
+        equal(send_form(bucket, signed(other, bucket, "k"), b"data")[0], 204)
 
 
 def check_head_bucket_tells_what_it_holds(s3, bucket):

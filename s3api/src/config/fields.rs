@@ -80,6 +80,7 @@ const FIELDS: &[Field] = &[
     field("memory", "BYTES", "Memory budget of the process (default: half of the host's)"),
     field("region", "NAME", "Region that clients sign for").default("us-east-1"),
     field("domain", "NAME", "Host name whose subdomains address buckets; repeatable").many(),
+    field("website-domain", "NAME", "Host name whose subdomains are websites; repeatable").many(),
     field("capacity", "BYTES", "Space that a new store takes on its drives"),
     field("shards", "N", "Shards of a new store; a multiple of the drives"),
     field("segment-size", "BYTES", "Segment size of a new store"),

@@ -164,6 +164,8 @@ fn a_refused_flag_is_named() {
         (&["--region", "Über"], "--region"),
         (&["--domain", "a..b"], "--domain"),
         (&["--domain", "a.b", "--domain", "A.B"], "--domain"),
+        (&["--domain", "a.b", "--website-domain", "A.B"], "--website-domain"),
+        (&["--website-domain", "a.b", "--website-domain", "a.b"], "--website-domain"),
         (&["--capacity", "1KiB"], "--capacity"),
         (&["--shards", "0"], "--shards"),
         (&["--shards", "70000"], "--shards"),

@@ -53,10 +53,12 @@ mod unsupported;
 mod upload_id;
 mod upload_part;
 mod version;
+mod website;
 
 pub use crate::access::Owner;
 pub use bucket_cors::CrossOrigin;
 pub use object_body::ObjectBody;
+pub(crate) use website::visit;
 
 use crate::access::action::Action;
 use crate::access::{self, Caller, Given};
@@ -130,7 +132,12 @@ pub async fn run<P: Platform, B: RawBody>(
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
     access::authorise(context)?;
-    let answer = operate(context, body).await?;
+    let is_charged = request_payment::is_charged(context)?;
+    let mut answer = operate(context, body).await?;
+    if is_charged {
+        let (name, value) = request_payment::CHARGED;
+        answer.header(name, value);
+    }
     if access::authorise::is_decided(context) {
         return Ok(answer);
     }

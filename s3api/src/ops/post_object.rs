@@ -10,7 +10,7 @@
 
 use super::put_object::store;
 use super::receive::Size;
-use super::{Answer, Body, Context};
+use super::{Answer, Body, Context, request_payment};
 use crate::access::{self, Caller};
 use crate::auth::payload::RawBody;
 use crate::auth::post_policy::{self, Signed};
@@ -72,6 +72,7 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
     };
     let inner = Context { head: &head, route: &route, caller: &caller, ..*context };
     access::authorise(&inner)?;
+    request_payment::is_charged(&inner)?;
     let reader = PayloadReader::new(Payload::Unsigned, &mut form);
     let body = Body { reader, size_bytes: None };
     let stored = store(&inner, body, Size::Within(limits), EventName::CreatedPost).await;

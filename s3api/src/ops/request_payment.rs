@@ -6,7 +6,8 @@
 
 use super::{Answer, Body, Context, configuration_document, xml_answer};
 use crate::auth::payload::RawBody;
-use crate::error::Result;
+use crate::error::{Code, Result};
+use crate::route::Operation;
 use crate::settings::{BucketSetting, tag};
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
@@ -15,6 +16,10 @@ use http::Response;
 use serde::{Deserialize, Serialize};
 
 const ROOT: &str = "RequestPaymentConfiguration";
+/// Header and, in presigned URLs, parameter by which requesters say that they will pay.
+const PAYER: &str = "x-amz-request-payer";
+/// Tells them that they did.
+pub(super) const CHARGED: (&str, &str) = ("x-amz-request-charged", "requester");
 
 /// Who pays for requests to a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +52,27 @@ impl RequestPayment {
     }
 }
 
+/// Whether the request is one for which its sender pays. One whose sender did not say so is refused, and
+/// one of nobody in any case.
+pub(super) fn is_charged<P: Platform>(context: &Context<'_, P>) -> Result<bool> {
+    let subject = &context.caller.subject;
+    let is_about_bucket = !context.route.bucket.is_empty()
+        && !matches!(context.route.operation, Operation::CreateBucket | Operation::PostObject);
+    if subject.is_root() || !is_about_bucket {
+        return Ok(false);
+    }
+    let bucket = context.find_bucket(&context.route.bucket)?;
+    let payer = context.setting::<RequestPayment>(&bucket)?;
+    if payer.as_deref() != Some(&RequestPayment::Requester)
+        || subject.is(&context.owner_of(&bucket)?.id)
+    {
+        return Ok(false);
+    }
+    let said = context.header(PAYER).or_else(|| context.query(PAYER));
+    let agrees = said.is_some_and(|said| said.eq_ignore_ascii_case("requester"));
+    if agrees && subject.person().is_some() { Ok(true) } else { Err(Code::AccessDenied.into()) }
+}
+
 pub(super) async fn put_bucket_request_payment<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
@@ -71,7 +97,6 @@ pub(super) fn get_bucket_request_payment<P: Platform>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
 
     #[test]
     fn documents() {

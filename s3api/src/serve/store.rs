@@ -111,6 +111,7 @@ impl S3Application {
         let settings = service::Settings {
             region: config.region.clone(),
             domains: config.domains.clone(),
+            website_domains: config.website_domains.clone(),
             owner: Rc::new(Owner::of_access_key(&root.access_key)),
             host_id: format!("ringfort-{}", core.core),
         };

@@ -20,7 +20,12 @@ fn boto3_listing() {
 
 #[test]
 fn boto3_features() {
-    check("boto3_features.py");
+    let site = Site::new();
+    let site = site.flags(&["--domain", "localhost", "--website-domain", "web.localhost"]);
+    let server = site.start();
+    let mut script = script(&site, &server, "boto3_features.py");
+    run(script.env("RINGFORT_ADMIN", format!("http://{}", server.admin_listen)));
+    server.stop();
 }
 
 #[test]
