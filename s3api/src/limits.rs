@@ -209,7 +209,7 @@ pub const LIFECYCLE_NEWER_VERSIONS_MAX: u32 = 100;
 pub const XML_LIFECYCLE_BYTES_MAX: usize = 1 << 20;
 
 /// A prefix of delivered logs: with what follows it, a key stays within its bound.
-pub const LOG_PREFIX_BYTES_MAX: usize = 800;
+pub const LOG_PREFIX_BYTES_MAX: usize = 768;
 
 /// Configurations in one notification document, as AWS has it.
 pub const NOTIFICATION_CONFIGURATIONS_MAX: usize = 100;

@@ -125,7 +125,7 @@ fn events_reach_a_webhook_that_fails_at_first() {
     });
     // No listing of buckets and no request shows the queue.
     assert!(!client.get("/").expect(200).text().contains("notify"));
-    client.get("/.notify%2Fqueue").expect_error(400, "InvalidBucketName");
+    client.get("/.notify/queue").expect_error(400, "InvalidBucketName");
     server.stop();
 }
 

@@ -1,6 +1,6 @@
 //! Lifecycles that really run, with days of a second or two.
 
-use ringfort_tests::harness::client::{Client, Request};
+use ringfort_tests::harness::client::{Answer, Client, Request};
 use ringfort_tests::harness::webhook::Webhook;
 use ringfort_tests::harness::{Site, wait_until};
 
@@ -79,9 +79,7 @@ fn answers_tell_when_an_object_expires() {
         "bucket",
         &[rule("in a day", "<Prefix>a/</Prefix>", &(ONE_DAY.to_owned() + abort))],
     );
-    let expiry = |answer: &ringfort_tests::harness::client::Answer| {
-        answer.header("x-amz-expiration").map(str::to_owned)
-    };
+    let expiry = |answer: &Answer| answer.header("x-amz-expiration").map(str::to_owned);
     let put = expiry(&client.put("/bucket/a/key", "x").expect(200)).unwrap();
     let date = put.strip_prefix("expiry-date=\"").unwrap().split('"').next().unwrap();
     assert!(put.ends_with(", rule-id=\"in%20a%20day\""), "{put}");
@@ -197,5 +195,164 @@ fn configurations_that_cannot_be_honoured_are_refused() {
     client.delete("/bucket?lifecycle=").expect(204);
     client.delete("/bucket?lifecycle=").expect(204);
     client.get("/bucket?lifecycle=").expect_error(404, "NoSuchLifecycleConfiguration");
+    server.stop();
+}
+
+fn version_id(answer: &Answer) -> String {
+    answer.header("x-amz-version-id").unwrap().to_owned()
+}
+
+fn enable_versioning(client: &mut Client, bucket: &str) {
+    let document = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    client.put(&format!("/{bucket}?versioning="), document).expect(200);
+}
+
+/// The ids of all versions and markers of a bucket.
+fn version_ids(client: &mut Client, bucket: &str) -> Vec<String> {
+    let listed = client.get(&format!("/{bucket}?versions=")).expect(200).text();
+    let ids = listed.split("<VersionId>").skip(1).map(|rest| rest.split('<').next().unwrap());
+    ids.map(str::to_owned).collect()
+}
+
+const NONCURRENT: &str = "<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays>\
+                          </NoncurrentVersionExpiration>";
+
+#[test]
+fn versions_go_in_their_order_and_markers_last() {
+    let webhook = Webhook::start();
+    let target = format!("hook={}", webhook.url());
+    let site = site("1").variables(&[("RINGFORT_NOTIFY_WEBHOOK", target.as_str())]);
+    let server = site.start();
+    let mut client = server.client();
+    client.put("/bucket", "").expect(200);
+    enable_versioning(&mut client, "bucket");
+    let events = "<NotificationConfiguration><QueueConfiguration>\
+                  <Queue>arn:ringfort:sqs::hook:webhook</Queue>\
+                  <Event>s3:LifecycleExpiration:*</Event></QueueConfiguration>\
+                  </NotificationConfiguration>";
+    client.put("/bucket?notification=", events).expect(200);
+    let first = version_id(&client.put("/bucket/key", "1").expect(200));
+    let second = version_id(&client.put("/bucket/key", "2").expect(200));
+    let rules = [rule("all", "", &(ONE_DAY.to_owned() + NONCURRENT))];
+    configure(&mut client, "bucket", &rules);
+    wait_until("a marker", || client.get("/bucket/key").status == 404);
+    wait_until("nothing to be left", || version_ids(&mut client, "bucket").is_empty());
+    wait_until("four events", || webhook.told().len() >= 4);
+    let of = |event: &str| -> Vec<String> {
+        let records = webhook.records();
+        let meant = records.iter().filter(|record| record["eventName"] == event);
+        meant
+            .map(|record| record["s3"]["object"]["versionId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let marker = of("LifecycleExpiration:DeleteMarkerCreated");
+    assert_eq!(marker.len(), 1);
+    let mut removed = of("LifecycleExpiration:Delete");
+    assert_eq!(removed.last(), marker.first());
+    removed.sort();
+    let mut expected = vec![first, second, marker[0].clone()];
+    expected.sort();
+    assert_eq!(removed, expected);
+    server.stop();
+}
+
+#[test]
+fn the_newest_noncurrent_versions_can_be_kept() {
+    let site = site("1");
+    let server = site.start();
+    let mut client = server.client();
+    client.put("/bucket", "").expect(200);
+    enable_versioning(&mut client, "bucket");
+    let mut put = || version_id(&client.put("/bucket/key", "x").expect(200));
+    let ids: Vec<String> = (0..5).map(|_| put()).collect();
+    let noncurrent = NONCURRENT.replace(
+        "</NoncurrentDays>",
+        "</NoncurrentDays><NewerNoncurrentVersions>2</NewerNoncurrentVersions>",
+    );
+    configure(&mut client, "bucket", &[rule("keep", "", &noncurrent)]);
+    let kept: Vec<String> = ids[2..].iter().rev().cloned().collect();
+    wait_until("all but three to be removed", || version_ids(&mut client, "bucket") == kept);
+    // A pass later they are still there.
+    let passes = || {
+        let text = Client::new(server.admin_listen).get("/metrics").text();
+        let passes = "ringfort_lifecycle_passes_total{core=\"0\"} ";
+        let number = text.lines().find_map(|line| line.strip_prefix(passes)).unwrap();
+        number.parse::<f64>().unwrap()
+    };
+    let now = passes();
+    wait_until("two more passes", || passes() >= now + 2.0);
+    assert_eq!(version_ids(&mut client, "bucket"), kept);
+    server.stop();
+}
+
+#[test]
+fn locked_versions_survive_every_pass() {
+    let site = site("1");
+    let server = site.start();
+    let mut client = server.client();
+    let create = Request::new("PUT", "/bucket").header("x-amz-bucket-object-lock-enabled", "true");
+    client.call(&create).expect(200);
+    let mut put = |key: &str, headers: &[(&str, &str)]| {
+        let mut request = Request::new("PUT", &format!("/bucket/{key}")).body("locked");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        version_id(&client.call(&request).expect(200))
+    };
+    let until = ("x-amz-object-lock-retain-until-date", "2099-01-01T00:00:00Z");
+    let locked = [
+        ("compliance", put("compliance", &[("x-amz-object-lock-mode", "COMPLIANCE"), until])),
+        ("governance", put("governance", &[("x-amz-object-lock-mode", "GOVERNANCE"), until])),
+        ("held", put("held", &[("x-amz-object-lock-legal-hold", "ON")])),
+    ];
+    put("free", &[]);
+    configure(&mut client, "bucket", &[rule("all", "", &(ONE_DAY.to_owned() + NONCURRENT))]);
+    wait_until("the free one to go", || {
+        !client.get("/bucket?versions=").expect(200).text().contains("<Key>free<")
+    });
+    // The locked ones are covered by markers, and asked for in vain.
+    let locked_count = || {
+        let text = Client::new(server.admin_listen).get("/metrics").text();
+        let locked = "ringfort_lifecycle_locked_total{core=\"0\"} ";
+        let number = text.lines().find_map(|line| line.strip_prefix(locked)).unwrap();
+        number.parse::<f64>().unwrap()
+    };
+    wait_until("the locks to hold", || locked_count() >= 6.0);
+    for (key, id) in &locked {
+        client.get(&format!("/bucket/{key}")).expect(404);
+        let kept = client.get(&format!("/bucket/{key}?versionId={id}")).expect(200);
+        assert_eq!(kept.body, b"locked", "{key}");
+    }
+    server.stop();
+}
+
+#[test]
+fn tags_choose_what_expires() {
+    let site = site("1");
+    let server = site.start();
+    let mut client = server.client();
+    client.put("/bucket", "").expect(200);
+    let tagged = |key: &str, tags: &str| {
+        Request::new("PUT", &format!("/bucket/{key}")).header("x-amz-tagging", tags).body("x")
+    };
+    client.call(&tagged("both", "a=1&b=2")).expect(200);
+    client.call(&tagged("one", "a=1")).expect(200);
+    client.call(&tagged("other", "a=2&b=2")).expect(200);
+    client.put("/bucket/none", "x").expect(200);
+    let tag = |key, value| format!("<Tag><Key>{key}</Key><Value>{value}</Value></Tag>");
+    let filter = format!("<And>{}{}</And>", tag("a", 1), tag("b", 2));
+    configure(&mut client, "bucket", &[rule("tags", &filter, ONE_DAY)]);
+    let late = client.call(&tagged("late", "b=2&a=1")).expect(200);
+    assert!(late.header("x-amz-expiration").is_some());
+    assert_eq!(client.get("/bucket/one").header("x-amz-expiration"), None);
+    for gone in ["both", "late"] {
+        wait_until(gone, || !exists(&mut client, &format!("/bucket/{gone}")));
+    }
+    for kept in ["one", "other", "none"] {
+        assert!(exists(&mut client, &format!("/bucket/{kept}")), "{kept}");
+    }
+    let tagging = format!("<Tagging><TagSet>{}{}</TagSet></Tagging>", tag("a", 1), tag("b", 2));
+    client.put("/bucket/none?tagging=", tagging).expect(200);
+    wait_until("what was tagged later", || !exists(&mut client, "/bucket/none"));
     server.stop();
 }

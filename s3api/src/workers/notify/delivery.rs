@@ -89,7 +89,7 @@ impl<P: Platform> Delivery<P> {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let target = self.target.name.as_str();
-                tracing::warn!(target, %error, "the queue of events cannot be read or changed");
+                tracing::warn!(destination = target, %error, "the queue of events cannot be read or changed");
                 false
             }
         }
@@ -127,7 +127,11 @@ impl<P: Platform> Delivery<P> {
             waiting.into_iter().partition(|one| one.is_too_old(now));
         if !old.is_empty() {
             let (target, events) = (self.target.name.as_str(), old.len());
-            tracing::warn!(target, events, "events were dropped: their target took none for a day");
+            tracing::warn!(
+                destination = target,
+                events,
+                "events were dropped: their target took none for a day"
+            );
             self.take_out(&old, false).await?;
         }
         Ok(rest)
@@ -177,9 +181,14 @@ impl<P: Platform> Delivery<P> {
         let target = self.target.name.as_str();
         if is_news {
             let waiting = self.state().map_or(0, TargetState::waiting);
-            tracing::warn!(target, error, waiting, "events cannot be delivered; they are kept");
+            tracing::warn!(
+                destination = target,
+                error,
+                waiting,
+                "events cannot be delivered; they are kept"
+            );
         } else {
-            tracing::debug!(target, error, "events still cannot be delivered");
+            tracing::debug!(destination = target, error, "events still cannot be delivered");
         }
     }
 }

@@ -196,13 +196,19 @@ impl EventQueue {
         let Some(state) = self.targets.state(target) else {
             // The operator took the target away, and the bucket still names it.
             self.count_lost();
-            tracing::warn!(target, "an event was dropped: its target is not configured any more");
+            tracing::warn!(
+                destination = target,
+                "an event was dropped: its target is not configured any more"
+            );
             return;
         };
         if state.waiting.fetch_add(1, Ordering::Relaxed) >= self.targets.waiting_max {
             subtract(&state.waiting, 1);
             add(&state.dropped_full, 1);
-            tracing::warn!(target, "an event was dropped: the queue of its target is full");
+            tracing::warn!(
+                destination = target,
+                "an event was dropped: the queue of its target is full"
+            );
             return;
         }
         let number = self.number.get();
@@ -214,7 +220,7 @@ impl EventQueue {
             Err(error) => {
                 subtract(&state.waiting, 1);
                 add(&state.dropped_error, 1);
-                tracing::error!(target, %error, "an event was dropped: it could not be stored");
+                tracing::error!(destination = target, %error, "an event was dropped: it could not be stored");
             }
         }
     }
@@ -280,7 +286,11 @@ pub(super) async fn open<P: Platform>(
         }
     }
     for (target, events) in strangers {
-        tracing::warn!(target, events, "events wait for a target that is not configured any more");
+        tracing::warn!(
+            destination = target,
+            events,
+            "events wait for a target that is not configured any more"
+        );
     }
     Ok(())
 }
