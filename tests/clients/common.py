@@ -1,22 +1,17 @@
-"""What the client scripts share: a client, buckets of their own, and the running of checks.
+"""What the boto3 scripts share: a client and buckets of their own, and what a refusal looks like.
 
-A script defines functions named check_*, each of which gets a boto3 client with default settings and
-the name of a fresh, empty bucket, and ends with common.main(). Every failed check is told; the exit
-code is 1 if there was one.
+Each check_* function of theirs gets a boto3 client with default settings and the name of a fresh, empty
+bucket; a script ends with common.main(). See checks.py.
 """
 
-import os
 import socket
-import sys
-import threading
-import traceback
-import uuid
 
 import boto3
 import botocore.config
 import botocore.exceptions
 
-ENDPOINT = os.environ["RINGFORT_ENDPOINT"]
+import checks
+from checks import ENDPOINT, equal, pattern  # noqa: F401, for the scripts
 
 
 def resolve(host, *arguments, **settings):
@@ -45,7 +40,7 @@ def client(endpoint=ENDPOINT, keys=(None, None), **settings):
 
 
 def make_bucket(s3):
-    name = "b-" + uuid.uuid4().hex[:16]
+    name = checks.new_name()
     s3.create_bucket(Bucket=name)
     return name
 
@@ -78,49 +73,15 @@ def refused(code, status):
     return Refused(code, status)
 
 
-def equal(found, expected):
-    if found != expected:
-        raise AssertionError(f"found {short(found)}, expected {short(expected)}")
-
-
-def short(value):
-    text = repr(value)
-    return text if len(text) < 600 else text[:300] + " ... " + text[-300:]
-
-
 def body_of(s3, bucket, key, **arguments):
     return s3.get_object(Bucket=bucket, Key=key, **arguments)["Body"].read()
 
 
-def pattern(size, seed=1):
-    """Bytes that tell where they belong: every 8 bytes are a function of their place."""
-    whole = bytearray()
-    for place in range(0, size, 8):
-        whole += ((place // 8 * 0x9E3779B97F4A7C15 + seed) % 2**64).to_bytes(8, "little")
-    return bytes(whole[:size])
-
-
 def main():
-    checks = {
-        name: function
-        for name, function in vars(sys.modules["__main__"]).items()
-        if name.startswith("check_") and (len(sys.argv) < 2 or name in sys.argv[1:])
-    }
-    failed = []
-    lock = threading.Lock()
+    checks.announce("boto3")
 
-    def run(name, function):
+    def make():
         s3 = client()
-        try:
-            function(s3, make_bucket(s3))
-            verdict = "ok"
-        except Exception:  # every kind of fault is a finding
-            verdict = "FAILED\n" + traceback.format_exc()
-            failed.append(name)
-        with lock:
-            print(f"{name}: {verdict}", flush=True)
+        return s3, make_bucket(s3)
 
-    assert checks, "there is no such check"
-    for name, function in checks.items():
-        run(name, function)
-    sys.exit(1 if failed else 0)
+    checks.main(make)

@@ -14,6 +14,7 @@ pub mod client;
 pub mod image;
 pub mod scripts;
 pub mod snapshot;
+pub mod tree;
 pub mod volume;
 pub mod webhook;
 

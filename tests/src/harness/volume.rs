@@ -51,7 +51,8 @@ impl Volume {
 
     /// It dies: everything on it fails from now on.
     pub fn shut_down(&self) {
-        run(Command::new(scripts::interpreter()).args(["-c", SHUT_DOWN]).arg(&self.path)).unwrap();
+        let python = scripts::interpreter(scripts::Python::Main);
+        run(Command::new(python).args(["-c", SHUT_DOWN]).arg(&self.path)).unwrap();
     }
 
     /// It turns read-only by itself, as ext4 does when it finds itself damaged: writes fail, reads go on.

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use ringfort_tests::harness::scripts::{aws, run};
-use ringfort_tests::harness::{Site, wait_until};
+use ringfort_tests::harness::{Site, tree, wait_until};
 
 #[test]
 fn everyday_commands_work() {
@@ -15,7 +15,7 @@ fn everyday_commands_work() {
     let small = site.path("small file.txt");
     let large = site.path("large");
     fs::write(&small, "small").unwrap();
-    fs::write(&large, noise(7, 20 << 20)).unwrap();
+    fs::write(&large, tree::noise(7, 20 << 20)).unwrap();
     let (small, large) = (small.to_str().unwrap(), large.to_str().unwrap());
 
     aws(&["s3", "mb", "s3://bucket"]);
@@ -54,7 +54,7 @@ fn a_sync_that_a_kill_cut_short_is_finished_by_the_next() {
         Ok(path) => path.into(),
         Err(_) => {
             let tree = site.path("tree");
-            make_tree(&tree);
+            tree::make(&tree);
             tree
         }
     };
@@ -87,45 +87,7 @@ fn a_sync_that_a_kill_cut_short_is_finished_by_the_next() {
         let from = format!("s3://tree/{copy}");
         let sync = ["s3", "sync", "--only-show-errors", &from, back.to_str().unwrap()];
         run(&mut aws(&site, &server, &sync));
-        compare(Path::new(tree), &back);
+        tree::compare(Path::new(tree), &back);
     }
     server.stop();
-}
-
-/// `diff` with what S3 cannot keep left out: links, and directories without files.
-fn compare(tree: &Path, back: &Path) {
-    let list = |directory: &Path| {
-        let mut command = Command::new("find");
-        command.args([".", "-type", "f", "-print0"]).current_dir(directory);
-        let mut names: Vec<Vec<u8>> =
-            command.output().unwrap().stdout.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
-        names.sort();
-        names
-    };
-    let names = list(tree);
-    assert!(names.len() > 300, "only {} files", names.len());
-    assert!(names == list(back), "the trees hold different files");
-    for name in names.iter().filter(|name| !name.is_empty()) {
-        let name = std::str::from_utf8(name).unwrap();
-        let same = fs::read(tree.join(name)).unwrap() == fs::read(back.join(name)).unwrap();
-        assert!(same, "{name} differs");
-    }
-}
-
-/// 360 files of many sizes, with names that a path may have.
-fn make_tree(tree: &Path) {
-    let sizes = [0, 1, 100, 4095, 4096, 20_000, 131_072, 131_073, 700_000];
-    for number in 0..360 {
-        let directory = ["a", "a/b", "with space", "ünï", "plus+and%20", "deep/er/est"][number % 6];
-        let directory = tree.join(directory);
-        fs::create_dir_all(&directory).unwrap();
-        let name = format!("file {number} & {}.bin", "x".repeat(number % 50));
-        fs::write(directory.join(name), noise(number as u64, sizes[number % 9])).unwrap();
-    }
-    fs::write(tree.join("large"), noise(999, 18 << 20)).unwrap();
-}
-
-/// Bytes that no two places share.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    ringfort_tests::harness::chance::Chance::new(seed).bytes(size)
 }

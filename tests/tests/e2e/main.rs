@@ -12,6 +12,7 @@ mod backup;
 mod bad_bodies;
 mod bad_clients;
 mod bad_heads;
+mod battery;
 mod clients;
 mod data_dir;
 mod drives;
