@@ -176,11 +176,12 @@ fn refused(place: &str, reason: &str) -> StartError {
     StartError::Credentials(format!("{place} {reason}"))
 }
 
-/// It stands in `Credential=KEY/date/region/...` and in URLs.
+/// It stands in `Credential=KEY/date/region/...`, which is read from its end, and in URLs. Other services'
+/// keys hold a project, a colon and a mail address.
 fn check_access_key(text: &str) -> Result<(), &'static str> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:@+=/".contains(&b);
     if !(3..=128).contains(&text.len()) || !text.bytes().all(allowed) {
-        return Err("must be 3 to 128 letters, digits, dashes, dots and underscores");
+        return Err("must be 3 to 128 letters, digits and characters of -_.:@+=/");
     }
     Ok(())
 }
@@ -402,7 +403,7 @@ mod tests {
         for (pairs, expected) in [
             (&[(ACCESS_KEY, "root")][..], SECRET_KEY),
             (&[(SECRET_KEY, "secret-1")], ACCESS_KEY),
-            (&[(ACCESS_KEY, "a/b"), (SECRET_KEY, "secret-1")], ACCESS_KEY),
+            (&[(ACCESS_KEY, "a,b"), (SECRET_KEY, "secret-1")], ACCESS_KEY),
             (&[(ACCESS_KEY, "root"), (SECRET_KEY, "short")], SECRET_KEY),
             (&[(ADMIN_API_KEY, "has a blank")], ADMIN_API_KEY),
         ] {

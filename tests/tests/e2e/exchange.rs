@@ -26,7 +26,13 @@ pub(super) fn walk(path: &Path) -> Vec<Verdict> {
     let flags: Vec<&str> = script.flags.iter().map(String::as_str).collect();
     let region = flags.iter().position(|flag| *flag == "--region");
     let region = region.map_or("us-east-1", |at| flags[at + 1]);
-    let site = Site::new().flags(&["--domain", "localhost"]).flags(&flags);
+    let mut site = Site::new().flags(&["--domain", "localhost"]).flags(&flags);
+    for (name, value) in &script.environment {
+        site = site.variable(name, value);
+    }
+    for text in &script.expected_log {
+        site = site.expect_log(text);
+    }
     let server = site.start();
     let picked = std::env::var("RINGFORT_EXAMPLE").unwrap_or_default();
     let examples = script.examples.iter().filter(|example| example.title.starts_with(&picked));

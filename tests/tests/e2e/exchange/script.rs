@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! @flag --region us-west-2        for the server, before the first example
+//! @variable RINGFORT_X value      of its environment
+//! @expect-log text                a line of its log at WARN or ERROR is part of what is walked
 //! == S3 Copy Object               an example that the document itself shows
 //! =+ S3 Copy Object, If-Match     what the document names without an example
 //! @let name value                 a variable; it stands in braces wherever it is used
@@ -33,6 +35,8 @@
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub flags: Vec<String>,
+    pub environment: Vec<(String, String)>,
+    pub expected_log: Vec<String>,
     pub examples: Vec<Example>,
 }
 
@@ -74,6 +78,12 @@ impl Script {
             }
             if let Some(flag) = line.strip_prefix("@flag ") {
                 script.flags.extend(flag.split_whitespace().map(str::to_owned));
+            } else if let Some((name, value)) =
+                line.strip_prefix("@variable ").and_then(|pair| pair.split_once(' '))
+            {
+                script.environment.push((name.to_owned(), value.to_owned()));
+            } else if let Some(text) = line.strip_prefix("@expect-log ") {
+                script.expected_log.push(text.to_owned());
             } else if let Some(title) = line.strip_prefix("== ").or(line.strip_prefix("=+ ")) {
                 script.end_step(&mut step);
                 script.examples.push(Example {
