@@ -123,7 +123,7 @@ codes! {
     NoSuchWebsiteConfiguration 404 "The specified bucket does not have a website configuration.",
     NotImplemented 501 "A header or query that you provided implies functionality that is not implemented.",
     NotSupported 400 "The specified feature is not supported.",
-    ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket.",
+    ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket",
     OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Try again.",
     OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found",
     PreconditionFailed 412 "At least one of the preconditions that you specified did not hold.",

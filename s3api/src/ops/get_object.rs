@@ -207,6 +207,8 @@ fn head<P: Platform>(
     context.write_version(&mut answer, bucket, &info.current)?;
     write_vary(&mut answer, bucket);
     answer.header("Accept-Ranges", "bytes");
+    // As Ceph's gateway tells it, and services that are built on it.
+    answer.header("x-rgw-object-type", "Normal");
     let kept = write_attributes(&mut answer, context, &info.attributes, |header| {
         // The one class that there is goes without saying.
         header != SystemHeader::StorageClass

@@ -8,6 +8,7 @@ use super::{object_commit, unsupported};
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
 use crate::conditional::{Conditions, quoted};
+use crate::dates;
 use crate::error::Result;
 use crate::limits::PUT_BYTES_MAX;
 use crate::workers::notify::EventName;
@@ -48,7 +49,11 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
 
-    let mut answer = Response::new(200).with_header("ETag", quoted(etag));
+    // The last two are not AWS's, but other services' clients are told them.
+    let mut answer = Response::new(200)
+        .with_header("ETag", quoted(etag))
+        .with_header("Accept-Ranges", "bytes")
+        .with_header("Last-Modified", dates::http_date(dates::seconds(committed.version)));
     for (name, value) in checksum.headers() {
         answer.header(name, value);
     }

@@ -201,6 +201,7 @@ fn what_is_put_comes_back_with_its_headers() {
             assert_eq!((reply.status, reply.length), (200, 5));
             assert_eq!(reply.header("etag"), Some(etag.as_str()));
             assert_eq!(reply.header("accept-ranges"), Some("bytes"));
+            assert_eq!(reply.header("x-rgw-object-type"), Some("Normal"));
             assert!(reply.header("last-modified").unwrap().ends_with(" GMT"));
             assert!(reply.header("x-amz-checksum-crc64nvme").is_some());
             for (name, value) in headers {
