@@ -2,6 +2,7 @@
 //! plain is on the drives. What boto3 sees is in `tests/clients/boto3_encryption.py`.
 
 use ringfort_tests::harness::client::{Answer, Client, Request};
+use ringfort_tests::harness::scripts;
 use ringfort_tests::harness::scripts::{run, script};
 use ringfort_tests::harness::{Server, Site, ringfort};
 use std::fs;
@@ -148,7 +149,7 @@ fn nothing_plain_and_no_key_is_on_the_drives_or_in_the_log() {
 
 /// Base64, by the one interpreter that the tests have anyway.
 fn decode(text: &str) -> Vec<u8> {
-    let python = ringfort_tests::harness::scripts::interpreter();
+    let python = scripts::interpreter(scripts::Python::Main);
     let code = format!("import base64, sys; sys.stdout.buffer.write(base64.b64decode('{text}'))");
     Command::new(python).args(["-c", &code]).output().unwrap().stdout
 }
