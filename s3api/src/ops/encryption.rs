@@ -118,7 +118,7 @@ pub(super) async fn of_wanted<P: Platform>(
     match (wanted, default) {
         (Wanted::Default { .. }, None) => Ok(None),
         (Wanted::Default { .. }, Some(BucketEncryption { method: Method::S3, .. }))
-        | (Wanted::S3, _) => with_master(context, &bound).map(Some),
+        | (Wanted::S3, _) => with_master(&ring(context), &bound).map(Some),
         (
             Wanted::Default { bucket_key },
             Some(BucketEncryption { method: Method::Kms { key }, bucket_key: by_default, .. }),
@@ -126,7 +126,7 @@ pub(super) async fn of_wanted<P: Platform>(
             let key_id = key.as_deref().and_then(kms::id_of_request).map(str::to_owned);
             let bucket_key = Some(bucket_key.unwrap_or(*by_default));
             let wanted = WantedKms { key_id, context: Vec::new(), bucket_key };
-            with_kms(context, &bound, wanted).await.map(Some)
+            with_kms(&ring(context), &bound, wanted).await.map(Some)
         }
         (Wanted::Kms(mut wanted), default) => {
             // A request that leaves the key or the flag out gets those of a bucket that has such.
@@ -136,7 +136,7 @@ pub(super) async fn of_wanted<P: Platform>(
                 wanted.key_id = wanted.key_id.or_else(key);
                 wanted.bucket_key = wanted.bucket_key.or(Some(*bucket_key));
             }
-            with_kms(context, &bound, wanted).await.map(Some)
+            with_kms(&ring(context), &bound, wanted).await.map(Some)
         }
         (Wanted::Customer(key), default) => {
             check_transport(context)?;
@@ -148,8 +148,27 @@ pub(super) async fn of_wanted<P: Platform>(
     }
 }
 
-fn with_master<P: Platform>(context: &Context<'_, P>, bound: &[u8]) -> Result<Sealing> {
-    let masters = &context.services.encryption.masters;
+/// How what the server itself stores in a bucket is encrypted: as the bucket says.
+pub(super) async fn of_bucket<P: Platform>(
+    ring: &KeyRing<'_, P>,
+    bucket: &Arc<Bucket>,
+    key: &str,
+) -> Result<Option<Sealing>> {
+    let bound = binding(bucket.id, key.as_bytes());
+    match ring.cache.get::<BucketEncryption>(bucket)?.as_deref() {
+        None => Ok(None),
+        Some(BucketEncryption { method: Method::S3, .. }) => with_master(ring, &bound).map(Some),
+        Some(BucketEncryption { method: Method::Kms { key }, bucket_key, .. }) => {
+            let key_id = key.as_deref().and_then(kms::id_of_request).map(str::to_owned);
+            let bucket_key = Some(*bucket_key);
+            let wanted = WantedKms { key_id, context: Vec::new(), bucket_key };
+            with_kms(ring, &bound, wanted).await.map(Some)
+        }
+    }
+}
+
+fn with_master<P: Platform>(ring: &KeyRing<'_, P>, bound: &[u8]) -> Result<Sealing> {
+    let masters = &ring.encryption.masters;
     let (master_id, master) = masters.current().ok_or(RingError::NoMaster)?;
     let data_key = SecretKey::random()?;
     let wrapped = Box::new(master.wrap(&data_key, bound)?);
@@ -158,12 +177,12 @@ fn with_master<P: Platform>(context: &Context<'_, P>, bound: &[u8]) -> Result<Se
 }
 
 async fn with_kms<P: Platform>(
-    context: &Context<'_, P>,
+    ring: &KeyRing<'_, P>,
     bound: &[u8],
     wanted: WantedKms,
 ) -> Result<Sealing> {
     let key_id = wanted.key_id.unwrap_or_else(|| DEFAULT_KEY_ID.to_owned());
-    let (key_version, wrapping) = ring(context).for_writing(&key_id).await?;
+    let (key_version, wrapping) = ring.for_writing(&key_id).await?;
     let data_key = SecretKey::random()?;
     let wrapped = Box::new(wrapping.wrap(&data_key, &kms_binding(bound, &wanted.context))?);
     let bucket_key = wanted.bucket_key.unwrap_or(false);

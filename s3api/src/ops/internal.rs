@@ -3,10 +3,12 @@
 //! Invariant: such an object is made as a request of the bucket's owner would make it, with the
 //! bucket's own settings.
 
-use super::label;
+use super::body_writer::{BodyWriter, stored_size};
+use super::{encryption, label};
 use crate::attributes::{Attributes, SystemHeader};
 use crate::checksum_headers::Checksum;
 use crate::dates;
+use crate::encryption::ring::KeyRing;
 use crate::error::{Code, Result, S3Error};
 use crate::object_lock::{Lock, ObjectLockSetting};
 use crate::services::Services;
@@ -24,7 +26,12 @@ pub(crate) async fn put_object<P: Platform>(
     key: &str,
     text: &[u8],
 ) -> Result<()> {
-    let mut writer = engine.writer(bucket.id, key.as_bytes(), Some(text.len() as u64)).await?;
+    let ring = KeyRing { engine, cache: &services.settings, encryption: &services.encryption };
+    let sealing = encryption::of_bucket(&ring, bucket, key).await?;
+    let size = Some(text.len() as u64);
+    let stored = stored_size(size, sealing.as_ref());
+    let writer = engine.writer(bucket.id, key.as_bytes(), stored).await?;
+    let mut writer = BodyWriter::new(writer, size, 0, sealing.as_ref())?;
     let mut md5 = Md5::new();
     let mut hasher = Hasher::new(Algorithm::Crc64Nvme);
     let mut rest = text;
@@ -42,6 +49,8 @@ pub(crate) async fn put_object<P: Platform>(
     let checksum = Checksum::full_object(Algorithm::Crc64Nvme, hasher.finish().as_ref())
         .ok_or_else(|| S3Error::from(Code::InternalError))?;
     let mut attributes = Attributes { checksum: Some(checksum), ..Attributes::default() };
+    let md5 = writer.close().await?.unwrap_or_else(|| md5.finish());
+    encryption::keep(sealing, &mut attributes);
     attributes.set_system(SystemHeader::ContentType, b"text/plain".to_vec());
     if let Some(setting) = services.settings.get::<ObjectLockSetting>(bucket)? {
         let now = dates::seconds(Version(engine.platform().wall_clock_ns()));
@@ -49,7 +58,7 @@ pub(crate) async fn put_object<P: Platform>(
     }
     let versioning = services.settings.get::<VersioningSetting>(bucket)?;
     let commit = Commit {
-        etag: Etag { md5: md5.finish(), parts: 0 },
+        etag: Etag { md5, parts: 0 },
         label: label::of(&attributes),
         attributes: attributes.encode()?,
         versioning: Status::of(versioning.as_deref()).of_write(),
