@@ -57,12 +57,42 @@ fn object_store_for_rust() {
     });
 }
 
+#[test]
+fn the_aws_cli_configures_buckets() {
+    check("aws", |site, server| scripts::script(site, server, "aws_configuration.py"));
+}
+
+#[test]
+fn s3fs_keeps_versions_and_tags() {
+    check("s3fs", |site, server| {
+        scripts::script_by(Python::S3fs, site, server, "s3fs_settings.py")
+    });
+}
+
+#[test]
+fn minio_for_python_configures_buckets() {
+    check("minio-py", |site, server| scripts::script(site, server, "minio_py_settings.py"));
+}
+
+#[test]
+fn the_aws_sdk_for_javascript_configures_buckets() {
+    check("node", |site, server| scripts::node(site, server, "aws_sdk_settings.js"));
+}
+
+#[test]
+fn minio_for_javascript_configures_buckets() {
+    check("node", |site, server| scripts::node(site, server, "minio_settings.js"));
+}
+
+/// A master key of 32 bytes, as a user gives it.
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 /// The checks of one script all hold, and the script says whose they were.
 fn check(client: &str, command: impl FnOnce(&Site, &Server<'_>) -> std::process::Command) {
     if is_left_out(client) {
         return;
     }
-    let site = Site::new();
+    let site = Site::new().variable("RINGFORT_SSE_MASTER_KEY", MASTER_KEY);
     let server = site.start();
     let said = run(&mut command(&site, &server));
     assert!(said.starts_with("client: ") && said.matches(": ok\n").count() >= 3, "{said}");

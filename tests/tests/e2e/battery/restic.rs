@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use ringfort_tests::harness::scripts::{is_left_out, program, run};
+use ringfort_tests::harness::scripts::{aws, is_left_out, program, run, run_refused};
 use ringfort_tests::harness::{Server, Site, tree, wait_until};
 
 #[test]
@@ -88,6 +88,57 @@ fn restic_goes_on_after_the_server_was_killed() {
     let back = site.path("back");
     restic(&["restore", "latest", "--target", back.to_str().unwrap()]);
     tree::compare(&local, &back.join("tree"));
+    server.stop();
+}
+
+/// Backups that nobody can take away before their time: restic works on as it does elsewhere, and what it
+/// prunes is still there.
+#[test]
+fn restic_works_on_a_locked_bucket() {
+    if is_left_out("restic") {
+        return;
+    }
+    let site = Site::new();
+    let server = site.start();
+    let local = site.path("home/tree");
+    tree::make(&local);
+    let s3api = |arguments: &[&str]| aws(&site, &server, &[&["s3api"], arguments].concat());
+    let bucket = ["--bucket", "backups"];
+    let create = ["create-bucket", "--object-lock-enabled-for-bucket"];
+    run(&mut s3api(&[&create[..], &bucket].concat()));
+    let rule = r#"{"ObjectLockEnabled": "Enabled",
+        "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}"#;
+    let lock = ["put-object-lock-configuration", "--object-lock-configuration", rule];
+    run(&mut s3api(&[&lock[..], &bucket].concat()));
+
+    let restic = |arguments: &[&str]| run(command(&site, &server).args(arguments));
+    restic(&["init"]);
+    restic(&["backup", "tree"]);
+    fs::write(local.join("large"), tree::noise(78, 5 << 20)).unwrap();
+    restic(&["backup", "tree"]);
+    restic(&["forget", "--keep-last", "1", "--prune"]);
+    restic(&["check", "--read-data"]);
+    let back = site.path("back");
+    restic(&["restore", "latest", "--target", back.to_str().unwrap()]);
+    tree::compare(&local, &back.join("tree"));
+
+    let listed = run(&mut s3api(&[&["list-object-versions"], &bucket[..]].concat()));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let of_data =
+        |entry: &&serde_json::Value| entry["Key"].as_str().unwrap().starts_with("repository/data/");
+    let markers: Vec<_> =
+        listed["DeleteMarkers"].as_array().unwrap().iter().filter(of_data).collect();
+    assert!(!markers.is_empty(), "prune removed no pack: {listed}");
+    // Some of them: each look costs a start of the command line.
+    for marker in markers.into_iter().take(3) {
+        let key = &marker["Key"];
+        let mut versions = listed["Versions"].as_array().unwrap().iter();
+        let pruned = versions.find(|version| version["Key"] == *key).expect("it is still there");
+        let (key, version) = (key.as_str().unwrap(), pruned["VersionId"].as_str().unwrap());
+        let delete = ["delete-object", "--key", key, "--version-id", version];
+        let said = run_refused(&mut s3api(&[&delete[..], &bucket].concat()));
+        assert!(said.contains("(AccessDenied)"), "{said}");
+    }
     server.stop();
 }
 

@@ -91,6 +91,45 @@ fn s3cmd_handles_single_objects() {
     server.stop();
 }
 
+#[test]
+fn s3cmd_sets_what_a_bucket_does() {
+    if is_left_out("s3cmd") {
+        return;
+    }
+    let site = Site::new();
+    let server = site.start();
+    configure(&site, &server);
+    let s3cmd = |arguments: &[&str]| run(&mut command(&site, arguments));
+    let written = |name: &str, text: &str| {
+        let path = site.path(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    s3cmd(&["mb", "s3://photos"]);
+    let info = |what: &str| s3cmd(&["info", "s3://photos"]).contains(what);
+    assert!(info("CORS:      none") && info("Expiration Rule: none"));
+
+    let cors = "<CORSConfiguration><CORSRule><AllowedOrigin>https://example.com</AllowedOrigin>\
+                <AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
+    s3cmd(&["setcors", &written("cors", cors), "s3://photos"]);
+    assert!(info("https://example.com"));
+    s3cmd(&["delcors", "s3://photos"]);
+    assert!(info("CORS:      none"));
+
+    s3cmd(&["expire", "--expiry-days=30", "--expiry-prefix=logs/", "s3://photos"]);
+    assert!(s3cmd(&["getlifecycle", "s3://photos"]).contains("<Days>30</Days>"));
+    assert!(info("expire in '30' day"));
+    s3cmd(&["dellifecycle", "s3://photos"]);
+    assert!(info("Expiration Rule: none"));
+
+    s3cmd(&["ws-create", "--ws-index=index.html", "--ws-error=error.html", "s3://photos"]);
+    assert!(s3cmd(&["ws-info", "s3://photos"]).contains("index.html"));
+    s3cmd(&["ws-delete", "s3://photos"]);
+    s3cmd(&["payer", "--requester-pays", "s3://photos"]);
+    assert!(info("Payer:     Requester"));
+    server.stop();
+}
+
 fn configure(site: &Site, server: &Server<'_>) {
     let host = server.listen;
     let text = format!(
