@@ -290,7 +290,7 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
                 error,
                 received: body.received(),
                 started,
-                owner: &self.settings.owner.id,
+                root: &self.settings.owner.id,
             };
             access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
         }

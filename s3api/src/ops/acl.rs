@@ -2,13 +2,14 @@
 //!
 //! Not here: what ACLs mean (`access::acl`).
 
-use super::{Answer, Body, Context, read_document, xml_answer};
+use super::{Answer, Body, Context, aftermath, read_document, xml_answer};
 use crate::access::acl::{Acl, Owners};
 use crate::access::authorise::{check_acl, ownership_of};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::error::{Code, Result};
 use crate::limits::XML_BODY_BYTES_MAX;
+use crate::workers::notify::EventName;
 use engine::platform::Platform;
 use engine::{Bucket, Which};
 use http::Response;
@@ -75,6 +76,7 @@ pub(super) async fn put_object_acl<P: Platform, B: RawBody>(
         .await?;
     let mut answer = Response::new(200);
     context.write_version(&mut answer, &bucket, &current)?;
+    aftermath::changed(context, &bucket, EventName::AclPut, &current, &answer).await;
     Ok(answer)
 }
 

@@ -13,8 +13,10 @@ use crate::limits::XML_BODY_BYTES_MAX;
 use crate::settings::{BucketSetting, tag};
 use crate::system;
 use crate::workers::access_log::{Logging, document};
+use engine::Bucket;
 use engine::platform::Platform;
 use http::Response;
+use std::sync::Arc;
 
 impl BucketSetting for Logging {
     const TAG: u16 = tag::LOGGING;
@@ -28,7 +30,7 @@ pub(super) async fn put_bucket_logging<P: Platform, B: RawBody>(
     let xml = read_document(context, body, XML_BODY_BYTES_MAX).await?;
     match document::parse(&xml)? {
         Some(logging) => {
-            check_target(context, &logging)?;
+            check_target(context, &bucket, &logging)?;
             context.put_setting(&bucket, &logging).await?;
         }
         None => context.remove_setting::<Logging>(&bucket).await?,
@@ -36,18 +38,30 @@ pub(super) async fn put_bucket_logging<P: Platform, B: RawBody>(
     Ok(Response::new(200))
 }
 
-fn check_target<P: Platform>(context: &Context<'_, P>, logging: &Logging) -> Result<()> {
+fn check_target<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    logging: &Logging,
+) -> Result<()> {
     let name = logging.target_bucket.as_str();
+    let refused = |message: &'static str| {
+        S3Error::new(Code::InvalidTargetBucketForLogging, message).field("TargetBucket", name)
+    };
     let catalog = context.engine.catalog();
-    if system::is_entry(name) || catalog.bucket(name).is_none() {
-        context.engine.require_catalog()?;
-        return Err(S3Error::new(
-            Code::InvalidTargetBucketForLogging,
-            "The target bucket for logging does not exist",
-        )
-        .field("TargetBucket", name));
+    match catalog.bucket(name) {
+        Some(target) if !system::is_entry(name) => {
+            if context.owner_of(target)?.id == context.owner_of(bucket)?.id {
+                return Ok(());
+            }
+            Err(refused(
+                "The owner for the bucket to be logged and the target bucket must be the same.",
+            ))
+        }
+        _ => {
+            context.engine.require_catalog()?;
+            Err(refused("The target bucket for logging does not exist"))
+        }
     }
-    Ok(())
 }
 
 pub(super) fn get_bucket_logging<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {

@@ -3,7 +3,7 @@
 //!
 //! Not here: the document, the messages and their delivery (`workers::notify`).
 
-use super::{Answer, Body, Context, read_document, xml_answer};
+use super::{Answer, Body, Context, Owner, read_document, xml_answer};
 use crate::auth::payload::RawBody;
 use crate::error::Result;
 use crate::limits::XML_BODY_BYTES_MAX;
@@ -38,7 +38,8 @@ pub(super) async fn put_bucket_notification_configuration<P: Platform, B: RawBod
     }
     context.put_setting(&bucket, &notification).await?;
     let time = Version(platform.wall_clock_ns());
-    let test = message::of_test(&context.cause(&source), &context.place(&bucket), time);
+    let owner = context.owner_of(&bucket)?;
+    let test = message::of_test(&context.cause(&source), &context.place(&bucket, &owner), time);
     let configurations = notification.configurations.iter();
     let targets: BTreeSet<&str> = configurations.map(|one| one.target.as_str()).collect();
     for target in targets {
@@ -67,7 +68,10 @@ impl<P: Platform> Context<'_, P> {
             Ok(None) => {}
             Ok(Some(notification)) => {
                 let source = self.source();
-                let (cause, place) = (self.cause(&source), self.place(bucket));
+                let Ok(owner) = self.owner_of(bucket) else {
+                    return self.services.events.count_lost();
+                };
+                let (cause, place) = (self.cause(&source), self.place(bucket, &owner));
                 let queue = &self.services.events;
                 queue.event(self.engine, &notification, &event, &cause, &place).await;
             }
@@ -90,7 +94,7 @@ impl<P: Platform> Context<'_, P> {
         }
     }
 
-    fn place<'b>(&'b self, bucket: &'b Bucket) -> Place<'b> {
-        Place { region: self.region, bucket: &bucket.name, owner: &self.owner.id }
+    fn place<'b>(&'b self, bucket: &'b Bucket, owner: &'b Owner) -> Place<'b> {
+        Place { region: self.region, bucket: &bucket.name, owner: &owner.id }
     }
 }

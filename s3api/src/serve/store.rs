@@ -136,7 +136,7 @@ impl S3Application {
         let Settings { config, root, .. } = &self.0.settings;
         let tasks = Tasks::default();
         let origin = Origin {
-            owner: Owner::of_access_key(&root.access_key).id,
+            owner: Rc::new(Owner::of_access_key(&root.access_key)),
             region: config.region.clone(),
             host_id: format!("ringfort-{core}"),
         };

@@ -14,10 +14,16 @@ pub mod access_log;
 pub mod lifecycle;
 pub mod notify;
 
+use crate::access::authorise::BucketOwner;
+use crate::error::Result;
+use crate::ops::Owner;
+use crate::services::Services;
+use engine::Bucket;
 use engine::platform::Platform;
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a task that sleeps looks whether it is to end.
@@ -26,10 +32,21 @@ const STOP_POLL: Duration = Duration::from_millis(50);
 /// What workers tell of the server that they belong to.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Owner of the buckets.
-    pub owner: String,
+    /// Root, who owns what no user owns.
+    pub owner: Rc<Owner>,
     pub region: String,
     pub host_id: String,
+}
+
+impl Origin {
+    /// A bucket's owner.
+    pub fn owner_of(&self, services: &Services, bucket: &Arc<Bucket>) -> Result<Rc<Owner>> {
+        let Some(owner) = services.settings.get::<BucketOwner>(bucket)? else {
+            return Ok(Rc::clone(&self.owner));
+        };
+        let BucketOwner { id, access_key } = BucketOwner::clone(&owner);
+        Ok(Rc::new(Owner { id, display_name: access_key.clone(), access_key }))
+    }
 }
 
 /// Asks the tasks of a core to end.

@@ -81,7 +81,7 @@ impl<P: Platform> Delivery<P> {
                     let target = target.name.as_str();
                     tracing::warn!(
                         bucket,
-                        target,
+                        destination = target,
                         %error,
                         "an access log could not be delivered and is kept"
                     );
@@ -95,15 +95,26 @@ impl<P: Platform> Delivery<P> {
         let Batch { key, logging, lines } = batch;
         let platform = self.engine.platform();
         let now = dates::seconds(Version(platform.wall_clock_ns()));
-        let name = object_key(&self.origin, logging, key, now, platform.random_u64());
+        let catalog = self.engine.catalog();
+        let source = catalog.bucket(&key.bucket).unwrap_or(target);
+        let owner = self.origin.owner_of(&self.services, source)?;
+        let account = (owner.id.as_str(), self.origin.region.as_str());
+        let name = object_key(account, logging, key, now, platform.random_u64());
         let text = lines.concat();
         ops::internal::put_object(&self.engine, &self.services, target, &name, text.as_bytes())
             .await
     }
 }
 
-/// The key of an object, in S3's forms. `now`: the time of delivery.
-fn object_key(origin: &Origin, logging: &Logging, key: &Key, now: i64, random: u64) -> String {
+/// The key of an object, in S3's forms, by the account and region of the bucket that is logged. `now`:
+/// the time of delivery.
+fn object_key(
+    (owner, region): (&str, &str),
+    logging: &Logging,
+    key: &Key,
+    now: i64,
+    random: u64,
+) -> String {
     let prefix = &logging.target_prefix;
     let time = |seconds: i64, format: &str| {
         let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
@@ -114,7 +125,6 @@ fn object_key(origin: &Origin, logging: &Logging, key: &Key, now: i64, random: u
     match logging.key_format {
         None | Some(KeyFormat::Simple) => format!("{prefix}{stamp}-{random:016X}"),
         Some(KeyFormat::Partitioned(_)) => {
-            let Origin { owner, region, .. } = origin;
             let (bucket, date) = (&key.bucket, time(day, "%Y/%m/%d"));
             format!("{prefix}{owner}/{region}/{bucket}/{date}/{stamp}-{random:016X}")
         }
@@ -134,10 +144,8 @@ mod tests {
                 target_prefix: "p/".to_owned(),
                 key_format: format,
             };
-            let [owner, region, host_id] = ["me", "eu-1", "host"].map(str::to_owned);
-            let origin = Origin { owner, region, host_id };
             let key = Key { bucket: "b".to_owned(), day: 1_549_411_200 - 86_400 };
-            assert_eq!(object_key(&origin, &logging, &key, 1_549_411_238, 0xAB), expected);
+            assert_eq!(object_key(("me", "eu-1"), &logging, &key, 1_549_411_238, 0xAB), expected);
         };
         let simple = "p/2019-02-06-00-00-38-00000000000000AB";
         check(None, simple);

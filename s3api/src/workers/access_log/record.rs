@@ -7,6 +7,7 @@ use super::document::Logging;
 use super::line::{Draft, Entry, Sent};
 use super::{AccessLog, Key, operation};
 use crate::access::Caller;
+use crate::access::authorise::BucketOwner;
 use crate::error::Code;
 use crate::ops::{Answer, Ids};
 use crate::route::{Operation, Route};
@@ -31,8 +32,8 @@ pub struct Answered<'a> {
     /// Of the body, as it was sent.
     pub received: u64,
     pub started: Instant,
-    /// Of the bucket.
-    pub owner: &'a str,
+    /// The id of root, who owns what no user owns.
+    pub root: &'a str,
 }
 
 impl std::fmt::Debug for Answered<'_> {
@@ -55,12 +56,14 @@ pub fn record<P: Platform>(
     let elapsed_ns = u64::try_from(answered.started.elapsed().as_nanos()).unwrap_or(0);
     let came_ns = engine.platform().wall_clock_ns().saturating_sub(elapsed_ns);
     let time = crate::dates::seconds(Version(came_ns));
+    let Ok(owner) = services.settings.get::<BucketOwner>(bucket) else { return };
+    let owner = owner.as_ref().map_or(answered.root, |owner| &owner.id);
     let day = if logging.is_by_event_day() { Day::REAL.midnight_before(time) } else { 0 };
     let mut pending = Pending {
         log: services.access_log.clone(),
         logging,
         key: Key { bucket: bucket.name.clone(), day },
-        draft: draft(answered, answer, time),
+        draft: draft(answered, answer, owner, time),
         bytes: 0,
         started: answered.started,
         now_ns: engine.platform().monotonic_ns(),
@@ -72,7 +75,12 @@ pub fn record<P: Platform>(
     }
 }
 
-fn draft<P: Platform>(answered: &Answered<'_>, answer: &Answer<P>, time: i64) -> Draft {
+fn draft<P: Platform>(
+    answered: &Answered<'_>,
+    answer: &Answer<P>,
+    owner: &str,
+    time: i64,
+) -> Draft {
     let Answered { head, route, caller, ids, .. } = answered;
     let remote_ip = answered.source.map(|address| address.to_string()).unwrap_or_default();
     let header = |name| head.header(name).unwrap_or_default();
@@ -87,7 +95,7 @@ fn draft<P: Platform>(answered: &Answered<'_>, answer: &Answer<P>, time: i64) ->
     };
     let turn_around = answered.started.elapsed().as_millis();
     let entry = Entry {
-        bucket_owner: answered.owner,
+        bucket_owner: owner,
         bucket: &route.bucket,
         time,
         remote_ip: &remote_ip,

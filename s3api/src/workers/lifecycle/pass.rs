@@ -326,8 +326,10 @@ impl<P: Platform> Worker<P> {
             request_id: &request_id,
             host_id: &self.origin.host_id,
         };
-        let place =
-            Place { region: &self.origin.region, bucket: &bucket.name, owner: &self.origin.owner };
+        let Ok(owner) = self.origin.owner_of(&self.services, bucket) else {
+            return self.services.events.count_lost();
+        };
+        let place = Place { region: &self.origin.region, bucket: &bucket.name, owner: &owner.id };
         self.services.events.event(&self.engine, &notification, &event, &cause, &place).await;
     }
 
