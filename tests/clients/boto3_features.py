@@ -263,7 +263,7 @@ def check_a_form_is_held_to_its_policy(s3, bucket):
     elsewhere = signed(s3, bucket + "x", "k")
     check(elsewhere, 403, "AccessDenied", "Policy Condition failed")
     check([("key", "k")], 403, "AccessDenied")
-    check([], 403, "AccessDenied")
+    check([], 400, "InvalidArgument", "key")
 
 
 def check_forms_that_are_none_are_refused(s3, bucket):
