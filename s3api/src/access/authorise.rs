@@ -145,7 +145,10 @@ pub fn authorise<P: Platform>(context: &Context<'_, P>) -> Result<()> {
             Decision::Allowed if !by_object => {}
             Decision::Allowed if !waits && caller.subject.is_root() => {}
             Decision::Allowed if !waits && !rules.ownership.has_acls() => {}
-            _ if by_object => caller.is_undecided.set(true),
+            _ if by_object => {
+                caller.is_by_object.set(true);
+                caller.is_undecided.set(true);
+            }
             _ => return Err(denied()),
         }
     }
@@ -188,9 +191,11 @@ pub fn check_object<P: Platform>(
     attributes: &[u8],
     given: &Given<'_>,
 ) -> Result<()> {
-    if !context.caller.is_undecided.replace(false) {
+    if !context.caller.is_by_object.get() {
         return Ok(());
     }
+    // One that took its place since another was decided about is another decision.
+    context.caller.is_undecided.set(false);
     let actions = needs::needed(context.route.operation, extras(context));
     check_all(context, bucket, &context.route.key, attributes, given, &actions)
 }

@@ -23,7 +23,9 @@ pub struct Caller {
     pub signed_at: Option<i64>,
     /// Now, in seconds since the Unix epoch.
     pub now: i64,
-    /// The decision waits for the object to be looked at.
+    /// The decision depends on the object, and is made of each that is looked at.
+    pub(crate) is_by_object: Cell<bool>,
+    /// The decision is still to be made.
     pub(crate) is_undecided: Cell<bool>,
 }
 
@@ -37,6 +39,7 @@ impl Caller {
             is_form: false,
             signed_at: None,
             now: 0,
+            is_by_object: Cell::new(false),
             is_undecided: Cell::new(false),
         }
     }
