@@ -32,9 +32,9 @@ pub(super) fn get_object_lock_configuration<P: Platform>(
     context: &Context<'_, P>,
 ) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
-    let setting = context
-        .setting::<ObjectLockSetting>(&bucket)?
-        .ok_or(Code::ObjectLockConfigurationNotFoundError)?;
+    let setting = context.setting::<ObjectLockSetting>(&bucket)?.ok_or_else(|| {
+        S3Error::from(Code::ObjectLockConfigurationNotFoundError).field("BucketName", &bucket.name)
+    })?;
     let document = Writer::document("ObjectLockConfiguration", |writer| {
         writer.text("ObjectLockEnabled", "Enabled");
         let Some(DefaultRetention { mode, period }) = setting.default else { return };
