@@ -14,9 +14,6 @@ from checks import ENDPOINT, announce, equal, main, new_name
 
 
 class Aws:
-    def __init__(self):
-        self.driver = awscli.clidriver.create_clidriver()
-
     def attempt(self, command, *flags, **arguments):
         line = ["--endpoint-url", ENDPOINT, "--output", "json", "s3api", command, *flags]
         for name, value in arguments.items():
@@ -24,7 +21,8 @@ class Aws:
             line += ["--" + name.replace("_", "-"), text]
         said, complaints = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaints):
-            code = self.driver.main(line)
+            # A driver for each: one remembers --no-sign-request.
+            code = awscli.clidriver.create_clidriver().main(line)
         return code, said.getvalue(), complaints.getvalue()
 
     def __call__(self, command, *flags, **arguments):
@@ -80,6 +78,71 @@ def check_tagging(aws, bucket):
     equal(len(aws("get-object-tagging", bucket=bucket, key="k")["TagSet"]), 2)
     aws("delete-object-tagging", bucket=bucket, key="k")
     equal(aws("get-object-tagging", bucket=bucket, key="k")["TagSet"], [])
+
+
+def check_acls_and_ownership(aws, bucket):
+    # Since 2023 buckets are made with ACLs off, which the owner changes first.
+    ownership = {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
+    aws("put-bucket-ownership-controls", bucket=bucket, ownership_controls=ownership)
+    equal(aws("get-bucket-ownership-controls", bucket=bucket)["OwnershipControls"], ownership)
+    aws("put-object", bucket=bucket, key="k")
+    for get, put, where in [
+        ("get-bucket-acl", "put-bucket-acl", {"bucket": bucket}),
+        ("get-object-acl", "put-object-acl", {"bucket": bucket, "key": "k"}),
+    ]:
+        acl = aws(get, **where)
+        equal([grant["Permission"] for grant in acl["Grants"]], ["FULL_CONTROL"])
+        aws(put, **where, acl="public-read")
+        grants = {
+            (grant["Grantee"].get("URI", "owner"), grant["Permission"])
+            for grant in aws(get, **where)["Grants"]
+        }
+        everyone = "http://acs.amazonaws.com/groups/global/AllUsers"
+        equal(grants, {("owner", "FULL_CONTROL"), (everyone, "READ")})
+        aws(put, **where, access_control_policy={"Owner": acl["Owner"], "Grants": acl["Grants"]})
+        equal(aws(get, **where)["Grants"], acl["Grants"])
+    aws("delete-bucket-ownership-controls", bucket=bucket)
+    aws.refused("OwnershipControlsNotFoundError", "get-bucket-ownership-controls", bucket=bucket)
+
+
+def check_policies_and_public_access(aws, bucket):
+    aws.refused("NoSuchBucketPolicy", "get-bucket-policy", bucket=bucket)
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "EveryoneReads",
+                "Effect": "Allow",
+                "Principal": "*",
+                "Action": "s3:GetObject",
+                "Resource": f"arn:aws:s3:::{bucket}/public/*",
+            }
+        ],
+    }
+    aws("delete-public-access-block", bucket=bucket)
+    aws("put-bucket-policy", bucket=bucket, policy=policy)
+    equal(json.loads(aws("get-bucket-policy", bucket=bucket)["Policy"]), policy)
+    status = aws("get-bucket-policy-status", bucket=bucket)
+    equal(status["PolicyStatus"]["IsPublic"], True)
+    aws("put-object", bucket=bucket, key="public/k")
+    aws("get-object", "/dev/null", "--no-sign-request", bucket=bucket, key="public/k")
+    block = {
+        "BlockPublicAcls": True,
+        "IgnorePublicAcls": True,
+        "BlockPublicPolicy": True,
+        "RestrictPublicBuckets": True,
+    }
+    aws("put-public-access-block", bucket=bucket, public_access_block_configuration=block)
+    found = aws("get-public-access-block", bucket=bucket)
+    equal(found["PublicAccessBlockConfiguration"], block)
+    aws.refused("AccessDenied", "put-bucket-policy", bucket=bucket, policy=policy)
+    aws.refused(
+        "AccessDenied", "get-object", "/dev/null", "--no-sign-request",
+        bucket=bucket, key="public/k",
+    )  # fmt: skip
+    aws("delete-public-access-block", bucket=bucket)
+    aws("delete-bucket-policy", bucket=bucket)
+    aws.refused("NoSuchBucketPolicy", "get-bucket-policy", bucket=bucket)
 
 
 def check_cors(aws, bucket):

@@ -1,7 +1,8 @@
-"""minio-py: versions, tags, locks, life cycles, forms and what else a bucket can be set to."""
+"""minio-py: versions, tags, locks, life cycles, policies, forms and what else a bucket can be set to."""
 
 import datetime
 import io
+import json
 import urllib.request
 import uuid
 
@@ -158,6 +159,30 @@ def check_encryption(client, bucket):
     equal(body_of(client, bucket, "k", offset=begin, length=9), data[begin:][:9])
 
 
+def check_policies(client, bucket):
+    refused("NoSuchBucketPolicy", lambda: client.get_bucket_policy(bucket))
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": ["*"]},
+                "Action": ["s3:GetObject"],
+                "Resource": [f"arn:aws:s3:::{bucket}/public/*"],
+            }
+        ],
+    }
+    client.set_bucket_policy(bucket, json.dumps(policy))
+    equal(json.loads(client.get_bucket_policy(bucket)), policy)
+    put(client, bucket, "public/k", b"for all")
+    put(client, bucket, "k", b"for some")
+    stranger = minio.Minio(HOST, region=REGION, secure=False)
+    equal(body_of(stranger, bucket, "public/k"), b"for all")
+    refused("AccessDenied", lambda: stranger.get_object(bucket, "k"))
+    client.delete_bucket_policy(bucket)
+    refused("AccessDenied", lambda: stranger.get_object(bucket, "public/k"))
+
+
 def check_forms(client, bucket):
     until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
     policy = PostPolicy(bucket, until)
@@ -191,6 +216,13 @@ def post(bucket, fields, data):
         return urllib.request.urlopen(request).status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def check_appends(client, bucket):
+    put(client, bucket, "log", b"one ")
+    for text in [b"two ", b"three"]:
+        client.append_object(bucket, "log", io.BytesIO(text), len(text))
+    equal(body_of(client, bucket, "log"), b"one two three")
 
 
 announce("minio")

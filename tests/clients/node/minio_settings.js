@@ -1,4 +1,4 @@
-// minio for JavaScript: versions, tags, locks, life cycles, encryption, forms.
+// minio for JavaScript: versions, tags, locks, life cycles, encryption, policies, forms.
 "use strict";
 
 const assert = require("node:assert/strict");
@@ -102,6 +102,26 @@ const checks = {
     await client.putObject(bucket, "k", "text");
     assert.equal(String(await collect(await client.getObject(bucket, "k"))), "text");
     await client.removeBucketEncryption(bucket);
+  },
+
+  async policies(client, bucket) {
+    const policy = {
+      Version: "2012-10-17",
+      Statement: [
+        {
+          Effect: "Allow",
+          Principal: "*",
+          Action: "s3:GetObject",
+          Resource: `arn:aws:s3:::${bucket}/*`,
+        },
+      ],
+    };
+    await client.putObject(bucket, "k", "for all");
+    const plain = new URL(`/${bucket}/k`, endpoint);
+    assert.equal((await fetch(plain)).status, 403);
+    await client.setBucketPolicy(bucket, JSON.stringify(policy));
+    assert.deepEqual(JSON.parse(await client.getBucketPolicy(bucket)), policy);
+    assert.equal(await (await fetch(plain)).text(), "for all");
   },
 
   async forms(client, bucket) {

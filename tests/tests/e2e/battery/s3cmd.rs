@@ -106,8 +106,21 @@ fn s3cmd_sets_what_a_bucket_does() {
         path.to_str().unwrap().to_owned()
     };
     s3cmd(&["mb", "s3://photos"]);
+    s3cmd(&["put", &written("index.html", "<p>hello"), "s3://photos/public/index.html"]);
     let info = |what: &str| s3cmd(&["info", "s3://photos"]).contains(what);
-    assert!(info("CORS:      none") && info("Expiration Rule: none"));
+    assert!(info("Policy:    none") && info("CORS:      none") && info("Expiration Rule: none"));
+
+    let policy = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*",
+        "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/public/*"}]}"#;
+    let plain =
+        format!("GET /photos/public/index.html HTTP/1.1\r\nhost: {}\r\n\r\n", server.listen);
+    let read = || server.client().exchange(plain.as_bytes(), false).unwrap();
+    read().expect_error(403, "AccessDenied");
+    s3cmd(&["setpolicy", &written("policy", policy), "s3://photos"]);
+    assert!(info("arn:aws:s3:::photos/public/*"));
+    assert_eq!(read().expect(200).body, b"<p>hello");
+    s3cmd(&["delpolicy", "s3://photos"]);
+    read().expect_error(403, "AccessDenied");
 
     let cors = "<CORSConfiguration><CORSRule><AllowedOrigin>https://example.com</AllowedOrigin>\
                 <AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
