@@ -474,9 +474,7 @@ fn settings_change_together_if_they_are_as_expected_and_may_be_large() {
         let failed = ConditionFailure::PreconditionFailed;
         assert!(matches!(refused, Err(Error::Condition(failure)) if failure == failed));
         set(&[(1, None), (3, Some(3))], &[(2, Some(2))]).await.unwrap();
-        for engine in &engines {
-            engine.close().await;
-        }
+        futures_join(engines.iter().map(Engine::close)).await;
     })
     .unwrap();
     let platform = sim.reboot();

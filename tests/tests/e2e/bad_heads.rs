@@ -200,7 +200,7 @@ fn keys_ranges_and_parameters_that_are_wrong_are_refused() {
         ("GET", "/bucket/here?uploadId=nonsense".to_owned(), "NoSuchUpload"),
         ("DELETE", "/bucket/here?uploadId=nonsense".to_owned(), "NoSuchUpload"),
         ("PATCH", "/bucket/here".to_owned(), "MethodNotAllowed"),
-        ("POST", "/bucket/here".to_owned(), "MethodNotAllowed"),
+        ("POST", "/bucket/here".to_owned(), "PreconditionFailed"),
         ("GET", "/bucket?inventory=".to_owned(), "NotImplemented"),
         ("PUT", "/bucket/here?torrent=".to_owned(), "NotImplemented"),
     ];
