@@ -271,3 +271,6 @@ pub const USER_POLICIES_MAX: usize = 10;
 
 /// Grants of one ACL, as AWS has it.
 pub const GRANTS_MAX: usize = 100;
+
+/// Wrong MFA codes that may come within the half minute that a code is good for.
+pub const MFA_FAILURES_PER_STEP_MAX: u64 = 10;

@@ -1,13 +1,14 @@
 //! The device by which the root shows that a removal of versions is meant: time-based codes.
 //!
-//! Invariants: a code opens once, on all cores together; it is compared in constant time; the secret is
-//! shown nowhere.
+//! Invariants: a code opens once, on all cores together; so many wrong ones in half a minute close the
+//! device for the rest of it; the secret is shown nowhere.
 //!
 //! Not here: what needs a code (`ops`).
 //!
 //! Sources: RFC 6238; AWS, "Configuring MFA delete".
 
 use crate::error::{Code, Result, S3Error};
+use crate::limits::MFA_FAILURES_PER_STEP_MAX;
 use crate::start_error::StartError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use totp_rs::{Algorithm, Builder, Secret, Totp};
@@ -23,6 +24,9 @@ pub struct Mfa {
     totp: Totp,
     /// The newest step whose code was used.
     used: AtomicU64,
+    /// The step in which a wrong code came last, and how many came in it.
+    failed_step: AtomicU64,
+    failures: AtomicU64,
 }
 
 impl Mfa {
@@ -38,20 +42,35 @@ impl Mfa {
             .with_secret(secret)
             .build()
             .map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { totp, used: AtomicU64::new(0) })
+        let [used, failed_step, failures] = [const { AtomicU64::new(0) }; 3];
+        Ok(Self { totp, used, failed_step, failures })
     }
 
     /// Takes the value of `x-amz-mfa`: the device's serial number, a space, a code. There is one device,
     /// so any serial number names it. `now`: seconds since the Unix epoch.
     pub fn check(&self, header: &str, now: i64) -> Result<()> {
+        // Codes are short: whoever may try many finds one (RFC 4226, section 7.3).
+        let present = u64::try_from(now).unwrap_or_default() / STEP_SECONDS;
+        if self.failed_step.swap(present, Ordering::AcqRel) != present {
+            self.failures.store(0, Ordering::Release);
+        }
+        if self.failures.load(Ordering::Acquire) >= MFA_FAILURES_PER_STEP_MAX {
+            return Err(S3Error::new(
+                Code::SlowDown,
+                "Too many wrong MFA codes came. Try again in a minute.",
+            ));
+        }
         let code = header.trim().rsplit_once(' ').map(|(_, code)| code);
         let step = code.and_then(|code| self.totp.check(code, u64::try_from(now).ok()?));
         match step {
             Some(step) if self.used.fetch_max(step, Ordering::AcqRel) < step => Ok(()),
-            _ => Err(S3Error::new(
-                Code::AccessDenied,
-                "The MFA code is not the device's, or was used already.",
-            )),
+            _ => {
+                self.failures.fetch_add(1, Ordering::AcqRel);
+                Err(S3Error::new(
+                    Code::AccessDenied,
+                    "The MFA code is not the device's, or was used already.",
+                ))
+            }
         }
     }
 }
@@ -82,6 +101,18 @@ mod tests {
             assert_eq!(device.check(&header, now), Ok(()));
             assert!(device.check(&header, now).is_err(), "used twice");
         }
+    }
+
+    #[test]
+    fn guessing_closes_the_device_for_a_while() {
+        let device = device();
+        for _ in 0..MFA_FAILURES_PER_STEP_MAX {
+            let refused = device.check("x 000000", 59).map_err(|error| error.code);
+            assert_eq!(refused, Err(Code::AccessDenied));
+        }
+        let closed = device.check("x 287082", 59).map_err(|error| error.code);
+        assert_eq!(closed, Err(Code::SlowDown));
+        assert_eq!(device.check("x 287082", 60), Ok(()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -118,7 +118,8 @@ pub async fn put<P: Platform, T: BucketSetting>(
     bucket: &Bucket,
     value: &T,
 ) -> Result<()> {
-    Ok(engine.put_bucket_setting(&bucket.name, T::TAG, Some(encode(value)?)).await?)
+    let changes = BTreeMap::from([(T::TAG, Some(encode(value)?))]);
+    Ok(engine.put_bucket_settings(&bucket.name, changes, same_owner(bucket)).await?)
 }
 
 /// Takes a setting away; it is no error if it was not there.
@@ -129,7 +130,14 @@ pub async fn remove<P: Platform, T: BucketSetting>(
     if !bucket.settings.contains_key(&T::TAG) {
         return Ok(());
     }
-    Ok(engine.put_bucket_setting(&bucket.name, T::TAG, None).await?)
+    let changes = BTreeMap::from([(T::TAG, None)]);
+    Ok(engine.put_bucket_settings(&bucket.name, changes, same_owner(bucket)).await?)
+}
+
+/// What is expected of a bucket whose settings change: somebody else's may have taken its name since the
+/// caller was let in.
+fn same_owner(bucket: &Bucket) -> BTreeMap<u16, Option<Vec<u8>>> {
+    BTreeMap::from([(tag::OWNER, bucket.settings.get(&tag::OWNER).cloned())])
 }
 
 #[cfg(test)]
@@ -139,7 +147,6 @@ mod tests {
     use super::*;
     use engine::Version;
     use serde::Deserialize;
-    use std::collections::BTreeMap;
 
     #[derive(Serialize, Deserialize, Debug, PartialEq, Eq)]
     struct Colour(String);

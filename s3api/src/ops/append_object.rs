@@ -208,6 +208,8 @@ impl Base {
         conditions: Conditions,
     ) -> Result<Commit> {
         self.attributes.checksum = Some(checksum);
+        // Versions would share the bytes that the new one takes over.
+        check_bucket(context, &context.as_now(bucket)?)?;
         let commit =
             object_commit(context, bucket, etag, &mut self.attributes, Conditions::default())?;
         let (version, encoded) = (self.version, std::mem::take(&mut self.encoded));

@@ -33,6 +33,7 @@ pub(super) async fn put_bucket_versioning<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let asked = parse(&document)?;
     let present = context.setting::<VersioningSetting>(&bucket)?;
     let had_mfa = present.as_ref().is_some_and(|setting| setting.mfa_delete);
@@ -94,10 +95,7 @@ pub(super) fn check_mfa_delete<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,
 ) -> Result<()> {
-    match context.setting::<VersioningSetting>(bucket)? {
-        Some(setting) if setting.mfa_delete => check_mfa(context),
-        _ => Ok(()),
-    }
+    if context.has_mfa_delete(bucket)? { check_mfa(context) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{
     Answer, Context, asked_attributes, body_writer, encryption, object_commit, unsupported,
 };
 use super::{write_new_version, xml_answer};
+use crate::access::action::Action;
 use crate::attributes::{Attributes, SystemHeader};
 use crate::checksum_headers::{Checksum, DEFAULT_ALGORITHM, element_name, parse_copy_algorithm};
 use crate::conditional::{Conditions, quoted};
@@ -49,6 +50,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
         .unwrap_or(DEFAULT_ALGORITHM);
     if tagging == Directive::Copy && !of_source.tags.is_empty() {
         source.check_tags(context, &reader)?;
+        context.check_action(&bucket, Action::PutObjectTagging, context.key())?;
     }
     let tags = tagging.tags(&asked, &of_source);
     let lock = asked.lock;

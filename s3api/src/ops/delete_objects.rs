@@ -20,6 +20,7 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
     let document = read_document(context, body, XML_LIST_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let root = Element::parse(&document, "Delete")?;
     let is_quiet = root.child_text("Quiet").is_some_and(|text| text.trim() == "true");
     let entries = root.all("Object").map(Entry::parse).collect::<Result<Vec<_>>>()?;
@@ -27,6 +28,12 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
         return Err(malformed());
     }
     if entries.iter().any(|entry| entry.version_id.is_some()) {
+        // Who may remove none of them has no code to try.
+        if context.has_mfa_delete(&bucket)? {
+            for entry in entries.iter().filter(|entry| entry.version_id.is_some()) {
+                context.check_action(&bucket, Action::DeleteObjectVersion, entry.key)?;
+            }
+        }
         bucket_versioning::check_mfa_delete(context, &bucket)?;
     }
     let results = join::all(entries.iter().map(|entry| entry.delete(context, &bucket))).await;

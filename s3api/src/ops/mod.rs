@@ -289,6 +289,16 @@ impl<'a, P: Platform> Context<'a, P> {
         }
     }
 
+    /// The bucket as it is now: while a body came, its settings may have changed, or another bucket may
+    /// have taken its name.
+    fn as_now(&self, bucket: &Arc<Bucket>) -> Result<Arc<Bucket>> {
+        let now = self.find_bucket(&bucket.name)?;
+        if now.id == bucket.id {
+            return Ok(now);
+        }
+        Err(S3Error::from(Code::NoSuchBucket).field("BucketName", &bucket.name))
+    }
+
     /// A setting of a bucket; none where it was never set.
     pub fn setting<T: BucketSetting>(&self, bucket: &Arc<Bucket>) -> Result<Option<Rc<T>>> {
         self.services.settings.get(bucket)
@@ -382,7 +392,7 @@ fn asked_attributes<P: Platform>(
     Ok(attributes)
 }
 
-/// What makes an object visible, with what is kept of it, as the bucket wants it.
+/// What makes an object visible, with what is kept of it, as the bucket wants it now.
 fn object_commit<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,
@@ -390,13 +400,17 @@ fn object_commit<P: Platform>(
     attributes: &mut Attributes,
     conditions: Conditions,
 ) -> Result<Commit> {
+    let bucket = &context.as_now(bucket)?;
     attributes.lock = object_lock::lock_of_new(context, bucket, attributes.lock)?;
+    let has_lock = context.has_lock(bucket)?;
     Ok(Commit {
         etag,
         label: label::of(attributes),
         attributes: attributes.encode()?,
         condition: conditions.into_condition(),
         versioning: context.versioning(bucket)?.of_write(),
+        // Asked only where a null version is replaced.
+        guard: has_lock.then(|| object_lock::guard(context.now(), false)),
         ..Commit::default()
     })
 }

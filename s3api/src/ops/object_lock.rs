@@ -57,6 +57,7 @@ pub(super) async fn put_object_lock_configuration<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let setting = parse_configuration(&document)?;
     // Without versions a lock would keep nothing: an overwrite would take its place.
     if context.versioning(&bucket)? != Status::Enabled {
@@ -124,6 +125,7 @@ pub(super) async fn put_object_retention<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = bucket_with_lock(context)?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let now = context.now();
     let new = parse_retention(&document, now)?;
     let bypasses = context.bypasses_governance(&bucket, context.key());
@@ -174,6 +176,7 @@ pub(super) async fn put_object_legal_hold<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = bucket_with_lock(context)?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let root = Element::parse(&document, "LegalHold")?;
     let on = match root.children() {
         [status] if status.name() == "Status" => {

@@ -29,8 +29,9 @@ pub(super) async fn put_object_tagging<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
-    context.bucket_of_object()?;
+    let bucket = context.bucket_of_object()?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    context.as_now(&bucket)?;
     let tags = TagSet::parse_document(&document, Tagged::Object)?;
     set_tags(context, &tags, 200).await
 }

@@ -66,12 +66,14 @@ impl<P: Platform> Delivery<P> {
             let count = batch.lines.len();
             let bucket = batch.key.bucket.as_str();
             let catalog = self.engine.catalog();
-            let Some(target) = catalog.bucket(&batch.logging.target_bucket) else {
+            let target = catalog.bucket(&batch.logging.target_bucket);
+            let Some(target) = target.filter(|target| self.is_of_same_owner(bucket, target)) else {
                 self.log().count_dropped(count);
                 tracing::warn!(
                     bucket,
                     lines = count,
-                    "lines of an access log were dropped: their target bucket is gone"
+                    "lines of an access log were dropped: their target bucket is gone, or is \
+                     somebody else's now"
                 );
                 continue;
             };
@@ -89,6 +91,15 @@ impl<P: Platform> Delivery<P> {
                 }
             }
         }
+    }
+
+    /// Somebody else's bucket may have taken the target's name since the log was set up.
+    fn is_of_same_owner(&self, source: &str, target: &Arc<Bucket>) -> bool {
+        let owner =
+            |bucket| self.origin.owner_of(&self.services, bucket).ok().map(|it| it.id.clone());
+        let catalog = self.engine.catalog();
+        // Of a source that is gone nobody knows any more whose it was.
+        catalog.bucket(source).is_none_or(|source| owner(source) == owner(target))
     }
 
     async fn deliver(&self, batch: &Batch, target: &Arc<Bucket>) -> Result<()> {
