@@ -32,7 +32,7 @@ REGION = "us-east-1"
 # Name: query, and where the next page begins. A case without a next page asks for the same one again.
 CASES = {
     "flat": ("list-type=2&max-keys=1000", ("NextContinuationToken", "continuation-token")),
-    "flat-v1": ("max-keys=1000&delimiter=%01", ("NextMarker", "marker")),
+    "flat-v1": ("delimiter=%01&max-keys=1000", ("NextMarker", "marker")),
     "delimiter": ("delimiter=%2F&list-type=2&max-keys=1000", None),
     "prefix": ("delimiter=%2F&list-type=2&max-keys=1000&prefix=directory-0000500%2F", None),
     "versions": ("max-keys=1000&versions=", ("NextKeyMarker", "key-marker")),
