@@ -160,7 +160,7 @@ class Server:
             "RINGFORT_ADMIN_API_KEY": secrets.token_hex(16),
         }
         command = [
-            program, "serve",
+            *getattr(options, "under", []), program, "serve",
             f"--data-dir={directory / 'data'}",
             f"--listen=127.0.0.1:{self.port}",
             f"--admin-listen=127.0.0.1:{self.admin_port}",

@@ -53,6 +53,8 @@ pub struct Shared {
     understood: AtomicUsize,
     /// Cores whose shards are ready for requests.
     recovered: AtomicUsize,
+    /// Cores that know of no rename that was cut short.
+    resolved: AtomicUsize,
     stopped: AtomicUsize,
     failed: AtomicBool,
 }
@@ -67,6 +69,7 @@ impl Shared {
             newest_catalog: Mutex::default(),
             understood: AtomicUsize::new(0),
             recovered: AtomicUsize::new(0),
+            resolved: AtomicUsize::new(0),
             stopped: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
         })
@@ -199,9 +202,14 @@ impl<P: Platform> Engine<P> {
         context.platform.spawn(receiver);
         let backup = RefCell::default();
         scrub::start(&context, core);
-        Ok(Self {
-            inner: Rc::new(Inner { context, shared, core, recovered, backup, _owner: owner }),
-        })
+        let inner = Inner { context, shared, core, recovered, backup, _owner: owner };
+        let engine = Self { inner: Rc::new(inner) };
+        if core == 0 {
+            engine.resolve_renames(&engine.catalog()).await;
+        }
+        let Inner { context, shared, .. } = &*engine.inner;
+        shared.await_all(&context.platform, &shared.resolved).await?;
+        Ok(engine)
     }
 
     /// Every core reads its shards before any core writes to one of its own, so that a store that
@@ -340,7 +348,7 @@ impl<P: Platform> Engine<P> {
         self.inner.shared.mailboxes.cores()
     }
 
-    fn shard_of(&self, bucket: BucketId, key: &[u8]) -> Result<u16> {
+    pub(crate) fn shard_of(&self, bucket: BucketId, key: &[u8]) -> Result<u16> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(Error::TooLarge("a key is 1 to 1,024 bytes long"));
         }
@@ -458,7 +466,7 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
-    async fn change_bucket(&self, change: BucketChange) -> Result<Arc<Bucket>> {
+    pub(crate) async fn change_bucket(&self, change: BucketChange) -> Result<Arc<Bucket>> {
         match self.ask(0, Request::ChangeBucket(change)).await? {
             Reply::Bucket(bucket) => Ok(bucket),
             _ => Err(mismatched()),
@@ -508,6 +516,7 @@ impl<P: Platform> Engine<P> {
         let shard = self.shard_of(bucket, key)?;
         self.inner.context.require_online(shard)?;
         if let Some(shard) = self.inner.context.shard(shard) {
+            shard.await_shown(bucket, key).await;
             return Ok(shard.lookup(bucket, key, which));
         }
         match self.ask(shard, Request::Lookup { bucket, key: key.to_vec(), which }).await? {
@@ -547,7 +556,10 @@ impl<P: Platform> Engine<P> {
         let shard = self.shard_of(bucket, key)?;
         self.inner.context.require_online(shard)?;
         let located = match self.inner.context.shard(shard) {
-            Some(own) => own.locate(bucket, key, which),
+            Some(own) => {
+                own.await_shown(bucket, key).await;
+                own.locate(bucket, key, which)
+            }
             None => {
                 let request = Request::Locate { bucket, key: key.to_vec(), which };
                 match self.ask(shard, request).await? {

@@ -63,6 +63,8 @@ pub enum ConditionFailure {
     PreconditionFailed,
     /// The condition needs an object and there is none.
     NoSuchKey,
+    /// The object is no longer the version that was meant.
+    Superseded,
     /// A reason of the caller's own, by its number.
     Refused(u16),
 }

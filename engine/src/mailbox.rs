@@ -262,10 +262,10 @@ fn deliver<P: Platform>(context: &Rc<CoreContext<P>>, envelope: Envelope) {
         return;
     };
     let unwanted = match request {
-        Request::Lookup { bucket, key, which } => {
+        Request::Lookup { bucket, key, which } if !shard.is_hidden(bucket, &key) => {
             answer.give(Ok(Reply::Current(shard.lookup(bucket, &key, which))))
         }
-        Request::Locate { bucket, key, which } => {
+        Request::Locate { bucket, key, which } if !shard.is_hidden(bucket, &key) => {
             answer.give(Ok(Reply::Located(shard.locate(bucket, &key, which))))
         }
         request => {

@@ -314,6 +314,14 @@ impl<P: Platform> ObjectReader<P> {
         &self.info
     }
 
+    /// The pieces of which the stored bytes are made; none if they lie in the record.
+    pub(crate) fn manifest_parts(&self) -> Option<Vec<ManifestPart>> {
+        match &self.source {
+            Source::Extents { manifest, .. } => Some(manifest.parts.clone()),
+            Source::Inline { .. } => None,
+        }
+    }
+
     /// Chooses which bytes `next` gives; ends beyond the object are cut, and a reader that was opened
     /// for its record alone has none. To be called before the first `next`.
     pub fn select(&mut self, range: Range<u64>) {

@@ -27,10 +27,17 @@ pub(crate) struct HeldKey<P: Platform> {
     index_key: Vec<u8>,
 }
 
+impl<P: Platform> HeldKey<P> {
+    /// Leaves the key held until [`Shard::release_key`].
+    pub(crate) fn into_key(mut self) -> Vec<u8> {
+        // No key is empty: dropping this lets go of nothing.
+        std::mem::take(&mut self.index_key)
+    }
+}
+
 impl<P: Platform> Drop for HeldKey<P> {
     fn drop(&mut self) {
-        self.shard.state.borrow_mut().relocating.remove(&self.index_key);
-        self.shard.relocation_event.notify();
+        self.shard.release_key(&self.index_key);
     }
 }
 
@@ -58,6 +65,12 @@ impl<P: Platform> Shard<P> {
                 Some(_) => {}
             }
         }
+    }
+
+    /// Lets others write a key again.
+    pub(crate) fn release_key(&self, index_key: &[u8]) {
+        self.state.borrow_mut().relocating.remove(index_key);
+        self.relocation_event.notify();
     }
 
     pub(crate) async fn delete(

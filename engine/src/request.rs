@@ -8,10 +8,11 @@ use crate::listing::{Slice, VersionMark};
 use crate::multipart::{CompleteUpload, PartRow};
 use crate::pins::Pin;
 use crate::platform::Platform;
+use crate::rename::RenameStep;
 use crate::shard::{Committed, Located, Put, Shard};
 use crate::types::{
     Amend, Bucket, BucketId, BucketUsage, Condition, Current, Deleted, Deletion, ListItem,
-    ListQuery, UploadId, UploadsPage, UploadsQuery, VersionItem, VersionsQuery, Which,
+    ListQuery, UploadId, UploadsPage, UploadsQuery, Version, VersionItem, VersionsQuery, Which,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -134,6 +135,9 @@ pub(crate) enum Request {
         step: BackupStep,
     },
     EndBackup(u64),
+    Rename(RenameStep),
+    /// A rename lets go of a key.
+    EndHold(u64),
 }
 
 pub(crate) enum Reply {
@@ -160,6 +164,11 @@ pub(crate) enum Reply {
     /// About how many bytes a snapshot has.
     Snapshot(u64),
     Copied(Box<ShardRow>),
+    /// A key is held, and a version is reserved for what may be written to it.
+    Held {
+        hold: u64,
+        reserved: Version,
+    },
 }
 
 impl Reply {
@@ -171,21 +180,30 @@ impl Reply {
             }
             Self::Parts { pin, .. } => Some(Request::Unpin(pin)),
             Self::Granted(extents) => Some(Request::Release(extents)),
+            Self::Held { hold, .. } => Some(Request::EndHold(hold)),
             _ => None,
         }
     }
 }
 
 impl<P: Platform> Shard<P> {
+    /// Serves a request. What is rare or long is boxed, since every request moves to the heap in a task
+    /// that is as large as the largest of them.
     pub(crate) async fn handle(self: &Rc<Self>, request: Request) -> Result<Reply> {
         Ok(match request {
             Request::Lookup { bucket, key, which } => {
+                self.await_shown(bucket, &key).await;
                 Reply::Current(self.lookup(bucket, &key, which))
             }
             Request::Locate { bucket, key, which } => {
+                self.await_shown(bucket, &key).await;
                 Reply::Located(self.locate(bucket, &key, which))
             }
-            Request::Unpin(_) | Request::Release(_) | Request::Latch(_) | Request::EndBackup(_) => {
+            Request::Unpin(_)
+            | Request::Release(_)
+            | Request::Latch(_)
+            | Request::EndBackup(_)
+            | Request::EndHold(_) => {
                 self.handle_notice(request);
                 Reply::Done
             }
@@ -194,7 +212,7 @@ impl<P: Platform> Shard<P> {
                 Reply::Deleted(self.delete(bucket, key, deletion, condition).await?)
             }
             Request::Amend { bucket, key, which, change } => {
-                Reply::Amended(self.amend(bucket, key, which, change).await?)
+                Reply::Amended(Box::pin(self.amend(bucket, key, which, change)).await?)
             }
             Request::Grant { units } => Reply::Granted(self.grant(units).await?),
             Request::List { bucket, query } => Reply::Page(self.list(bucket, &query)),
@@ -202,7 +220,7 @@ impl<P: Platform> Shard<P> {
                 Reply::Versions(self.list_versions(bucket, &query))
             }
             Request::BeginUpload { bucket, key, attributes } => {
-                Reply::UploadBegun(self.begin_upload(bucket, key, attributes).await?)
+                Reply::UploadBegun(Box::pin(self.begin_upload(bucket, key, attributes)).await?)
             }
             Request::LocateUpload { bucket, key, upload } => {
                 Reply::Upload(self.locate_upload(bucket, &key, upload)?)
@@ -213,19 +231,22 @@ impl<P: Platform> Shard<P> {
             Request::ListUploads { bucket, query } => {
                 Reply::Uploads(self.list_uploads(bucket, &query))
             }
-            Request::Complete(complete) => Reply::Committed(self.complete_upload(*complete).await?),
+            Request::Complete(complete) => {
+                Reply::Committed(Box::pin(self.complete_upload(*complete)).await?)
+            }
             Request::AbortUpload { bucket, key, upload } => {
-                self.abort_upload(bucket, key, upload).await?;
+                Box::pin(self.abort_upload(bucket, key, upload)).await?;
                 Reply::Done
             }
             Request::Usage(bucket) => Reply::Usage(self.state.borrow().usage.of_bucket(bucket)),
-            Request::IsEmpty(bucket) => Reply::Empty(self.is_empty(bucket).await?),
-            Request::ChangeBucket(change) => self.change_bucket(change).await?,
+            Request::IsEmpty(bucket) => Reply::Empty(Box::pin(self.is_empty(bucket)).await?),
+            Request::ChangeBucket(change) => Box::pin(self.change_bucket(change)).await?,
             Request::CopyBucketChange(change) => {
-                self.write_next_change(*change).await?;
+                Box::pin(self.write_next_change(*change)).await?;
                 Reply::Done
             }
-            Request::Backup { id, step } => self.backup_step(id, step).await?,
+            Request::Backup { id, step } => Box::pin(self.backup_step(id, step)).await?,
+            Request::Rename(step) => Box::pin(self.rename_step(step)).await?,
         })
     }
 
@@ -248,6 +269,7 @@ impl<P: Platform> Shard<P> {
             Request::Release(extents) => self.release(&extents),
             Request::Latch(cause) => self.latch(cause),
             Request::EndBackup(id) => self.end_backup(id),
+            Request::EndHold(hold) => self.end_hold(hold),
             _ => {}
         }
     }
@@ -256,4 +278,20 @@ impl<P: Platform> Shard<P> {
 /// The answer to another request than the one that was asked: a bug, told instead of a panic.
 pub(crate) fn mismatched() -> Error {
     Error::Corrupt("a shard answered another request than it was asked".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::sim::SimPlatform;
+
+    /// Every request of another core, and every write, moves as much to the heap.
+    #[test]
+    fn the_task_of_a_request_is_small() {
+        fn size_of_task<F: Future>(_: impl FnOnce(Rc<Shard<SimPlatform>>, Request) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size_of_task(async |shard, request| shard.handle(request).await.is_ok());
+        assert!(bytes <= 3 << 10, "{bytes} bytes");
+    }
 }

@@ -23,6 +23,7 @@ use crate::maintenance::Maintenance;
 use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::relocation::RelocationLog;
+use crate::rename::Holds;
 use crate::segments::Need;
 use crate::state::{Change, FLAG_EXTENTS, State, current_of, location_of};
 use crate::store::Mutation;
@@ -50,6 +51,8 @@ pub(crate) struct Shard<P: Platform> {
     pub(crate) amendments: RefCell<Amendments<P>>,
     /// Notified when records have been moved or amended, and when a key is no longer held.
     pub(crate) relocation_event: Event,
+    /// Keys that renames hold.
+    pub(crate) holds: RefCell<Holds>,
     pub(crate) maintenance: Maintenance,
     /// What a backup has of the shard, while one is under way.
     pub(crate) backup: RefCell<Option<crate::backup::Turn>>,
@@ -97,6 +100,10 @@ pub(crate) enum Target {
     Growth {
         to: Version,
     },
+    /// An object of that identity; who asks holds its key.
+    Held {
+        version: Version,
+    },
     Part {
         upload: UploadId,
         number: u16,
@@ -107,12 +114,8 @@ pub(crate) enum Target {
 #[derive(Debug)]
 pub(crate) enum Body {
     Inline(Vec<u8>),
-    /// Chunks that are written and synced, marked with `tag`.
-    Extents {
-        tag: u64,
-        size: u64,
-        extents: Vec<Extent>,
-    },
+    /// Chunks that are written, of one part or of several.
+    Extents(Vec<ManifestPart>),
 }
 
 #[derive(Debug)]
@@ -148,6 +151,7 @@ impl<P: Platform> Shard<P> {
             relocation_gate: Gate::default(),
             amendments: RefCell::default(),
             relocation_event: Event::default(),
+            holds: RefCell::default(),
             maintenance: Maintenance::new(parts.checkpoints),
             backup: RefCell::default(),
             data_syncs: RefCell::default(),
@@ -243,11 +247,15 @@ impl<P: Platform> Shard<P> {
     pub(crate) async fn put(self: &Rc<Self>, put: Put) -> Result<Committed> {
         let Put { bucket, key, target, body, mut commit } = put;
         let index_key = match target {
-            Target::Object | Target::Growth { .. } => index_key::object(bucket, &key),
+            Target::Object | Target::Growth { .. } | Target::Held { .. } => {
+                index_key::object(bucket, &key)
+            }
             Target::Part { upload, number } => index_key::part(upload, number),
         };
         let (kind, upload, part_number) = match target {
-            Target::Object | Target::Growth { .. } => (RecordKind::Object, 0, None),
+            Target::Object | Target::Growth { .. } | Target::Held { .. } => {
+                (RecordKind::Object, 0, None)
+            }
             Target::Part { upload, number } => (RecordKind::Part, upload.0, Some(number)),
         };
         let size = commit.shown_size.unwrap_or(body.size());
@@ -289,13 +297,19 @@ impl<P: Platform> Shard<P> {
         target: Target,
         commit: &Commit,
     ) -> Result<(Version, Option<Current>, u64)> {
-        if let Target::Growth { to } = target {
-            return self.write_grown(record, index_key, to, commit).await;
+        match target {
+            Target::Growth { to } => {
+                return Box::pin(self.write_grown(record, index_key, to, commit)).await;
+            }
+            Target::Held { version } => {
+                return Box::pin(self.write_held(record, index_key, version)).await;
+            }
+            Target::Object | Target::Part { .. } => {}
         }
         let (condition, size) = (commit.condition.as_ref(), record.size);
         let (version, before) = match &commit.guard {
             Some(guard) if replaces_null(&record) => {
-                self.write_over_guarded(record, index_key, condition, guard).await?
+                Box::pin(self.write_over_guarded(record, index_key, condition, guard)).await?
             }
             _ => self.write(record, index_key, condition, Need::Data).await?,
         };
@@ -386,11 +400,23 @@ impl<P: Platform> Shard<P> {
     /// tells when it is durable and published.
     pub(crate) fn stage(
         self: &Rc<Self>,
-        mut record: Record,
+        record: Record,
         index_key: &[u8],
         need: Need,
     ) -> Result<(Version, Ticket<Outcome>)> {
         let version = self.clock.next(&self.platform);
+        self.stage_as(version, record, index_key, need).map(|ticket| (version, ticket))
+    }
+
+    /// As [`Self::stage`], with a version that was given before, and is later than all that are staged or
+    /// published for the key.
+    pub(crate) fn stage_as(
+        self: &Rc<Self>,
+        version: Version,
+        mut record: Record,
+        index_key: &[u8],
+        need: Need,
+    ) -> Result<Ticket<Outcome>> {
         record.version = version.0;
         let places = self.state.borrow().killed_places(&record, index_key);
         record.sections.killed = vec![Killed::default(); places];
@@ -401,7 +427,7 @@ impl<P: Platform> Shard<P> {
         self.state.borrow_mut().stage(index_key, &encoded.record, ticket.clone());
         let index_key = Some(index_key.to_vec());
         self.append(Staged { encoded, index_key, ticket: ticket.clone(), need });
-        Ok((version, ticket))
+        Ok(ticket)
     }
 
     /// One staged write of a key is settled.
@@ -444,7 +470,7 @@ impl Body {
     fn size(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
-            Self::Extents { size, .. } => *size,
+            Self::Extents(parts) => parts.iter().map(|part| part.size).sum(),
         }
     }
 
@@ -455,14 +481,9 @@ impl Body {
                 record.data = bytes;
                 (record, Vec::new())
             }
-            Self::Extents { tag, size, extents } => {
-                let number = record.sections.part_number.unwrap_or(0);
-                let mut joined = Vec::new();
-                for extent in &extents {
-                    crate::format::manifest::push_extent(&mut joined, *extent);
-                }
-                let part = ManifestPart { number, tag, size, attributes: vec![], extents: joined };
-                record.sections.manifest = Some(Manifest { parts: vec![part] });
+            Self::Extents(parts) => {
+                let extents = parts.iter().flat_map(|part| part.extents.clone()).collect();
+                record.sections.manifest = Some(Manifest { parts });
                 (record, extents)
             }
         }

@@ -50,6 +50,8 @@ pub enum Mutation {
     DropTombstoneTooSoon,
     /// Changes of attributes are acknowledged before they are written.
     AmendBeforeDurable,
+    /// Nothing says that an object is on its way to another key.
+    RenameWithoutIntent,
 }
 
 /// What the operator chooses for each core.

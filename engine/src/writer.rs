@@ -12,7 +12,7 @@ use crate::budget::Permit;
 use crate::engine::{Engine, check_attributes};
 use crate::error::{Error, Result};
 use crate::format::chunk::{chunk_bytes, seal_chunk};
-use crate::format::manifest::{Extent, extent_chunks};
+use crate::format::manifest::{Extent, ManifestPart, extent_chunks, push_extent};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_PAYLOAD_MAX, CHUNK_UNITS_MAX,
     CHUNK_WRITES_IN_FLIGHT, GRANT_UNITS_MAX, INLINE_BYTES_MAX, UNIT_BYTES,
@@ -106,6 +106,19 @@ impl<P: Platform> ObjectWriter<P> {
     ) -> Result<Self> {
         let inline = target == Target::Object
             && announced.is_none_or(|size| size <= INLINE_BYTES_MAX as u64);
+        Self::open_as(engine, shard, bucket, key, target, announced, inline).await
+    }
+
+    /// As [`Self::open`]; `inline`: the body is gathered in memory, whatever the target.
+    pub(crate) async fn open_as(
+        engine: Engine<P>,
+        shard: u16,
+        bucket: BucketId,
+        key: Vec<u8>,
+        target: Target,
+        announced: Option<u64>,
+        inline: bool,
+    ) -> Result<Self> {
         let memory = match announced {
             Some(size) if inline => size as usize + OVERRUN_BYTES,
             Some(size) if size < CHUNK_BYTES_MAX as u64 => chunk_bytes(size as usize),
@@ -175,21 +188,10 @@ impl<P: Platform> ObjectWriter<P> {
     /// stored then, except after `ReadOnly`, when it is not known before the next start.
     pub async fn finish(self, commit: Commit) -> Result<Committed> {
         check_attributes(&commit.attributes)?;
-        let Self { engine, shard, bucket, key, target, written, form, permit, .. } = self;
-        let (body, space) = match form {
-            Form::Inline(mut bytes) => {
-                bytes.truncate(written as usize);
-                (Body::Inline(bytes), None)
-            }
-            Form::Chunks(chunks) => {
-                let (tag, extents, space) = chunks.finish().await?;
-                (Body::Extents { tag, size: written, extents }, Some(space))
-            }
-        };
-        // From here on the owner gives the extents back if it refuses them.
-        if let Some(space) = space {
-            space.owned.take();
-        }
+        let (engine, shard) = (self.engine.clone(), self.shard);
+        let (bucket, target) = (self.bucket, self.target);
+        let (key, sealed) = self.seal().await?;
+        let (body, permit) = sealed.into_body();
         let put = Put { bucket, key, target, body, commit };
         let reply = engine.ask(shard, Request::Put(Box::new(put))).await?;
         drop(permit);
@@ -197,6 +199,45 @@ impl<P: Platform> ObjectWriter<P> {
             Reply::Committed(committed) => Ok(committed),
             _ => Err(mismatched()),
         }
+    }
+
+    /// Ends the body: all of it is written, or gathered. Gives the key back too.
+    pub(crate) async fn seal(self) -> Result<(Vec<u8>, Sealed<P>)> {
+        let Self { key, target, written, form, permit, .. } = self;
+        let (body, space) = match form {
+            Form::Inline(mut bytes) => {
+                bytes.truncate(written as usize);
+                (Body::Inline(bytes), None)
+            }
+            Form::Chunks(chunks) => {
+                let (tag, extents, space) = chunks.finish().await?;
+                let number = match target {
+                    Target::Part { number, .. } => number,
+                    Target::Object | Target::Growth { .. } | Target::Held { .. } => 0,
+                };
+                let part = ManifestPart { number, tag, size: written, attributes: vec![], extents };
+                (Body::Extents(vec![part]), Some(space))
+            }
+        };
+        Ok((key, Sealed { body, space, permit }))
+    }
+}
+
+/// A body that is there whole and belongs to no record yet; dropped, it gives its space back.
+#[derive(Debug)]
+pub(crate) struct Sealed<P: Platform> {
+    body: Body,
+    space: Option<Rc<Space<P>>>,
+    permit: Permit,
+}
+
+impl<P: Platform> Sealed<P> {
+    /// From here on it is the owner that gives the extents back if it refuses them.
+    pub(crate) fn into_body(self) -> (Body, Permit) {
+        if let Some(space) = self.space {
+            space.owned.take();
+        }
+        (self.body, self.permit)
     }
 }
 
@@ -337,7 +378,9 @@ impl<P: Platform> Chunks<P> {
         space.owned.borrow_mut().clear();
         // The caller empties this once the owner has taken the extents over.
         space.owned.borrow_mut().extend(&self.used);
-        Ok((self.tag, self.used, space.clone()))
+        let mut joined = Vec::new();
+        self.used.iter().for_each(|extent| push_extent(&mut joined, *extent));
+        Ok((self.tag, joined, space.clone()))
     }
 }
 

@@ -153,9 +153,10 @@ impl RequestHead {
 
     /// The values of all headers of that name, in order.
     pub fn header_values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.headers()
-            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields
+            .iter()
+            .filter(move |field| self.slice(field.name).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| self.slice(field.value))
     }
 
     /// All headers in order; names as the client wrote them.

@@ -17,6 +17,7 @@
 //! tag 38      legal hold: 0 off, 1 on
 //! tag 39      encryption: an envelope (`encryption::envelope`)
 //! tag 40      the owner's canonical id, where that is not the bucket's owner
+//! tag 41      the rename that gave the object its key: token_bytes: u16 LE, client token, former key
 //! ```
 //!
 //! Invariants: what was put in comes out, header values byte for byte; corrupt bytes give an
@@ -46,6 +47,7 @@ const TAG_RETENTION: u8 = 37;
 const TAG_LEGAL_HOLD: u8 = 38;
 const TAG_ENCRYPTION: u8 = 39;
 const TAG_OWNER: u8 = 40;
+const TAG_RENAMED: u8 = 41;
 
 const USER_METADATA_PREFIX: &str = "x-amz-meta-";
 
@@ -115,6 +117,11 @@ pub enum Field<'a> {
     Acl(&'a [u8]),
     /// A canonical id.
     Owner(&'a str),
+    /// The rename that gave the object its key.
+    Renamed {
+        token: &'a str,
+        from: &'a str,
+    },
     /// Written by a later release.
     Other {
         tag: u8,
@@ -205,6 +212,11 @@ fn parse_field(tag: u8, value: &[u8]) -> Option<Field<'_>> {
         },
         TAG_ACL => Some(Field::Acl(value)),
         TAG_OWNER => Some(Field::Owner(std::str::from_utf8(value).ok()?)),
+        TAG_RENAMED => {
+            let (token, from) = split_sized(value)?;
+            let token = std::str::from_utf8(token).ok()?;
+            Some(Field::Renamed { token, from: std::str::from_utf8(from).ok()? })
+        }
         tag => Some(Field::Other { tag, value }),
     }
 }
@@ -257,6 +269,9 @@ pub struct Attributes {
     pub acl: Option<Acl>,
     /// A canonical id, where it is not that of the bucket's owner.
     pub owner: Option<String>,
+    /// Client token and former key of the rename that gave the object its key. It belongs to the object:
+    /// a copy has none.
+    pub renamed: Option<(String, String)>,
     /// Fields of a later release: tag and value.
     pub others: Vec<(u8, Vec<u8>)>,
 }
@@ -321,6 +336,9 @@ impl Attributes {
                     attributes.acl = Some(acl);
                 }
                 Field::Owner(id) => attributes.owner = Some(id.to_owned()),
+                Field::Renamed { token, from } => {
+                    attributes.renamed = Some((token.to_owned(), from.to_owned()));
+                }
                 Field::Other { tag, value } => attributes.others.push((tag, value.to_vec())),
             }
         }
@@ -364,6 +382,10 @@ impl Attributes {
         }
         if let Some(owner) = &self.owner {
             put_field(&mut bytes, TAG_OWNER, &[owner.as_bytes()])?;
+        }
+        if let Some((token, from)) = &self.renamed {
+            let count = length_bytes(token.len())?;
+            put_field(&mut bytes, TAG_RENAMED, &[&count, token.as_bytes(), from.as_bytes()])?;
         }
         for (tag, value) in &self.others {
             put_field(&mut bytes, *tag, &[value])?;

@@ -59,6 +59,13 @@ const COPY_SOURCE: Names = Names {
     if_unmodified_since: "x-amz-copy-source-if-unmodified-since",
 };
 
+const RENAME_SOURCE: Names = Names {
+    if_match: "x-amz-rename-source-if-match",
+    if_none_match: "x-amz-rename-source-if-none-match",
+    if_modified_since: "x-amz-rename-source-if-modified-since",
+    if_unmodified_since: "x-amz-rename-source-if-unmodified-since",
+};
+
 impl Conditions {
     /// The conditions of a GET or HEAD.
     pub fn of_read<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
@@ -68,6 +75,16 @@ impl Conditions {
     /// The conditions on the source of a copy.
     pub fn of_copy_source<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
         Self::named(COPY_SOURCE, header)
+    }
+
+    /// The conditions on the object that a rename gives another key.
+    pub fn of_rename_source<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
+        Self::named(RENAME_SOURCE, header)
+    }
+
+    /// The conditions on what has the key already that a rename gives.
+    pub fn of_rename<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
+        Self::named(STANDARD, header)
     }
 
     /// The conditions of a write or delete. `If-Modified-Since` has no meaning there.
@@ -136,16 +153,16 @@ impl Conditions {
         self.if_none_match.is_some() || self.if_modified_since.is_some()
     }
 
-    /// Judges the source of a copy: what would be 304 for a read is 412 there.
-    pub fn judge_copy_source(&self, current: &Current) -> Result<()> {
-        match self.judge_read(current) {
-            Outcome::Proceed => Ok(()),
-            Outcome::Failed(header) => Err(precondition_failed(header)),
-            Outcome::NotModified if self.if_none_match.is_some() => {
-                Err(precondition_failed("x-amz-copy-source-If-None-Match"))
-            }
-            Outcome::NotModified => Err(precondition_failed("x-amz-copy-source-If-Modified-Since")),
-        }
+    /// Judges the source of a copy or rename, whose headers are called `x-amz-{kind}-source-...`: what
+    /// would be 304 for a read is 412 there.
+    pub fn judge_source(&self, kind: &str, current: &Current) -> Result<()> {
+        let header = match self.judge_read(current) {
+            Outcome::Proceed => return Ok(()),
+            Outcome::Failed(header) => return Err(precondition_failed(header)),
+            Outcome::NotModified if self.if_none_match.is_some() => "If-None-Match",
+            Outcome::NotModified => "If-Modified-Since",
+        };
+        Err(precondition_failed(&format!("x-amz-{kind}-source-{header}")))
     }
 
     /// Judges a write against what is there now.
@@ -161,6 +178,7 @@ impl Conditions {
         };
         let holds = holds
             && self.if_none_match.as_ref().is_none_or(|tags| !tags.matches_weak(current.etag))
+            && self.if_modified_since.is_none_or(|limit| modified > limit)
             && self.last_modified.is_none_or(|time| time == modified)
             && self.size.is_none_or(|size| size == current.size);
         if holds { Ok(()) } else { Err(ConditionFailure::PreconditionFailed) }
@@ -181,7 +199,7 @@ impl Conditions {
 
     /// S3's own conditions on time and size do not: they hold where there is nothing to delete.
     fn needs_an_object(&self) -> bool {
-        self.if_match.is_some()
+        self.if_match.is_some() || self.if_modified_since.is_some()
     }
 }
 
@@ -395,7 +413,7 @@ mod tests {
     fn a_copy_source_fails_where_a_read_is_not_modified() {
         let judge = |name, value| {
             let headers = [(name, value)];
-            Conditions::of_copy_source(lookup(&headers)).judge_copy_source(&object()).is_ok()
+            Conditions::of_copy_source(lookup(&headers)).judge_source("copy", &object()).is_ok()
         };
         assert!(judge("x-amz-copy-source-if-match", TAG));
         assert!(!judge("x-amz-copy-source-if-match", "\"x\""));

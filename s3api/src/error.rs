@@ -67,6 +67,7 @@ codes! {
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.",
     EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.",
     ExpiredToken 400 "The provided token has expired.",
+    IdempotencyParameterMismatch 400 "The parameters of this request do not match those of the request that had this client token first.",
     IllegalLocationConstraintException 400 "The specified location constraint is not valid for the region this request was sent to.",
     IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.",
     InsufficientStorage 507 "No space is left for new data; reading and deleting still work.",
@@ -276,6 +277,7 @@ impl From<engine::Error> for S3Error {
             }
             Error::Condition(ConditionFailure::NoSuchKey) => Code::NoSuchKey.into(),
             Error::Marker => Code::MethodNotAllowed.into(),
+            Error::Condition(ConditionFailure::Superseded) => Code::OperationAborted.into(),
             Error::Condition(ConditionFailure::Refused(number)) => Refusal::error_of(number),
             Error::TooLarge(what) => Self::new(Code::EntityTooLarge, what),
             // AWS has no such answer. 503 says that the same will work a little later, and clients

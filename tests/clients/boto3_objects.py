@@ -375,6 +375,51 @@ def check_without_checksums(s3, bucket):
     assert body_of(plain, bucket, "large") == pattern(9 << 20)
 
 
+def check_rename(s3, bucket):
+    """Small, empty, large and of parts: under its new key it is what it was, and the former one is gone."""
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", ChecksumAlgorithm="CRC32")
+    parts = []
+    for number, size in [(2, 5 << 20), (7, 6 << 20), (9, 10)]:
+        sent = s3.upload_part(
+            Bucket=bucket,
+            Key="parts",
+            UploadId=upload["UploadId"],
+            PartNumber=number,
+            Body=pattern(size),
+            ChecksumAlgorithm="CRC32",
+        )
+        part = {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
+        parts.append(part)
+    s3.complete_multipart_upload(
+        Bucket=bucket,
+        Key="parts",
+        UploadId=upload["UploadId"],
+        MultipartUpload={"Parts": parts},
+    )
+    for key, size in [("small", 1000), ("empty", 0), ("large", 3 << 20)]:
+        s3.put_object(Bucket=bucket, Key=key, Body=pattern(size), Metadata={"k": key})
+    for key in ["small", "empty", "large", "parts"]:
+        ask = {"Bucket": bucket, "ChecksumMode": "ENABLED"}
+        before, content = s3.head_object(Key=key, **ask), body_of(s3, bucket, key)
+        s3.rename_object(Bucket=bucket, Key=f"new/{key} ä", RenameSource=key)
+        after = s3.head_object(Key=f"new/{key} ä", **ask)
+        for varying in ["LastModified", "ResponseMetadata"]:
+            before.pop(varying), after.pop(varying)
+        equal(after, before)
+        assert body_of(s3, bucket, f"new/{key} ä") == content
+        with refused("404", 404):
+            s3.head_object(Bucket=bucket, Key=key)
+    part = s3.get_object(Bucket=bucket, Key="new/parts ä", PartNumber=2)
+    equal((part["PartsCount"], part["ContentLength"]), (3, 5 << 20))
+    s3.put_object(Bucket=bucket, Key="other", Body=b"other")
+    with refused("PreconditionFailed", 412):
+        s3.rename_object(
+            Bucket=bucket, Key="other", RenameSource="new/small%20%C3%A4", DestinationIfNoneMatch="*"
+        )
+    s3.rename_object(Bucket=bucket, Key="other", RenameSource="new/small%20%C3%A4")
+    equal(body_of(s3, bucket, "other"), pattern(1000))
+
+
 def check_virtual_host_style(s3, bucket):
     virtual = client(
         ENDPOINT.replace("127.0.0.1", "localhost"),

@@ -187,6 +187,8 @@ impl Platform for GlommioPlatform {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        // glommio moves a task a few times on its way to the heap, and some are tens of kilobytes long.
+        let task = Box::pin(task);
         let guarded = async move {
             // glommio polls a new task inside the call that spawns it, when the caller may hold a
             // borrow that the task needs.

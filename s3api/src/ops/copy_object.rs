@@ -141,7 +141,7 @@ impl Directive {
             return asked;
         }
         // These belong to the copy and not to what was copied.
-        let mut attributes = source;
+        let mut attributes = Attributes { renamed: None, ..source };
         for header in [SystemHeader::WebsiteRedirectLocation, SystemHeader::StorageClass] {
             attributes.system.retain(|(found, _)| *found != header);
             if let Some(value) = asked.system(header) {

@@ -85,7 +85,7 @@ impl CopySource {
         };
         self.check(context, action, &reader)?;
         Conditions::of_copy_source(|name| context.header(name))
-            .judge_copy_source(&reader.info().current)?;
+            .judge_source("copy", &reader.info().current)?;
         Ok(reader)
     }
 

@@ -324,6 +324,52 @@ fn opened_by_server<P: Platform>(
     }
 }
 
+/// The envelope of an object that gets another key: the same data key, bound to that. A customer's key
+/// must come with the request.
+pub(super) fn rebind<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: BucketId,
+    (from, to): (&str, &str),
+    envelope: &Envelope,
+) -> Result<Envelope> {
+    let (former, bound) = (binding(bucket, from.as_bytes()), binding(bucket, to.as_bytes()));
+    let customer = customer_key(context)?;
+    if customer.is_some() && !matches!(envelope.scheme, Scheme::Customer { .. }) {
+        return Err(S3Error::new(
+            Code::InvalidRequest,
+            "The encryption parameters are not applicable to this object.",
+        ));
+    }
+    let scheme = match &envelope.scheme {
+        Scheme::S3 { master_id, wrapped } => {
+            let masters = &context.services.encryption.masters;
+            let data_key = masters.unwrap(master_id, wrapped, &former)?;
+            let (master_id, master) = masters.current().ok_or(RingError::NoMaster)?;
+            let wrapped = Box::new(master.wrap(&data_key, &bound)?);
+            Scheme::S3 { master_id: master_id.to_owned(), wrapped }
+        }
+        Scheme::Kms(kms) => {
+            let wrapping = ring(context).for_reading(&kms.key_id, kms.key_version)?;
+            let data_key = wrapping.unwrap(&kms.wrapped, &kms_binding(&former, &kms.context));
+            let data_key = data_key.map_err(crate::encryption::master::UnwrapFailed::from)?;
+            let wrapped = wrapping.wrap(&data_key, &kms_binding(&bound, &kms.context))?;
+            Scheme::Kms(Kms { wrapped: Box::new(wrapped), ..kms.clone() })
+        }
+        Scheme::Customer { wrapped } => {
+            let key = customer.ok_or_else(|| {
+                let message = "The object was stored using a form of Server Side Encryption. The \
+                               correct parameters must be provided to rename the object.";
+                S3Error::new(Code::InvalidRequest, message)
+            })?;
+            let data_key = key.key.unwrap(wrapped, &former);
+            let data_key = data_key.map_err(|_| S3Error::from(Code::AccessDenied))?;
+            Scheme::Customer { wrapped: Box::new(key.key.wrap(&data_key, &bound)?) }
+        }
+        Scheme::Part => return Err(corrupt()),
+    };
+    Ok(Envelope { salt: envelope.salt, scheme })
+}
+
 fn corrupt() -> S3Error {
     engine::Error::Corrupt("an object has the encryption of something else".into()).into()
 }

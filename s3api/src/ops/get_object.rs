@@ -320,6 +320,7 @@ fn write_attributes<'a, P: Platform>(
             | Field::Encryption(_)
             | Field::Acl(_)
             | Field::Owner(_)
+            | Field::Renamed { .. }
             | Field::Other { .. } => {}
         }
     }

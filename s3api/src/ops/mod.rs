@@ -47,6 +47,7 @@ mod public_access;
 mod put_object;
 mod receive;
 pub(crate) mod removal;
+mod rename_object;
 mod request_payment;
 mod restore_object;
 mod unsupported;
@@ -250,6 +251,7 @@ async fn operate<P: Platform, B: RawBody>(
         Operation::DeleteBucketOwnershipControls => {
             ownership::delete_ownership_controls(context).await
         }
+        Operation::RenameObject => rename_object::rename_object(context).await,
         _ => Err(Code::NotImplemented.into()),
     }
 }

@@ -10,12 +10,7 @@ const HEADERS: [&str; 2] = ["x-amz-write-offset-bytes", "x-amz-rename-source"];
 
 /// Checks the headers of an operation that makes an object or an upload.
 pub(super) fn check_write(head: &RequestHead) -> Result<()> {
-    for (name, _) in head.headers() {
-        let name = name.to_ascii_lowercase();
-        if HEADERS.contains(&name.as_str()) {
-            return Err(S3Error::unsupported_header(&name));
-        }
-    }
+    refuse(head, &HEADERS, &[])?;
     check_storage_class(head)
 }
 
@@ -33,14 +28,35 @@ pub(super) fn check_append(head: &RequestHead) -> Result<()> {
     const REFUSED: [&str; 2] = ["x-amz-acl", "x-amz-website-redirect-location"];
     const PREFIXES: [&str; 3] =
         ["x-amz-grant-", "x-amz-object-lock-", "x-amz-server-side-encryption"];
-    for (name, _) in head.headers() {
-        let name = name.to_ascii_lowercase();
-        if REFUSED.contains(&name.as_str()) || PREFIXES.iter().any(|start| name.starts_with(start))
-        {
-            return Err(S3Error::unsupported_header(&name));
-        }
-    }
+    refuse(head, &REFUSED, &PREFIXES)?;
     check_storage_class(head)
+}
+
+/// Checks the headers of a rename: what is kept with the object stays as it is, so nothing may ask for more.
+pub(super) fn check_rename(head: &RequestHead) -> Result<()> {
+    const REFUSED: [&str; 5] = [
+        "x-amz-acl",
+        "x-amz-tagging",
+        "x-amz-website-redirect-location",
+        "x-amz-copy-source",
+        "x-amz-server-side-encryption",
+    ];
+    const PREFIXES: [&str; 3] = ["x-amz-grant-", "x-amz-object-lock-", "x-amz-meta-"];
+    refuse(head, &REFUSED, &PREFIXES)?;
+    check_storage_class(head)
+}
+
+fn refuse(head: &RequestHead, names: &[&str], prefixes: &[&str]) -> Result<()> {
+    let is_refused = |name: &str| {
+        let has = |prefix: &&str| {
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        names.iter().any(|refused| refused.eq_ignore_ascii_case(name)) || prefixes.iter().any(has)
+    };
+    match head.headers().find(|(name, _)| is_refused(name)) {
+        Some((name, _)) => Err(S3Error::unsupported_header(&name.to_ascii_lowercase())),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ fn limits() {
 }
 
 #[test]
+fn renames() {
+    check("renames");
+}
+
+#[test]
 fn errors() {
     check("errors");
 }

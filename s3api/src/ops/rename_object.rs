@@ -1,0 +1,159 @@
+//! RenameObject: an object gets another key of its bucket, in one step.
+//!
+//! What is kept with the object stays as it was: bytes, ETag, checksum, metadata, tags, ACL, owner,
+//! encryption. Its `Last-Modified` is the time of the rename. The bytes are copied inside of the server, so
+//! a rename takes as long as a copy; it is the change of keys that is one step ([`Engine::rename`]).
+//!
+//! A request that comes again with the same `x-amz-client-token` finds the token with the object and is
+//! answered as the first one was. SDKs send one of their own making, and repeat what they got no answer to.
+//!
+//! Not here: buckets with versions, which AWS's directory buckets do not have either.
+//!
+//! Source: AWS, RenameObject, "Renaming objects in directory buckets".
+
+use super::aftermath::{self, Made};
+use super::receive::check_early;
+use super::{Answer, Context, encryption, object_commit, unsupported};
+use crate::access;
+use crate::access::action::Action;
+use crate::attributes::Attributes;
+use crate::conditional::Conditions;
+use crate::error::{Code, Result, S3Error};
+use crate::names;
+use crate::percent;
+use crate::versioning::Status;
+use crate::workers::notify::{Event, EventName};
+use engine::platform::Platform;
+use engine::{Bucket, Commit, ConditionFailure, ObjectReader, Which};
+use http::Response;
+use std::sync::Arc;
+
+const SOURCE: &str = "x-amz-rename-source";
+const TOKEN: &str = "x-amz-client-token";
+const TOKEN_BYTES_MAX: usize = 64;
+
+pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
+    let bucket = context.bucket_of_object()?;
+    unsupported::check_rename(context.head)?;
+    let from = parse_source(context)?;
+    let token = parse_token(context)?;
+    check_bucket(context, &bucket)?;
+    if let Some(token) = token
+        && is_done(context, &bucket, &from, token).await?
+    {
+        return Ok(Response::new(200));
+    }
+    let conditions = Conditions::of_rename(|name| context.header(name));
+    check_early(context, bucket.id, &conditions).await?;
+    let reader = open(context, &bucket, &from).await?;
+
+    let info = reader.info().clone();
+    let mut attributes = Attributes::decode(&info.attributes)?;
+    attributes.renamed = token.map(|token| (token.to_owned(), from.clone()));
+    if let Some(envelope) = &attributes.encryption {
+        let keys = (from.as_str(), context.key());
+        let rebound = encryption::rebind(context, bucket.id, keys, envelope)?;
+        attributes.encryption = Some(rebound);
+    }
+    let copy = context.engine.copy_object(reader, bucket.id, context.key().as_bytes()).await?;
+    check_bucket(context, &context.as_now(&bucket)?)?;
+    let current = info.current;
+    let commit = object_commit(context, &bucket, current.etag, &mut attributes, conditions)?;
+    let commit = Commit { shown_size: Some(current.size), ..commit };
+    let as_read = info.attributes;
+    let guard = Box::new(move |attributes: &[u8]| match attributes == as_read {
+        true => Ok(()),
+        false => Err(ConditionFailure::Superseded),
+    });
+    let renamed = context.engine.rename(from.as_bytes(), guard, copy, commit).await?;
+
+    let mut answer = Response::new(200);
+    let made = Made { size: current.size, etag: current.etag, version: renamed.version };
+    let name = EventName::CreatedCopy;
+    aftermath::made(context, &bucket, name, made, &attributes, &mut answer).await?;
+    context.event(&bucket, Event::new(EventName::RemovedDelete, &from)).await;
+    Ok(answer)
+}
+
+/// Reads `[/]key`, URL-encoded.
+fn parse_source<P: Platform>(context: &Context<'_, P>) -> Result<String> {
+    let Some(text) = context.header(SOURCE) else {
+        let message = "RenameObject needs the header x-amz-rename-source.";
+        return Err(
+            S3Error::new(Code::MissingSecurityHeader, message).field("MissingHeaderName", SOURCE)
+        );
+    };
+    let key = percent::decode_path(text.strip_prefix('/').unwrap_or(text));
+    let key = key.filter(|key| !key.is_empty()).ok_or_else(|| {
+        let message = "The rename source must be the URL-encoded key of an object.";
+        S3Error::invalid_argument(message, SOURCE, text)
+    })?;
+    names::check_key(&key)?;
+    if key == context.route.key {
+        let message = "An object cannot be renamed to the key that it has.";
+        return Err(S3Error::new(Code::InvalidRequest, message));
+    }
+    Ok(key)
+}
+
+fn parse_token<'a, P: Platform>(context: &Context<'a, P>) -> Result<Option<&'a str>> {
+    let token = context.header(TOKEN);
+    let is_token = |token: &str| {
+        (1..=TOKEN_BYTES_MAX).contains(&token.len())
+            && token.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match token {
+        Some(token) if !is_token(token) => {
+            let message = "A client token is 1 to 64 visible ASCII characters.";
+            Err(S3Error::invalid_argument(message, TOKEN, token))
+        }
+        token => Ok(token),
+    }
+}
+
+/// A rename takes the former key away, which versions would keep.
+fn check_bucket<P: Platform>(context: &Context<'_, P>, bucket: &Arc<Bucket>) -> Result<()> {
+    if context.versioning(bucket)? == Status::Off {
+        return Ok(());
+    }
+    Err(S3Error::new(
+        Code::InvalidBucketState,
+        "Objects of a bucket that has or had versioning cannot be renamed.",
+    ))
+}
+
+/// Whether an earlier request with this token has done what this one asks for.
+async fn is_done<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    from: &str,
+    token: &str,
+) -> Result<bool> {
+    let key = context.key().as_bytes();
+    let Some(object) = context.engine.head(bucket.id, key, Which::Latest).await? else {
+        return Ok(false);
+    };
+    match Attributes::decode(&object.info().attributes)?.renamed {
+        Some((known, former)) if known == token && former == from => Ok(true),
+        Some((known, _)) if known == token => Err(Code::IdempotencyParameterMismatch.into()),
+        _ => Ok(false),
+    }
+}
+
+/// Opens the object that is to be renamed, if the caller may read and remove it and its conditions hold.
+async fn open<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    from: &str,
+) -> Result<ObjectReader<P>> {
+    let reader = context.engine.open(bucket.id, from.as_bytes(), Which::Latest).await?;
+    let reader = reader.filter(|reader| !reader.info().current.is_marker);
+    let actions = [Action::GetObject, Action::DeleteObject];
+    let attributes = reader.as_ref().map_or(&[][..], |reader| &reader.info().attributes);
+    access::authorise::check_other(context, bucket, from, attributes, &actions)?;
+    let missing = || context.of_missing(S3Error::from(Code::NoSuchKey).field("Key", from));
+    let reader = reader.ok_or_else(missing)?;
+    Conditions::of_rename_source(|name| context.header(name))
+        .judge_source("rename", &reader.info().current)?;
+    Ok(reader)
+}
