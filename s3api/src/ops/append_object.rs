@@ -210,7 +210,7 @@ impl Base {
         self.attributes.checksum = Some(checksum);
         // Versions would share the bytes that the new one takes over.
         check_bucket(context, &context.as_now(bucket)?)?;
-        let commit =
+        let (commit, _) =
             object_commit(context, bucket, etag, &mut self.attributes, Conditions::default())?;
         let (version, encoded) = (self.version, std::mem::take(&mut self.encoded));
         let condition = conditions.into_condition();

@@ -53,7 +53,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     verify_completed(|name| context.head.header(name), checksum.as_ref())?;
     attributes.checksum = checksum;
     let etag = object_etag(parts.iter().map(|part| part.current.etag.md5.as_slice()));
-    let mut commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let (mut commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     if attributes.encryption.is_some() {
         commit.shown_size = Some(parts.iter().map(|part| part.current.size).sum());
     }

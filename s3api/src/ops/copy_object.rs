@@ -66,7 +66,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     (attributes.tags, attributes.lock) = (tags, lock);
     let shown = encryption::keep(sealing, &mut attributes);
     (attributes.acl, attributes.owner) = (acl, owner);
-    let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
     let document = result("CopyObjectResult", committed.version, etag, &checksum);
     let mut answer = xml_answer(document);

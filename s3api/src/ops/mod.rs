@@ -394,27 +394,29 @@ fn asked_attributes<P: Platform>(
     Ok(attributes)
 }
 
-/// What makes an object visible, with what is kept of it, as the bucket wants it now.
+/// What makes an object visible, with what is kept of it, as the bucket wants it now; and the bucket as
+/// it is now, by which the write is to be answered.
 fn object_commit<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,
     etag: Etag,
     attributes: &mut Attributes,
     conditions: Conditions,
-) -> Result<Commit> {
-    let bucket = &context.as_now(bucket)?;
-    attributes.lock = object_lock::lock_of_new(context, bucket, attributes.lock)?;
-    let has_lock = context.has_lock(bucket)?;
-    Ok(Commit {
+) -> Result<(Commit, Arc<Bucket>)> {
+    let bucket = context.as_now(bucket)?;
+    attributes.lock = object_lock::lock_of_new(context, &bucket, attributes.lock)?;
+    let has_lock = context.has_lock(&bucket)?;
+    let commit = Commit {
         etag,
         label: label::of(attributes),
         attributes: attributes.encode()?,
         condition: conditions.into_condition(),
-        versioning: context.versioning(bucket)?.of_write(),
+        versioning: context.versioning(&bucket)?.of_write(),
         // Asked only where a null version is replaced.
         guard: has_lock.then(|| object_lock::guard(context.now(), false)),
         ..Commit::default()
-    })
+    };
+    Ok((commit, bucket))
 }
 
 /// Names the version that was just written, where the bucket has or had versions.

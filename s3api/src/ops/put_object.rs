@@ -46,7 +46,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let size = writer.written();
     attributes.checksum = Some(checksum);
     let shown = encryption::keep(sealing, &mut attributes);
-    let commit = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
 
     // The last two are not AWS's, but other services' clients are told them.

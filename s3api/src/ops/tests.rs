@@ -1,6 +1,7 @@
 //! Operations against an engine on the simulator, without HTTP and signatures in between.
 #![allow(clippy::unwrap_used)]
 
+mod meanwhile;
 mod versions;
 
 use super::*;
@@ -11,6 +12,7 @@ use engine::platform::sim::{Sim, SimOptions, SimPlatform};
 use engine::store::{EngineOptions, FormatOptions, open_or_format};
 use http::{Payload, ResponseBody};
 use std::path::PathBuf;
+use std::pin::Pin;
 
 const REGION: &str = "us-east-1";
 
@@ -56,11 +58,16 @@ fn texts(document: &Element, name: &str, child: &str) -> Vec<String> {
 struct CountedBody<'a> {
     rest: &'a [u8],
     reads: usize,
+    /// What happens before its first byte comes.
+    meanwhile: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
 }
 
 impl RawBody for CountedBody<'_> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, http::Error> {
         self.reads += 1;
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile.await;
+        }
         let count = buffer.len().min(self.rest.len());
         let (now, later) = self.rest.split_at(count);
         buffer[..count].copy_from_slice(now);
@@ -92,9 +99,29 @@ impl Server {
 
     /// Sends `METHOD target` with headers and a body of known length.
     async fn send(&self, line: &str, headers: Headers<'_>, body: &[u8]) -> Reply {
-        let mut counted = CountedBody { rest: body, reads: 0 };
-        let result = self.run(line, headers, &mut counted).await;
-        let body_reads = counted.reads;
+        self.send_body(line, headers, CountedBody { rest: body, reads: 0, meanwhile: None }).await
+    }
+
+    /// The same with a body that comes only after something else was done.
+    async fn send_after<'a>(
+        &self,
+        line: &str,
+        headers: Headers<'_>,
+        body: &'a [u8],
+        meanwhile: impl Future<Output = ()> + 'a,
+    ) -> Reply {
+        let meanwhile = Some(Box::pin(meanwhile) as Pin<Box<dyn Future<Output = ()> + 'a>>);
+        self.send_body(line, headers, CountedBody { rest: body, reads: 0, meanwhile }).await
+    }
+
+    async fn send_body(
+        &self,
+        line: &str,
+        headers: Headers<'_>,
+        mut body: CountedBody<'_>,
+    ) -> Reply {
+        let result = self.run(line, headers, &mut body).await;
+        let body_reads = body.reads;
         match result {
             Ok(answer) => reply(answer, body_reads).await,
             Err(error) => Reply {
@@ -140,6 +167,12 @@ impl Server {
         };
         let size_bytes = Some(body.rest.len() as u64);
         run(&context, Body { reader: PayloadReader::new(Form::Unsigned, body), size_bytes }).await
+    }
+
+    async fn done(&self, line: &str, headers: Headers<'_>, body: &[u8]) -> Reply {
+        let reply = self.send(line, headers, body).await;
+        assert!(reply.error.is_none(), "{line} {headers:?}: {reply:?}");
+        reply
     }
 
     /// Stores an object and gives its entity tag.

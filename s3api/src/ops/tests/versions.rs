@@ -9,12 +9,6 @@ const SUSPENDED: &[u8] =
     b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
 
 impl Server {
-    async fn done(&self, line: &str, headers: Headers<'_>, body: &[u8]) -> Reply {
-        let reply = self.send(line, headers, body).await;
-        assert!(reply.error.is_none(), "{line} {headers:?}: {reply:?}");
-        reply
-    }
-
     /// Stores a version and gives its id.
     async fn put_version(&self, key: &str, headers: Headers<'_>, body: &[u8]) -> String {
         let reply = self.done(&format!("PUT /bucket/{key}"), headers, body).await;
