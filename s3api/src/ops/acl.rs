@@ -30,9 +30,11 @@ pub(super) async fn put_bucket_acl<P: Platform, B: RawBody>(
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
+    let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let owner = context.owner_of(&bucket)?;
     let owners = Owners { own: &owner.id, bucket: &owner.id };
-    match requested(context, body, &bucket, owners).await? {
+    match requested(context, &document, &bucket, owners)? {
         Some(acl) => context.put_setting(&bucket, &acl).await?,
         None => context.remove_setting::<Acl>(&bucket).await?,
     }
@@ -60,11 +62,13 @@ pub(super) async fn put_object_acl<P: Platform, B: RawBody>(
     let bucket = context.bucket_of_object()?;
     let reader = context.open_record(&bucket).await?;
     let attributes = Attributes::decode(&reader.info().attributes)?;
+    let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let bucket_owner = context.owner_of(&bucket)?;
     let has_acls = ownership_of(context, &bucket)?.has_acls();
     let owner = attributes.owner.as_deref().filter(|_| has_acls).unwrap_or(&bucket_owner.id);
     let owners = Owners { own: owner, bucket: &bucket_owner.id };
-    let acl = requested(context, body, &bucket, owners).await?;
+    let acl = requested(context, &document, &bucket, owners)?;
     // The very version that was decided about.
     let which = Which::Exactly(reader.info().current.version);
     drop(reader);
@@ -81,19 +85,18 @@ pub(super) async fn put_object_acl<P: Platform, B: RawBody>(
 }
 
 /// The list that the request gives by header or by document, as it is to be kept.
-async fn requested<P: Platform, B: RawBody>(
+fn requested<P: Platform>(
     context: &Context<'_, P>,
-    body: Body<'_, B>,
+    document: &[u8],
     bucket: &Arc<Bucket>,
     owners: Owners<'_>,
 ) -> Result<Option<Acl>> {
-    let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
     let has_document = !document.trim_ascii().is_empty();
     let users = context.users();
     let acl = match Acl::of_headers(|name| context.header(name), owners, &users)? {
         Some(_) if has_document => return Err(Code::UnexpectedContent.into()),
         Some(acl) => acl,
-        None if has_document => Acl::parse(&document, owners.own, &users)?,
+        None if has_document => Acl::parse(document, owners.own, &users)?,
         None => return Err(Code::MissingSecurityHeader.into()),
     };
     check_acl(context, bucket, acl, owners)

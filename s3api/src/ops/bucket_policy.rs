@@ -21,6 +21,7 @@ pub(super) async fn put_bucket_policy<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let text = String::from_utf8(document)
         .map_err(|_| S3Error::new(Code::MalformedPolicy, "This policy contains invalid Json"))?;
     let policy = Policy::parse(&text, Kind::Bucket(&bucket.name))?;

@@ -35,6 +35,7 @@ pub(super) async fn put_bucket_lifecycle_configuration<P: Platform, B: RawBody>(
         return Err(S3Error::invalid_argument(message, TRANSITION_SIZE, size));
     }
     let xml = read_document(context, body, XML_LIFECYCLE_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let platform = context.engine.platform();
     let lifecycle = document::parse(&xml, || format!("{:032x}", platform.random_u64()))?;
     if context.setting::<VersioningSetting>(&bucket)?.is_some_and(|setting| setting.mfa_delete) {

@@ -15,6 +15,7 @@ pub(super) async fn put_ownership_controls<P: Platform, B: RawBody>(
 ) -> Result<Answer<P>> {
     let bucket = context.bucket()?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
+    let bucket = context.as_now(&bucket)?;
     let ownership = Ownership::parse(&document)?;
     // What the ACL grants would end without a word.
     if !ownership.has_acls() && context.setting::<Acl>(&bucket)?.is_some() {

@@ -1,9 +1,65 @@
 //! What changes while a request's body is on its way.
 
 use super::*;
+use crate::versioning::VersioningSetting;
 
 const ENABLED: &[u8] =
     b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+
+/// A request is refused for what another one has made of its bucket while its body came.
+fn check_refused(
+    (line, headers, body): (&str, Headers<'_>, &str),
+    (other, document): (&str, &str),
+    code: Code,
+) {
+    test(async |server| {
+        server.put("k", &[], b"x").await;
+        let change = async {
+            let headers: Headers<'_> =
+                if document.is_empty() { &[("x-amz-acl", "public-read")] } else { &[] };
+            server.done(other, headers, document.as_bytes()).await;
+        };
+        let reply = server.send_after(line, headers, body.as_bytes(), change).await;
+        assert_eq!(reply.error, Some(code), "{line} {reply:?}");
+    });
+}
+
+#[test]
+fn a_configuration_is_judged_by_what_its_bucket_is_when_it_has_come() {
+    let public: Headers<'_> = &[("x-amz-acl", "public-read")];
+    let block = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>\
+                 <BlockPublicPolicy>true</BlockPublicPolicy></PublicAccessBlockConfiguration>";
+    let block = ("PUT /bucket?publicAccessBlock", block);
+    let enforced = "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced\
+                    </ObjectOwnership></Rule></OwnershipControls>";
+    let ownership = "PUT /bucket?ownershipControls";
+    let policy = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject",
+                   "Resource":"arn:aws:s3:::bucket/*"}}"#;
+    check_refused(("PUT /bucket?policy", &[], policy), block, Code::AccessDenied);
+    for line in ["PUT /bucket?acl", "PUT /bucket/k?acl"] {
+        check_refused((line, public, ""), block, Code::AccessDenied);
+        let code = Code::AccessControlListNotSupported;
+        check_refused((line, public, ""), (ownership, enforced), code);
+    }
+    let code = Code::InvalidBucketAclWithObjectOwnership;
+    check_refused((ownership, &[], enforced), ("PUT /bucket?acl", ""), code);
+}
+
+#[test]
+fn a_lifecycle_that_comes_after_mfa_delete_is_refused() {
+    test(async |server| {
+        let lifecycle = b"<LifecycleConfiguration><Rule><Filter/><Status>Enabled</Status>\
+            <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
+        let ask_for_codes = async {
+            let bucket = server.engine.catalog().bucket("bucket").unwrap().clone();
+            let setting = VersioningSetting { enabled: true, mfa_delete: true };
+            settings::put(&server.engine, &bucket, &setting).await.unwrap();
+        };
+        let line = "PUT /bucket?lifecycle";
+        let reply = server.send_after(line, &[], lifecycle, ask_for_codes).await;
+        assert_eq!(reply.error, Some(Code::InvalidBucketState), "{reply:?}");
+    });
+}
 
 #[test]
 fn a_write_is_answered_with_the_version_that_it_became() {
