@@ -113,16 +113,31 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 }
 
 /// Stores a setting, durably; every core sees it when this returns.
+///
+/// `OperationAborted` if the bucket is somebody else's by now.
 pub async fn put<P: Platform, T: BucketSetting>(
     engine: &Engine<P>,
     bucket: &Bucket,
     value: &T,
 ) -> Result<()> {
-    let changes = BTreeMap::from([(T::TAG, Some(encode(value)?))]);
-    Ok(engine.put_bucket_settings(&bucket.name, changes, same_owner(bucket)).await?)
+    put_judged(engine, bucket, value, &[]).await
+}
+
+/// Stores a setting that was judged by others of its bucket, which are given by their numbers.
+///
+/// `OperationAborted` if one of them is not what it was, or the bucket is somebody else's by now.
+pub async fn put_judged<P: Platform, T: BucketSetting>(
+    engine: &Engine<P>,
+    bucket: &Bucket,
+    value: &T,
+    judged: &[u16],
+) -> Result<()> {
+    change(engine, bucket, (T::TAG, Some(encode(value)?)), judged).await
 }
 
 /// Takes a setting away; it is no error if it was not there.
+///
+/// `OperationAborted` if the bucket is somebody else's by now.
 pub async fn remove<P: Platform, T: BucketSetting>(
     engine: &Engine<P>,
     bucket: &Bucket,
@@ -130,14 +145,23 @@ pub async fn remove<P: Platform, T: BucketSetting>(
     if !bucket.settings.contains_key(&T::TAG) {
         return Ok(());
     }
-    let changes = BTreeMap::from([(T::TAG, None)]);
-    Ok(engine.put_bucket_settings(&bucket.name, changes, same_owner(bucket)).await?)
+    change(engine, bucket, (T::TAG, None), &[]).await
 }
 
-/// What is expected of a bucket whose settings change: somebody else's may have taken its name since the
-/// caller was let in.
-fn same_owner(bucket: &Bucket) -> BTreeMap<u16, Option<Vec<u8>>> {
-    BTreeMap::from([(tag::OWNER, bucket.settings.get(&tag::OWNER).cloned())])
+/// Makes one change if all that it was judged by still holds. That is the owner in any case: somebody
+/// else's bucket may have taken the name since the caller was let in.
+async fn change<P: Platform>(
+    engine: &Engine<P>,
+    bucket: &Bucket,
+    change: (u16, Option<Vec<u8>>),
+    judged: &[u16],
+) -> Result<()> {
+    let judged = judged.iter().chain([&tag::OWNER]);
+    let expected = judged.map(|tag| (*tag, bucket.settings.get(tag).cloned())).collect();
+    match engine.put_bucket_settings(&bucket.name, BTreeMap::from([change]), expected).await {
+        Err(engine::Error::Condition(_)) => Err(Code::OperationAborted.into()),
+        changed => Ok(changed?),
+    }
 }
 
 #[cfg(test)]

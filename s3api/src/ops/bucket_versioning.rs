@@ -7,6 +7,7 @@ use crate::auth::payload::RawBody;
 use crate::error::{Code, Result, S3Error};
 use crate::limits::XML_BODY_BYTES_MAX;
 use crate::object_lock::ObjectLockSetting;
+use crate::settings::BucketSetting;
 use crate::versioning::VersioningSetting;
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
@@ -49,7 +50,9 @@ pub(super) async fn put_bucket_versioning<P: Platform, B: RawBody>(
         check_mfa(context)?;
     }
     let setting = VersioningSetting { enabled: asked.enabled, mfa_delete };
-    context.put_setting(&bucket, &setting).await?;
+    // Of two changes at once, one would not have asked for the other's code, or not seen its lock.
+    let judged = [VersioningSetting::TAG, ObjectLockSetting::TAG];
+    context.put_judged_setting(&bucket, &setting, &judged).await?;
     Ok(Response::new(200))
 }
 

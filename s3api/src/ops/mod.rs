@@ -311,6 +311,16 @@ impl<'a, P: Platform> Context<'a, P> {
         settings::put(self.engine, bucket, value).await
     }
 
+    /// The same for one that was judged by other settings, which must not have changed meanwhile.
+    pub async fn put_judged_setting<T: BucketSetting>(
+        &self,
+        bucket: &Bucket,
+        value: &T,
+        judged: &[u16],
+    ) -> Result<()> {
+        settings::put_judged(self.engine, bucket, value, judged).await
+    }
+
     /// Takes a setting of a bucket away.
     pub async fn remove_setting<T: BucketSetting>(&self, bucket: &Bucket) -> Result<()> {
         settings::remove::<P, T>(self.engine, bucket).await

@@ -14,7 +14,8 @@ use crate::dates;
 use crate::error::{Code, Refusal, Result, S3Error};
 use crate::limits::XML_BODY_BYTES_MAX;
 use crate::object_lock::{DefaultRetention, Lock, Mode, ObjectLockSetting, Period, Retention};
-use crate::versioning::Status;
+use crate::settings::BucketSetting;
+use crate::versioning::{Status, VersioningSetting};
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
 use engine::platform::Platform;
@@ -66,7 +67,7 @@ pub(super) async fn put_object_lock_configuration<P: Platform, B: RawBody>(
             "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
         ));
     }
-    context.put_setting(&bucket, &setting).await?;
+    context.put_judged_setting(&bucket, &setting, &[VersioningSetting::TAG]).await?;
     Ok(Response::new(200))
 }
 

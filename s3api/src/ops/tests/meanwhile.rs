@@ -5,6 +5,8 @@ use crate::versioning::VersioningSetting;
 
 const ENABLED: &[u8] =
     b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+const SUSPENDED: &[u8] =
+    b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
 
 /// A request is refused for what another one has made of its bucket while its body came.
 fn check_refused(
@@ -59,6 +61,28 @@ fn a_lifecycle_that_comes_after_mfa_delete_is_refused() {
         let reply = server.send_after(line, &[], lifecycle, ask_for_codes).await;
         assert_eq!(reply.error, Some(Code::InvalidBucketState), "{reply:?}");
     });
+}
+
+/// Of two changes that come at once one is made, and the other is told to come again.
+fn check_race(changes: [(&str, &[u8]); 2]) {
+    test(async |server| {
+        server.done("PUT /bucket?versioning", &[], ENABLED).await;
+        let replies =
+            join::all(changes.map(|(line, document)| server.send(line, &[], document))).await;
+        let errors: Vec<Code> = replies.iter().filter_map(|reply| reply.error).collect();
+        assert_eq!(errors, [Code::OperationAborted], "{changes:?}");
+    });
+}
+
+#[test]
+fn versioning_and_lock_change_one_at_a_time() {
+    let suspend = ("PUT /bucket?versioning", SUSPENDED);
+    let lock = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
+                </ObjectLockConfiguration>";
+    let lock = ("PUT /bucket?object-lock", lock.as_bytes());
+    check_race([suspend, lock]);
+    check_race([lock, suspend]);
+    check_race([suspend, suspend]);
 }
 
 #[test]
