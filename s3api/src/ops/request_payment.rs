@@ -4,10 +4,11 @@
 //! Nothing is charged for here; what counts is that a client that did not say that it would pay is
 //! refused, as it would be by AWS.
 
+use super::copy_source::CopySource;
 use super::{Answer, Body, Context, configuration_document, xml_answer};
 use crate::auth::payload::RawBody;
 use crate::error::{Code, Result};
-use crate::route::Operation;
+use crate::route::{Operation, Route};
 use crate::settings::{BucketSetting, tag};
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
@@ -52,25 +53,33 @@ impl RequestPayment {
     }
 }
 
-/// Whether the request is one for which its sender pays. One whose sender did not say so is refused, and
-/// one of nobody in any case.
+/// Whether the request is one for which its sender pays: for the bucket that it names or, if it copies,
+/// for that of the source. One whose sender did not say so is refused, and one of nobody in any case.
 pub(super) fn is_charged<P: Platform>(context: &Context<'_, P>) -> Result<bool> {
     let subject = &context.caller.subject;
-    let is_about_bucket = !context.route.bucket.is_empty()
-        && !matches!(context.route.operation, Operation::CreateBucket | Operation::PostObject);
+    let Route { operation, bucket, .. } = context.route;
+    let is_about_bucket =
+        !bucket.is_empty() && !matches!(operation, Operation::CreateBucket | Operation::PostObject);
     if subject.is_root() || !is_about_bucket {
         return Ok(false);
     }
-    let bucket = context.find_bucket(&context.route.bucket)?;
-    let payer = context.setting::<RequestPayment>(&bucket)?;
-    if payer.as_deref() != Some(&RequestPayment::Requester)
-        || subject.is(&context.owner_of(&bucket)?.id)
-    {
+    let is_copy = matches!(operation, Operation::CopyObject | Operation::UploadPartCopy);
+    let pays = requester_pays(context, bucket)?
+        || is_copy && requester_pays(context, &CopySource::of_request(context)?.bucket)?;
+    if !pays {
         return Ok(false);
     }
     let said = context.header(PAYER).or_else(|| context.query(PAYER));
     let agrees = said.is_some_and(|said| said.eq_ignore_ascii_case("requester"));
     if agrees && subject.person().is_some() { Ok(true) } else { Err(Code::AccessDenied.into()) }
+}
+
+/// Whether requests to the bucket are paid by those who send them, and the caller is not its owner.
+fn requester_pays<P: Platform>(context: &Context<'_, P>, bucket: &str) -> Result<bool> {
+    let bucket = context.find_bucket(bucket)?;
+    let payer = context.setting::<RequestPayment>(&bucket)?;
+    Ok(payer.as_deref() == Some(&RequestPayment::Requester)
+        && !context.caller.subject.is(&context.owner_of(&bucket)?.id))
 }
 
 pub(super) async fn put_bucket_request_payment<P: Platform, B: RawBody>(

@@ -1,6 +1,7 @@
 //! Operations against an engine on the simulator, without HTTP and signatures in between.
 #![allow(clippy::unwrap_used)]
 
+mod callers;
 mod meanwhile;
 mod versions;
 
@@ -99,7 +100,19 @@ impl Server {
 
     /// Sends `METHOD target` with headers and a body of known length.
     async fn send(&self, line: &str, headers: Headers<'_>, body: &[u8]) -> Reply {
-        self.send_body(line, headers, CountedBody { rest: body, reads: 0, meanwhile: None }).await
+        self.send_by(Caller::root(self.owner.clone()), line, headers, body).await
+    }
+
+    /// The same of somebody else.
+    async fn send_by(
+        &self,
+        caller: Caller,
+        line: &str,
+        headers: Headers<'_>,
+        body: &[u8],
+    ) -> Reply {
+        let body = CountedBody { rest: body, reads: 0, meanwhile: None };
+        self.send_body(&caller, line, headers, body).await
     }
 
     /// The same with a body that comes only after something else was done.
@@ -111,16 +124,18 @@ impl Server {
         meanwhile: impl Future<Output = ()> + 'a,
     ) -> Reply {
         let meanwhile = Some(Box::pin(meanwhile) as Pin<Box<dyn Future<Output = ()> + 'a>>);
-        self.send_body(line, headers, CountedBody { rest: body, reads: 0, meanwhile }).await
+        let body = CountedBody { rest: body, reads: 0, meanwhile };
+        self.send_body(&Caller::root(self.owner.clone()), line, headers, body).await
     }
 
     async fn send_body(
         &self,
+        caller: &Caller,
         line: &str,
         headers: Headers<'_>,
         mut body: CountedBody<'_>,
     ) -> Reply {
-        let result = self.run(line, headers, &mut body).await;
+        let result = self.run(caller, line, headers, &mut body).await;
         let body_reads = body.reads;
         match result {
             Ok(answer) => reply(answer, body_reads).await,
@@ -137,6 +152,7 @@ impl Server {
 
     async fn run(
         &self,
+        caller: &Caller,
         line: &str,
         headers: Headers<'_>,
         body: &mut CountedBody<'_>,
@@ -153,12 +169,11 @@ impl Server {
         };
         let route = route(target, &[])?;
         let ids = Ids { request: "REQUEST".to_owned(), host: "HOST" };
-        let caller = Caller::root(self.owner.clone());
         let context = Context {
             engine: &self.engine,
             region: REGION,
             owner: &self.owner,
-            caller: &caller,
+            caller,
             services: &self.services,
             authenticator: &self.authenticator,
             ids: &ids,
