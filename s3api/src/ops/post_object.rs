@@ -152,7 +152,9 @@ fn put_head<P: Platform>(
     let path = percent::encode(target.key);
     let mut text = format!("PUT /{}/{path} HTTP/1.1\r\nHost: {host}\r\n", target.bucket);
     let mut add = |name: &str, value: &str| {
-        if value.bytes().any(|byte| byte.is_ascii_control()) {
+        // A name that ended early would make a header of what follows in it.
+        let ends_early = name.contains(':');
+        if ends_early || name.bytes().chain(value.bytes()).any(|byte| byte.is_ascii_control()) {
             let message = "A field of the form holds characters that are not allowed.";
             return Err(S3Error::invalid_argument(message, name, value));
         }

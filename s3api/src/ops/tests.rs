@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod callers;
+mod forms;
 mod meanwhile;
 mod versions;
 
