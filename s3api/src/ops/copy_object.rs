@@ -49,6 +49,8 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
         .or(of_source.checksum.map(|checksum| checksum.algorithm))
         .unwrap_or(DEFAULT_ALGORITHM);
     if tagging == Directive::Copy && !of_source.tags.is_empty() {
+        // By the condition keys of request tags these are none: AWS documents those for tags that the
+        // request itself brings.
         source.check_tags(context, &reader)?;
         context.check_action(&bucket, Action::PutObjectTagging, context.key())?;
     }
