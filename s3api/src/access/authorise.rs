@@ -214,6 +214,21 @@ pub fn check_other<P: Platform>(
     check_all(context, bucket, key, attributes, &Given::default(), actions)
 }
 
+/// Whether the caller, who was let at the object that the request names, may do that to it too.
+/// `attributes`: the object's. Fails where what is set of the bucket cannot be read.
+pub fn may_also<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    attributes: &[u8],
+    action: Action,
+) -> Result<bool> {
+    match check_other(context, bucket, &context.route.key, attributes, &[action]) {
+        Ok(()) => Ok(true),
+        Err(error) if error.code == Code::AccessDenied => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn check_all<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,

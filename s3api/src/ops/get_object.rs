@@ -7,6 +7,8 @@
 
 use super::encryption::{self, Opening};
 use super::{Answer, Context, ObjectBody, aftermath, lifecycle, object_lock, parameters};
+use crate::access;
+use crate::access::action::Action;
 use crate::attributes::{self, Attributes, Field, SystemHeader};
 use crate::checksum_headers::Checksum;
 use crate::conditional::{self, Conditions, Outcome, quoted};
@@ -216,10 +218,7 @@ fn head<P: Platform>(
     if !kept.has_content_type {
         answer.header("Content-Type", DEFAULT_CONTENT_TYPE);
     }
-    if kept.tags > 0 {
-        answer.header("x-amz-tagging-count", kept.tags.to_string());
-    }
-    object_lock::write_headers(&mut answer, &kept.lock);
+    write_guarded(&mut answer, context, bucket, &info.attributes, &kept)?;
     for (name, value) in kept.user {
         answer.header(&format!("x-amz-meta-{name}"), value);
     }
@@ -240,6 +239,33 @@ fn head<P: Platform>(
         }
     }
     Ok((answer, range))
+}
+
+/// Writes what has an action of its own, where there is such and the caller may do that too.
+fn write_guarded<P: Platform>(
+    answer: &mut Answer<P>,
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    attributes: &[u8],
+    kept: &Kept<'_>,
+) -> Result<()> {
+    let may = |action| access::authorise::may_also(context, bucket, attributes, action);
+    let tagging = match context.query("versionId") {
+        None => Action::GetObjectTagging,
+        Some(_) => Action::GetObjectVersionTagging,
+    };
+    if kept.tags > 0 && may(tagging)? {
+        answer.header("x-amz-tagging-count", kept.tags.to_string());
+    }
+    let Lock { mut retention, mut legal_hold } = kept.lock;
+    if retention.is_some() && !may(Action::GetObjectRetention)? {
+        retention = None;
+    }
+    if legal_hold.is_some() && !may(Action::GetObjectLegalHold)? {
+        legal_hold = None;
+    }
+    object_lock::write_headers(answer, &Lock { retention, legal_hold });
+    Ok(())
 }
 
 /// What a cache needs to know of an answer that it already has (RFC 9110 section 15.4.5).

@@ -17,6 +17,10 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 const REGION: &str = "us-east-1";
+const ENABLED: &[u8] =
+    b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+const SUSPENDED: &[u8] =
+    b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 

@@ -18,6 +18,51 @@ async fn allow(server: &Server, actions: &str) {
 }
 
 #[test]
+fn tags_and_locks_are_shown_to_who_may_read_them() {
+    test(async |server| {
+        server.done("PUT /bucket?versioning", &[], ENABLED).await;
+        let lock = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
+            </ObjectLockConfiguration>";
+        server.done("PUT /bucket?object-lock", &[], lock).await;
+        let headers = [
+            ("x-amz-tagging", "a=1"),
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
+            ("x-amz-object-lock-retain-until-date", "2100-01-01T00:00:00Z"),
+            ("x-amz-object-lock-legal-hold", "ON"),
+        ];
+        let reply = server.done("PUT /bucket/k", &headers, b"bytes").await;
+        let id = reply.header("x-amz-version-id").unwrap();
+        let [latest, version] = ["k".to_owned(), format!("k?versionId={id}")];
+        let (tags, mode) = ("x-amz-tagging-count", "x-amz-object-lock-mode");
+        let (until, hold) = ("x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold");
+        let all = [tags, mode, until, hold];
+        let shown = async |caller: Caller, key: &str| {
+            let get = server.send_by(caller.clone(), &format!("GET /bucket/{key}"), &[], b"").await;
+            let head = server.send_by(caller, &format!("HEAD /bucket/{key}"), &[], b"").await;
+            assert_eq!((get.status, head.status), (200, 200), "{get:?} {head:?}");
+            let shown = all.map(|name| get.header(name).is_some());
+            assert_eq!(shown, all.map(|name| head.header(name).is_some()));
+            let names = all.into_iter().zip(shown).filter(|(_, is_shown)| *is_shown);
+            names.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        for (actions, of_latest, of_version) in [
+            ("", &[][..], &[][..]),
+            (r#","s3:GetObjectTagging""#, &[tags], &[]),
+            (r#","s3:GetObjectVersionTagging""#, &[], &[tags]),
+            (r#","s3:GetObjectRetention""#, &[mode, until], &[mode, until]),
+            (r#","s3:GetObjectLegalHold""#, &[hold], &[hold]),
+        ] {
+            allow(&server, &format!(r#""s3:GetObject","s3:GetObjectVersion"{actions}"#)).await;
+            assert_eq!(shown(user(), &latest).await, of_latest, "{actions}");
+            assert_eq!(shown(user(), &version).await, of_version, "{actions}");
+            assert_eq!(shown(Caller::root(server.owner.clone()), &version).await, all);
+        }
+        server.done("DELETE /bucket?policy", &[], b"").await;
+        assert_eq!(shown(Caller::root(server.owner.clone()), &latest).await, all);
+    });
+}
+
+#[test]
 fn who_copies_from_a_bucket_whose_requesters_pay_agrees_to_pay() {
     test(async |server| {
         server.put("from", &[], b"bytes").await;

@@ -3,11 +3,6 @@
 use super::*;
 use crate::versioning::VersioningSetting;
 
-const ENABLED: &[u8] =
-    b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-const SUSPENDED: &[u8] =
-    b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
-
 /// A request is refused for what another one has made of its bucket while its body came.
 fn check_refused(
     (line, headers, body): (&str, Headers<'_>, &str),

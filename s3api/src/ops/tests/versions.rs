@@ -3,11 +3,6 @@
 use super::*;
 use crate::mfa::Mfa;
 
-const ENABLED: &[u8] =
-    b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-const SUSPENDED: &[u8] =
-    b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
-
 impl Server {
     /// Stores a version and gives its id.
     async fn put_version(&self, key: &str, headers: Headers<'_>, body: &[u8]) -> String {
