@@ -20,9 +20,16 @@ pub const NULL_VERSION: &str = "null";
 pub struct VersioningSetting {
     /// Else it is suspended.
     pub enabled: bool,
-    /// Versions are removed, and this setting is changed, only with a code of the root's device.
-    #[serde(default)]
-    pub mfa_delete: bool,
+    /// Whether versions are removed, and this setting is changed, only with a code of the root's device;
+    /// none where nobody has said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfa_delete: Option<bool>,
+}
+
+impl VersioningSetting {
+    pub fn has_mfa_delete(&self) -> bool {
+        self.mfa_delete == Some(true)
+    }
 }
 
 impl BucketSetting for VersioningSetting {
@@ -127,6 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn settings_say_of_mfa_delete_what_was_said() {
+        for (stored, mfa_delete) in [
+            (r#"{"enabled":true}"#, None),
+            (r#"{"enabled":true,"mfa_delete":false}"#, Some(false)),
+            (r#"{"enabled":true,"mfa_delete":true}"#, Some(true)),
+        ] {
+            let setting = VersioningSetting { enabled: true, mfa_delete };
+            assert_eq!(serde_json::from_str(stored).ok(), Some(setting), "{stored}");
+            assert_eq!(serde_json::to_string(&setting).ok().as_deref(), Some(stored));
+            assert_eq!(setting.has_mfa_delete(), mfa_delete == Some(true));
+        }
+    }
+
+    #[test]
     fn what_is_no_id_is_refused() {
         for text in ["", "1", "Null", "000000000000000G", "+00000000000000f", "00000000000000AA"] {
             let code = parse_id(text).map_err(|error| error.code);
@@ -137,8 +158,8 @@ mod tests {
     #[test]
     fn ids_are_told_only_where_versioning_ever_was() {
         let (enabled, suspended) = (
-            VersioningSetting { enabled: true, mfa_delete: false },
-            VersioningSetting { enabled: false, mfa_delete: false },
+            VersioningSetting { enabled: true, mfa_delete: None },
+            VersioningSetting { enabled: false, mfa_delete: None },
         );
         for (setting, status, shown, written) in [
             (None, Status::Off, None, None),

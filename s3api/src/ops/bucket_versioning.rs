@@ -22,7 +22,8 @@ pub(super) fn get_bucket_versioning<P: Platform>(context: &Context<'_, P>) -> Re
     let document = Writer::document("VersioningConfiguration", |writer| {
         if let Some(setting) = setting {
             writer.text("Status", if setting.enabled { "Enabled" } else { "Suspended" });
-            writer.text("MfaDelete", if setting.mfa_delete { "Enabled" } else { "Disabled" });
+            let mfa_delete = |on| if on { "Enabled" } else { "Disabled" };
+            writer.optional("MfaDelete", setting.mfa_delete.map(mfa_delete));
         }
     });
     Ok(xml_answer(document))
@@ -37,8 +38,9 @@ pub(super) async fn put_bucket_versioning<P: Platform, B: RawBody>(
     let bucket = context.as_now(&bucket)?;
     let asked = parse(&document)?;
     let present = context.setting::<VersioningSetting>(&bucket)?;
-    let had_mfa = present.as_ref().is_some_and(|setting| setting.mfa_delete);
-    let mfa_delete = asked.mfa_delete.unwrap_or(had_mfa);
+    let had_mfa = present.as_ref().is_some_and(|setting| setting.has_mfa_delete());
+    let mfa_delete = asked.mfa_delete.or(present.and_then(|setting| setting.mfa_delete));
+    let setting = VersioningSetting { enabled: asked.enabled, mfa_delete };
     if !asked.enabled && context.setting::<ObjectLockSetting>(&bucket)?.is_some() {
         return Err(S3Error::new(
             Code::InvalidBucketState,
@@ -46,10 +48,9 @@ pub(super) async fn put_bucket_versioning<P: Platform, B: RawBody>(
              cannot be changed.",
         ));
     }
-    if had_mfa || mfa_delete {
+    if had_mfa || setting.has_mfa_delete() {
         check_mfa(context)?;
     }
-    let setting = VersioningSetting { enabled: asked.enabled, mfa_delete };
     // Of two changes at once, one would not have asked for the other's code, or not seen its lock.
     let judged = [VersioningSetting::TAG, ObjectLockSetting::TAG];
     context.put_judged_setting(&bucket, &setting, &judged).await?;

@@ -101,7 +101,7 @@ pub(super) async fn create_bucket<P: Platform, B: RawBody>(
     let mut settings = BTreeMap::new();
     give_to_caller(context, &mut settings)?;
     if wants_lock(context)? {
-        let versioning = VersioningSetting { enabled: true, mfa_delete: false };
+        let versioning = VersioningSetting { enabled: true, mfa_delete: None };
         settings.insert(VersioningSetting::TAG, encode(&versioning)?);
         settings.insert(ObjectLockSetting::TAG, encode(&ObjectLockSetting::default())?);
     }

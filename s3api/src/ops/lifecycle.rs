@@ -9,7 +9,6 @@ use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::limits::XML_LIFECYCLE_BYTES_MAX;
 use crate::settings::{BucketSetting, tag};
-use crate::versioning::VersioningSetting;
 use crate::workers::lifecycle::{Day, Lifecycle, document};
 use engine::platform::Platform;
 use engine::{Bucket, UploadId, Version};
@@ -38,7 +37,7 @@ pub(super) async fn put_bucket_lifecycle_configuration<P: Platform, B: RawBody>(
     let bucket = context.as_now(&bucket)?;
     let platform = context.engine.platform();
     let lifecycle = document::parse(&xml, || format!("{:032x}", platform.random_u64()))?;
-    if context.setting::<VersioningSetting>(&bucket)?.is_some_and(|setting| setting.mfa_delete) {
+    if context.has_mfa_delete(&bucket)? {
         return Err(S3Error::new(
             Code::InvalidBucketState,
             "A bucket with MFA delete cannot have a lifecycle: nobody could give the code.",

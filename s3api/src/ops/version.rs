@@ -147,7 +147,9 @@ impl<P: Platform> Context<'_, P> {
 
     /// Whether versions of the bucket are removed with a code of the root's device only.
     pub(super) fn has_mfa_delete(&self, bucket: &Arc<Bucket>) -> Result<bool> {
-        Ok(self.setting::<VersioningSetting>(bucket)?.is_some_and(|setting| setting.mfa_delete))
+        Ok(self
+            .setting::<VersioningSetting>(bucket)?
+            .is_some_and(|setting| setting.has_mfa_delete()))
     }
 
     /// Whether the bucket has object lock.

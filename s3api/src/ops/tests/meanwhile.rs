@@ -49,7 +49,7 @@ fn a_lifecycle_that_comes_after_mfa_delete_is_refused() {
             <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
         let ask_for_codes = async {
             let bucket = server.engine.catalog().bucket("bucket").unwrap().clone();
-            let setting = VersioningSetting { enabled: true, mfa_delete: true };
+            let setting = VersioningSetting { enabled: true, mfa_delete: Some(true) };
             settings::put(&server.engine, &bucket, &setting).await.unwrap();
         };
         let line = "PUT /bucket?lifecycle";

@@ -340,6 +340,25 @@ fn a_multipart_upload_has_the_tags_and_the_lock_that_it_began_with() {
 }
 
 #[test]
+fn mfa_delete_is_told_where_it_was_said() {
+    test(async |server| {
+        let told = async || {
+            let reply = server.done("GET /bucket?versioning", &[], b"").await;
+            let document = reply.document("VersioningConfiguration");
+            document.child_text("MfaDelete").map(str::to_owned)
+        };
+        server.done("PUT /bucket?versioning", &[], ENABLED).await;
+        assert_eq!(told().await, None);
+        let without = b"<VersioningConfiguration><Status>Enabled</Status>\
+            <MfaDelete>Disabled</MfaDelete></VersioningConfiguration>";
+        server.done("PUT /bucket?versioning", &[], without).await;
+        assert_eq!(told().await.as_deref(), Some("Disabled"));
+        server.done("PUT /bucket?versioning", &[], SUSPENDED).await;
+        assert_eq!(told().await.as_deref(), Some("Disabled"));
+    });
+}
+
+#[test]
 fn mfa_delete_asks_for_a_code() {
     test(async |mut server| {
         let with_mfa = b"<VersioningConfiguration><Status>Enabled</Status>\

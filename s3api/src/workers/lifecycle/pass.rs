@@ -182,7 +182,7 @@ impl<P: Platform> Worker<P> {
         let Some(bucket) = catalog.bucket(name) else { return Ok(None) };
         let lifecycle = self.services.settings.get::<Lifecycle>(bucket)?;
         let versioning = self.services.settings.get::<VersioningSetting>(bucket)?;
-        let lifecycle = lifecycle.filter(|_| !versioning.is_some_and(|set| set.mfa_delete));
+        let lifecycle = lifecycle.filter(|_| !versioning.is_some_and(|set| set.has_mfa_delete()));
         Ok(lifecycle.map(|lifecycle| (bucket.clone(), lifecycle)))
     }
 
