@@ -398,7 +398,8 @@ pub(super) fn source_customer_key<P: Platform>(
 }
 
 fn check_transport<P: Platform>(context: &Context<'_, P>) -> Result<()> {
-    if context.services.encryption.customer_keys_over_http {
+    let is_secure = context.caller.peer.is_secure;
+    if is_secure || context.services.encryption.customer_keys_over_http {
         return Ok(());
     }
     Err(S3Error::new(

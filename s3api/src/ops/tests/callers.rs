@@ -63,6 +63,28 @@ fn tags_and_locks_are_shown_to_who_may_read_them() {
 }
 
 #[test]
+fn a_customers_key_comes_over_a_secure_connection_only() {
+    test(async |server| {
+        let headers = [
+            ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+            (
+                "x-amz-server-side-encryption-customer-key",
+                "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=",
+            ),
+            ("x-amz-server-side-encryption-customer-key-md5", "dnF5x6K/8ZZRzpfSlMMM+w=="),
+        ];
+        server.check_error("PUT /bucket/k", &headers, b"bytes", Code::InvalidRequest).await;
+        let mut secure = Caller::root(server.owner.clone());
+        secure.peer.is_secure = true;
+        let reply = server.send_by(secure.clone(), "PUT /bucket/k", &headers, b"bytes").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let reply = server.send_by(secure, "GET /bucket/k", &headers, b"").await;
+        assert_eq!(reply.body, b"bytes", "{reply:?}");
+        server.check_error("GET /bucket/k", &headers, b"", Code::InvalidRequest).await;
+    });
+}
+
+#[test]
 fn who_copies_from_a_bucket_whose_requesters_pay_agrees_to_pay() {
     test(async |server| {
         server.put("from", &[], b"bytes").await;
