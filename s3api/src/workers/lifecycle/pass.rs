@@ -5,9 +5,10 @@
 //!
 //! Invariants: it holds one page of a listing at a time; it looks at no more than
 //! [`LIFECYCLE_ROWS_PER_SECOND`] rows and removes no more than [`LIFECYCLE_REMOVALS_PER_SECOND`] versions
-//! in a second, however many there are; every removal names the version that was judged, and is refused
-//! by the engine if another took its place or a lock holds it; a bucket that fails is counted, logged,
-//! and left for the next pass, and the others are served.
+//! in a second, however many there are; every removal names the version that was judged, by the rules,
+//! versioning and locks that its bucket has at that moment, and is refused by the engine if another took
+//! its place or a lock holds it; a bucket that fails is counted, logged, and left for the next pass, and
+//! the others are served.
 //!
 //! Not here: the verdicts (`verdict`).
 
@@ -131,7 +132,6 @@ struct Worker<P: Platform> {
 struct Due {
     key: Vec<u8>,
     standing: Standing,
-    verdict: Verdict,
 }
 
 /// A bucket as it is at the moment, and its rules.
@@ -186,6 +186,11 @@ impl<P: Platform> Worker<P> {
         Ok(lifecycle.map(|lifecycle| (bucket.clone(), lifecycle)))
     }
 
+    /// The same of a bucket of which a page was listed, if it is still that one.
+    fn subject_again(&self, listed: &Bucket) -> Result<Option<Subject>> {
+        Ok(self.subject(&listed.name)?.filter(|(bucket, _)| bucket.id == listed.id))
+    }
+
     async fn pass_bucket(&self, name: &str) -> Result<()> {
         let Some((_, lifecycle)) = self.subject(name)? else { return Ok(()) };
         for prefix in
@@ -208,7 +213,7 @@ impl<P: Platform> Worker<P> {
             let (now, mut due) = (self.now(), Vec::new());
             let mut take = |key: &[u8], standing: Standing| {
                 let verdict = verdict::judge(&lifecycle, self.day, now, key, &standing, None);
-                due.extend(verdict.map(|verdict| Due { key: key.to_vec(), standing, verdict }));
+                due.extend(verdict.map(|_| Due { key: key.to_vec(), standing }));
             };
             for (key, row) in &rows {
                 walk.step(key, *row, &mut take);
@@ -216,7 +221,7 @@ impl<P: Platform> Worker<P> {
             if cursor.is_at_end() {
                 walk.finish(&mut take);
             }
-            self.carry_out(&bucket, &lifecycle, due).await;
+            self.carry_out(&bucket, due).await;
             self.rest(rows.len(), LIFECYCLE_ROWS_PER_SECOND).await;
             add(&self.progress.rows, rows.len());
             if cursor.is_at_end() || self.stop.is_requested() {
@@ -232,19 +237,19 @@ impl<P: Platform> Worker<P> {
         self.stop.sleep(self.engine.platform(), pause).await;
     }
 
-    async fn carry_out(&self, bucket: &Arc<Bucket>, lifecycle: &Rc<Lifecycle>, due: Vec<Due>) {
+    async fn carry_out(&self, bucket: &Bucket, due: Vec<Due>) {
         for some in due.chunks(LIFECYCLE_CONCURRENT) {
             if self.stop.is_requested() {
                 return;
             }
-            join::all(some.iter().map(|one| self.do_one(bucket, lifecycle, one))).await;
+            join::all(some.iter().map(|one| self.do_one(bucket, one))).await;
             self.rest(some.len(), LIFECYCLE_REMOVALS_PER_SECOND).await;
         }
     }
 
-    async fn do_one(&self, bucket: &Arc<Bucket>, lifecycle: &Lifecycle, due: &Due) {
-        let outcome = match self.still_due(bucket, lifecycle, due).await {
-            Ok(Some(verdict)) => self.remove(bucket, due, verdict).await,
+    async fn do_one(&self, bucket: &Bucket, due: &Due) {
+        let outcome = match self.still_due(bucket, due).await {
+            Ok(Some((bucket, verdict))) => self.remove(&bucket, due, verdict).await,
             Ok(None) => return,
             Err(error) => Err(error),
         };
@@ -255,22 +260,31 @@ impl<P: Platform> Worker<P> {
         }
     }
 
-    /// The verdict with the tags at hand, where rules look at them.
+    /// The bucket and the verdict as they are now, with the tags at hand where rules look at them.
     async fn still_due(
         &self,
-        bucket: &Bucket,
-        lifecycle: &Lifecycle,
+        listed: &Bucket,
         due: &Due,
-    ) -> Result<Option<Verdict>> {
-        if !lifecycle.looks_at_tags() || due.standing.row.is_marker {
-            return Ok(Some(due.verdict));
+    ) -> Result<Option<(Arc<Bucket>, Verdict)>> {
+        let Due { key, standing, .. } = due;
+        let asks_for_tags =
+            |lifecycle: &Lifecycle| lifecycle.looks_at_tags() && !standing.row.is_marker;
+        let Some((_, lifecycle)) = self.subject_again(listed)? else { return Ok(None) };
+        let tags = if asks_for_tags(&lifecycle) {
+            let found = removal::attributes(&self.engine, listed.id, key, &standing.row).await?;
+            let Some(attributes) = found else { return Ok(None) };
+            Some(aftermath::tags_of(&attributes)?)
+        } else {
+            None
+        };
+        // Reading the tags took its time.
+        let Some((bucket, lifecycle)) = self.subject_again(listed)? else { return Ok(None) };
+        if tags.is_none() && asks_for_tags(&lifecycle) {
+            return Ok(None);
         }
-        let row = &due.standing.row;
-        let found = removal::attributes(&self.engine, bucket.id, &due.key, row).await?;
-        let Some(attributes) = found else { return Ok(None) };
-        let tags = aftermath::tags_of(&attributes)?;
         let (day, now) = (self.day, self.now());
-        Ok(verdict::judge(lifecycle, day, now, &due.key, &due.standing, Some(&tags)))
+        let verdict = verdict::judge(&lifecycle, day, now, key, standing, tags.as_deref());
+        Ok(verdict.map(|verdict| (bucket, verdict)))
     }
 
     async fn remove(&self, bucket: &Arc<Bucket>, due: &Due, verdict: Verdict) -> Result<()> {
@@ -354,11 +368,7 @@ impl<P: Platform> Worker<P> {
             if let Some(last) = uploads.last() {
                 (query.after, query.after_id) = (last.key.clone(), Some(last.id));
             }
-            let now = self.now();
-            let is_due = |upload: &&UploadInfo| {
-                let begun = dates::seconds(Version(upload.id.0));
-                lifecycle.abort(self.day, &upload.key, begun).is_some_and(|(when, _)| now >= when)
-            };
+            let is_due = |upload: &&UploadInfo| self.is_abort_due(&lifecycle, upload);
             let due: Vec<&UploadInfo> = uploads.iter().filter(is_due).collect();
             for some in due.chunks(LIFECYCLE_CONCURRENT) {
                 join::all(some.iter().map(|upload| self.abort(&bucket, upload))).await;
@@ -372,7 +382,18 @@ impl<P: Platform> Worker<P> {
         Ok(())
     }
 
+    fn is_abort_due(&self, lifecycle: &Lifecycle, upload: &UploadInfo) -> bool {
+        let begun = dates::seconds(Version(upload.id.0));
+        let when = lifecycle.abort(self.day, &upload.key, begun);
+        when.is_some_and(|(when, _)| self.now() >= when)
+    }
+
     async fn abort(&self, bucket: &Bucket, upload: &UploadInfo) {
+        // What cannot be read now is an error of the next page.
+        let subject = self.subject_again(bucket).ok().flatten();
+        if !subject.is_some_and(|(_, lifecycle)| self.is_abort_due(&lifecycle, upload)) {
+            return;
+        }
         match self.engine.abort_upload(bucket.id, &upload.key, upload.id).await {
             Ok(()) => add(&self.progress.uploads, 1),
             // It was completed or aborted meanwhile.
@@ -385,3 +406,6 @@ impl<P: Platform> Worker<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
