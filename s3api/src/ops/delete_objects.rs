@@ -92,6 +92,8 @@ impl<'a> Entry<'a> {
             None => Action::DeleteObject,
             Some(_) => Action::DeleteObjectVersion,
         };
+        // The keys before this one took their time, in which the bucket may have got versions or a lock.
+        let bucket = &context.as_now(bucket)?;
         context.check_action(bucket, action, self.key)?;
         let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
         let removal = Removal {

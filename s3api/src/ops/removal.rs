@@ -51,6 +51,8 @@ impl Removal<'_> {
             None => match self.status {
                 Status::Off => (Deletion::Remove { which: Which::Null, guard: guard() }, None),
                 Status::Enabled => (Deletion::Mark(Versioning::Kept), None),
+                // The marker replaces the null version without a guard: a bucket with object lock is never
+                // suspended.
                 Status::Suspended => (Deletion::Mark(Versioning::Null), None),
             },
         };

@@ -81,6 +81,28 @@ fn versioning_and_lock_change_one_at_a_time() {
 }
 
 #[test]
+fn each_key_of_a_long_list_is_deleted_as_its_bucket_is_then() {
+    test(async |server| {
+        let keys: Vec<String> = (0..300).map(|number| format!("{number:03}")).collect();
+        for key in &keys {
+            server.put(key, &[], b"x").await;
+        }
+        let list: String =
+            keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
+        let list = format!("<Delete>{list}</Delete>");
+        let (reply, _) = futures_lite::future::zip(
+            server.done("POST /bucket?delete", &[], list.as_bytes()),
+            server.done("PUT /bucket?versioning", &[], ENABLED),
+        )
+        .await;
+        let document = reply.document("DeleteResult");
+        let is_marked = |row: &&Element| row.child("DeleteMarker").is_some();
+        let marked = document.all("Deleted").filter(is_marked).count();
+        assert!(marked > 0 && marked < keys.len(), "{marked}");
+    });
+}
+
+#[test]
 fn a_write_is_answered_with_the_version_that_it_became() {
     test(async |server| {
         let enable = async {
