@@ -19,7 +19,7 @@ use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
 use crate::users::Users;
 use crate::website;
-use crate::workers::access_log::{self, record::Answered};
+use crate::workers::access_log::{self, record::Answered, record::Asked};
 use engine::Engine;
 use engine::platform::Platform;
 use http::{Method, Payload, Peer, RequestBody, RequestHead, Response, Service, Stream};
@@ -281,17 +281,15 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
             bytes_out(head.method(), &answer.payload),
         );
         if let Ok(route) = &route {
-            let answered = Answered {
+            let asked = Asked {
                 head,
                 route,
                 caller: caller.as_ref(),
                 source: body.peer().address,
                 ids: &ids,
-                error,
-                received: body.received(),
-                started,
                 root: &self.settings.owner.id,
             };
+            let answered = Answered { asked, error, received: body.received(), started };
             access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
         }
         answer

@@ -8,6 +8,7 @@ use crate::conditional::Conditions;
 use crate::error::Result;
 use crate::limits::{DELETE_KEYS_MAX, VERSION_ID_BYTES_MAX, XML_LIST_BYTES_MAX};
 use crate::names;
+use crate::workers::access_log::record::{Asked, Deleted, record_deleted};
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
 use engine::Bucket;
@@ -37,6 +38,7 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
         bucket_versioning::check_mfa_delete(context, &bucket)?;
     }
     let results = join::all(entries.iter().map(|entry| entry.delete(context, &bucket))).await;
+    log(context, &entries, &results);
 
     let document = Writer::document("DeleteResult", |writer| {
         for (entry, result) in entries.iter().zip(&results) {
@@ -54,6 +56,32 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
         }
     });
     Ok(xml_answer(document))
+}
+
+/// Adds a line for each object to the bucket's access log, if it has one.
+fn log<P: Platform>(context: &Context<'_, P>, entries: &[Entry<'_>], results: &[Result<Removed>]) {
+    let asked = Asked {
+        head: context.head,
+        route: context.route,
+        caller: Some(context.caller),
+        source: context.caller.peer.address,
+        ids: context.ids,
+        root: &context.owner.id,
+    };
+    let objects = entries.iter().zip(results).map(|(entry, result)| match result {
+        Ok(removed) => {
+            let gone = removed.current.filter(|current| !current.is_marker);
+            let version_id = removed.version_id.as_deref();
+            Deleted { key: entry.key, version_id, error: None, size: gone.map(|gone| gone.size) }
+        }
+        Err(error) => Deleted {
+            key: entry.key,
+            version_id: entry.version_id,
+            error: Some(error.code),
+            size: None,
+        },
+    });
+    record_deleted(context.engine, context.services, &asked, objects);
 }
 
 /// One object that is to be deleted.

@@ -157,6 +157,45 @@ fn every_request_has_its_line() {
 }
 
 #[test]
+fn each_key_that_is_deleted_with_others_has_its_line() {
+    let site = Site::new().flags(&["--access-log-interval", "1"]);
+    let (server, mut client) = start(&site);
+    client.put("/bucket/a%20b", "bytes").expect(200);
+    log_to(&mut client, "bucket", "d/", "");
+    let bad = "<Object><Key>kept</Key><VersionId>bad</VersionId></Object>";
+    let list = format!("<Delete><Object><Key>a b</Key></Object>{bad}</Delete>");
+    client.call(&Request::new("POST", "/bucket?delete=").body(list)).expect(200);
+    let mut all = Vec::new();
+    wait_until("the deletion to be logged", || {
+        all = lines(&mut client, "d/");
+        all.iter().any(|line| line.operation() == "REST.POST.MULTI_OBJECT_DELETE")
+    });
+    let of_keys: Vec<&Line> =
+        all.iter().filter(|line| line.operation() == "BATCH.DELETE.OBJECT").collect();
+    let summaries: Vec<String> = of_keys.iter().map(|line| line.summary()).collect();
+    assert_eq!(
+        summaries,
+        ["BATCH.DELETE.OBJECT a%20b 204 - - 5", "BATCH.DELETE.OBJECT kept 400 InvalidArgument - -",]
+    );
+    let whole = all.iter().find(|line| line.operation() == "REST.POST.MULTI_OBJECT_DELETE");
+    let Line(whole) = whole.unwrap();
+    for Line(fields) in of_keys {
+        // Whose, where and by whom as in the line of the request; its line, agent and times only there.
+        assert_eq!((&fields[..2], &fields[3..6]), (&whole[..2], &whole[3..6]));
+        assert_eq!(fields[18..], whole[18..]);
+        for at in [8, 13, 14, 15, 16] {
+            assert_eq!(fields[at], "-", "{fields:?}");
+        }
+    }
+    assert_eq!((of_version(&all, "kept"), of_version(&all, "a%20b")), ("bad", "-"));
+    server.stop();
+}
+
+fn of_version<'a>(lines: &'a [Line], key: &str) -> &'a str {
+    &lines.iter().find(|line| line.key() == key).unwrap().0[17]
+}
+
+#[test]
 fn a_bucket_that_logs_into_itself_does_not_grow_by_its_log() {
     let site = Site::new().flags(&["--access-log-interval", "1"]);
     let (server, mut client) = start(&site);

@@ -6,6 +6,9 @@
 //!
 //! Encoding: keys by percent-encoding, as S3 has it; in the quoted fields quotation marks, control
 //! characters and bytes beyond ASCII become `%XX`.
+//!
+//! A line that stands for a part of a request (one key of DeleteObjects) has neither the request's line
+//! and agent nor its times, as S3 has it: they are in the line of the whole.
 
 use crate::percent;
 use std::fmt::Write as _;
@@ -23,6 +26,7 @@ pub struct Entry<'a> {
     /// As in `REST.GET.OBJECT`.
     pub operation: &'a str,
     pub key: &'a str,
+    /// Empty in a line that stands for a part of a request.
     pub method: &'a str,
     /// The request's target as it came.
     pub target: &'a str,
@@ -48,7 +52,8 @@ pub struct Entry<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sent {
     pub bytes: u64,
-    pub total_ms: u64,
+    /// None of a part of a request.
+    pub total_ms: Option<u64>,
 }
 
 /// A line that lacks what only the end of the answer shows.
@@ -64,7 +69,8 @@ impl Draft {
     pub fn finish(&self, sent: Sent) -> String {
         let Self { front, object_size, back } = self;
         let bytes = if sent.bytes == 0 { "-".to_owned() } else { sent.bytes.to_string() };
-        format!("{front}{bytes} {object_size}{} {back}\n", sent.total_ms)
+        let total = sent.total_ms.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        format!("{front}{bytes} {object_size}{total} {back}\n")
     }
 }
 
@@ -81,8 +87,12 @@ impl Entry<'_> {
         put(line, self.request_id);
         put(line, self.operation);
         put(line, &percent::encode(self.key));
-        let uri = format!("{} {} HTTP/1.1", self.method, redacted(self.target));
-        put_quoted(line, uri.as_bytes());
+        if self.is_part() {
+            put(line, "");
+        } else {
+            let uri = format!("{} {} HTTP/1.1", self.method, redacted(self.target));
+            put_quoted(line, uri.as_bytes());
+        }
         let _ = write!(line, "{} ", self.status);
         put(line, self.error_code);
 
@@ -92,8 +102,9 @@ impl Entry<'_> {
         let line = &mut draft.back;
         let turn_around = self.turn_around_ms.map(|time| time.to_string()).unwrap_or_default();
         put(line, &turn_around);
-        put_quoted(line, self.referer);
-        put_quoted(line, self.user_agent);
+        for text in [self.referer, self.user_agent] {
+            if self.is_part() { put(line, "") } else { put_quoted(line, text) }
+        }
         put(line, self.version_id);
         put(line, self.host_id);
         put(line, self.signature_version);
@@ -104,6 +115,10 @@ impl Entry<'_> {
         put(line, self.access_point);
         line.push_str(if self.acl_required { "Yes" } else { "-" });
         draft
+    }
+
+    fn is_part(&self) -> bool {
+        self.method.is_empty()
     }
 }
 
@@ -178,7 +193,7 @@ mod tests {
     const OWNER: &str = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be";
 
     fn check(entry: &Entry<'_>, bytes: u64, total_ms: u64, expected: &str) {
-        let line = entry.draft().finish(Sent { bytes, total_ms });
+        let line = entry.draft().finish(Sent { bytes, total_ms: Some(total_ms) });
         assert_eq!(line, format!("{expected}\n"));
     }
 
@@ -223,6 +238,33 @@ mod tests {
                  amzn-s3-demo-bucket1.s3.us-west-1.amazonaws.com TLSV1.2 \
                  arn:aws:s3:us-west-1:123456789012:accesspoint/example-AP Yes"
             ),
+        );
+    }
+
+    #[test]
+    fn a_line_of_a_part_leaves_the_request_to_the_line_of_the_whole() {
+        let part = Entry {
+            operation: "BATCH.DELETE.OBJECT",
+            key: "a b",
+            method: "",
+            target: "",
+            status: 204,
+            object_size: Some(7),
+            version_id: "null",
+            tls_version: "",
+            access_point: "",
+            acl_required: false,
+            ..example()
+        };
+        assert_eq!(
+            part.draft().finish(Sent::default()),
+            format!(
+                "{OWNER} amzn-s3-demo-bucket1 [06/Feb/2019:00:00:38 +0000] 192.0.2.3 {OWNER} \
+                 3E57427F3EXAMPLE BATCH.DELETE.OBJECT a%20b - 204 - - 7 - - - - null \
+                 s9lzHYrFp76ZVxRcpX9+5cjAnEH2ROuNkd2BHfIa6UkFVdtjf5mKR3/eTPFvsiP/XV/VLi31234= \
+                 SigV4 ECDHE-RSA-AES128-GCM-SHA256 AuthHeader \
+                 amzn-s3-demo-bucket1.s3.us-west-1.amazonaws.com - - -\n"
+            )
         );
     }
 
