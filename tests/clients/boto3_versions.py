@@ -132,6 +132,12 @@ def check_multipart_copies_and_tags(s3, bucket):
     copy = s3.copy_object(Bucket=bucket, Key="copy", CopySource=source)
     equal(copy["CopySourceVersionId"], first)
     equal(body_of(s3, bucket, "copy"), pattern(5 << 20))
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="part")["UploadId"]
+    part = s3.upload_part_copy(
+        Bucket=bucket, Key="part", UploadId=upload, PartNumber=1, CopySource=source
+    )
+    equal(part["CopySourceVersionId"], first)
+    s3.abort_multipart_upload(Bucket=bucket, Key="part", UploadId=upload)
     tags = s3.get_object_tagging(Bucket=bucket, Key="copy")
     equal(tags["TagSet"], [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
     equal(tags["VersionId"], copy["VersionId"])

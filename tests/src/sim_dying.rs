@@ -32,6 +32,7 @@ struct History {
 pub fn run(seed: u64) -> Result<Fate, Vec<String>> {
     let shape = Shape::choose(seed, Some(Form::Short)).on_two_drives();
     let history = History { machine: shape.machine(seed), world: World::new(seed, shape) };
+    history.world.with_versions.set(seed.is_multiple_of(2));
     let fate = history.run();
     let violations = history.world.violations();
     if violations.is_empty() { Ok(fate) } else { Err(violations) }

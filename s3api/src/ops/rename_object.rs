@@ -56,9 +56,10 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
         attributes.encryption = Some(rebound);
     }
     let copy = context.engine.copy_object(reader, bucket.id, context.key().as_bytes()).await?;
-    check_bucket(context, &context.as_now(&bucket)?)?;
     let current = info.current;
-    let commit = object_commit(context, &bucket, current.etag, &mut attributes, conditions)?;
+    let (commit, bucket) =
+        object_commit(context, &bucket, current.etag, &mut attributes, conditions)?;
+    check_bucket(context, &bucket)?;
     let commit = Commit { shown_size: Some(current.size), ..commit };
     let as_read = info.attributes;
     let guard = Box::new(move |attributes: &[u8]| match attributes == as_read {

@@ -49,6 +49,7 @@ pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> R
     if size > PART_BYTES_MAX {
         return Err(copy_object::too_large_source());
     }
+    let copied = reader.info().current;
     let of_source = Attributes::decode(&reader.info().attributes)?.checksum;
     let algorithm = part.algorithm.or(of_source.map(|checksum| checksum.algorithm));
     let algorithm = algorithm.unwrap_or(DEFAULT_ALGORITHM);
@@ -59,6 +60,7 @@ pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> R
     let committed = writer.finish(commit).await.map_err(|error| upload_error(context, error))?;
     let document = copy_object::result("CopyPartResult", committed.version, etag, &checksum);
     let mut answer = xml_answer(document);
+    source.write_version(context, &mut answer, &copied)?;
     encryption::write(shown.as_ref(), &mut answer);
     Ok(answer)
 }

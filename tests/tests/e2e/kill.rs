@@ -5,6 +5,7 @@
 //! what was under way when the server died.
 
 mod oracle;
+mod versions;
 mod writer;
 
 use std::process::Command;

@@ -2,17 +2,17 @@
 
 use ringfort_tests::harness::chance::Chance;
 
-/// Content is a function of this and of the key, so that a byte of another object shows.
+/// Content is a function of this, so that a byte of another object shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Object {
-    pub(super) version: u64,
+    /// No other object has it.
+    pub(super) seed: u64,
     pub(super) size: usize,
 }
 
 impl Object {
-    pub(super) fn content(self, key: &str) -> Vec<u8> {
-        let seed = key.bytes().fold(self.version, |seed, byte| seed * 31 + u64::from(byte));
-        Chance::new(seed).bytes(self.size)
+    pub(super) fn content(self) -> Vec<u8> {
+        Chance::new(self.seed).bytes(self.size)
     }
 }
 
@@ -47,9 +47,7 @@ impl Known {
         let may_be = std::iter::once(&self.settled).chain(&self.under_way);
         let is_it = |object: &&Option<Object>| match (object, found) {
             (None, None) => true,
-            (Some(object), Some(bytes)) => {
-                object.size == bytes.len() && object.content(key) == bytes
-            }
+            (Some(object), Some(bytes)) => object.size == bytes.len() && object.content() == bytes,
             _ => false,
         };
         let matching = may_be.into_iter().find(is_it).copied();

@@ -50,9 +50,17 @@ pub(super) struct Writer {
     number: u64,
     load: Load,
     chance: Chance,
-    version: u64,
+    written: u64,
     keys: BTreeMap<String, Known>,
     upload: Option<Upload>,
+    rename: Option<Rename>,
+}
+
+/// A rename that has had no answer yet.
+struct Rename {
+    from: String,
+    to: String,
+    object: Object,
 }
 
 /// A multipart upload that outlives kills.
@@ -67,7 +75,7 @@ struct Upload {
 
 impl Upload {
     fn part_content(&self, number: usize) -> Vec<u8> {
-        let content = self.object.content(&self.key);
+        let content = self.object.content();
         let begin = (number - 1) * PART_BYTES;
         content[begin..(begin + PART_BYTES).min(content.len())].to_vec()
     }
@@ -83,7 +91,7 @@ impl Upload {
 
 impl Writer {
     pub(super) fn new(number: u64, load: Load, chance: Chance) -> Self {
-        Self { number, load, chance, version: 0, keys: BTreeMap::new(), upload: None }
+        Self { number, load, chance, written: 0, keys: BTreeMap::new(), upload: None, rename: None }
     }
 
     pub(super) fn present_keys(&self) -> impl Iterator<Item = String> {
@@ -119,6 +127,7 @@ impl Writer {
             0..=2 => self.delete(client),
             3..=4 => self.copy(client),
             5..=6 => self.multipart_step(client),
+            7..=8 => self.rename(client),
             _ => self.put(client),
         }
     }
@@ -127,7 +136,7 @@ impl Writer {
         let key = self.pick_key();
         let size = *self.chance.of(self.load.sizes);
         let object = self.next_object(size);
-        let request = Request::new("PUT", &path(&key)).body(object.content(&key));
+        let request = Request::new("PUT", &path(&key)).body(object.content());
         self.change(client, &key, Some(object), &request, 200).map(drop)
     }
 
@@ -144,6 +153,34 @@ impl Writer {
             .header("x-amz-copy-source", &path(&key))
             .header("x-amz-metadata-directive", "REPLACE");
         self.change(client, &key, Some(object), &request, 200).map(drop)
+    }
+
+    /// The two keys change in one step.
+    fn rename(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let (from, to) = (self.pick_key(), self.pick_key());
+        let Some(object) = self.known(&from).settled().filter(|_| from != to) else {
+            return Ok(());
+        };
+        self.rename = Some(Rename { from: from.clone(), to: to.clone(), object });
+        self.known(&from).begin(None);
+        let request = Request::new("PUT", &format!("{}?renameObject=", path(&to)))
+            .header("x-amz-rename-source", &from);
+        match self.change(client, &to, Some(object), &request, 200) {
+            Ok(_) => self.known(&from).acknowledge(),
+            Err(Failure::Refused) => self.known(&from).refuse(),
+            Err(cut) => return Err(cut),
+        }
+        self.rename = None;
+        Ok(())
+    }
+
+    /// One that was under way when the server died took place in whole or not at all.
+    fn verify_rename(&mut self) {
+        let Some(Rename { from, to, object }) = self.rename.take() else { return };
+        let (former, new) = (self.known(&from).settled(), self.known(&to).settled());
+        let is_done = former.is_none() && new == Some(object);
+        let is_undone = former == Some(object) && new != Some(object);
+        assert!(is_done || is_undone, "half a rename of {from} to {to}: {former:?}, {new:?}");
     }
 
     /// Sends what makes `next` the content of a key.
@@ -223,6 +260,7 @@ impl Writer {
                 _ => panic!("{key}: {answer:?}\n{}", answer.text()),
             }
         }
+        self.verify_rename();
         self.verify_upload(&mut client);
         self.abort_unknown_uploads(&mut client);
     }
@@ -263,8 +301,8 @@ impl Writer {
     }
 
     fn next_object(&mut self, size: usize) -> Object {
-        self.version += 1;
-        Object { version: self.version, size }
+        self.written += 1;
+        Object { seed: self.number << 32 | self.written, size }
     }
 
     fn known(&mut self, key: &str) -> &mut Known {
