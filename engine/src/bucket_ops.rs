@@ -30,7 +30,7 @@ impl<P: Platform> Shard<P> {
                     return Err(Error::BucketExists);
                 }
                 let created = Version(self.platform.wall_clock_ns());
-                self.store_bucket(Bucket { id: catalog.next_id(), name, created, settings }).await
+                self.store_bucket(Bucket { id: catalog.next_id()?, name, created, settings }).await
             }
             BucketChange::Set { name, changes, expected } => {
                 let mut bucket = Bucket::clone(&*find(&name)?);

@@ -16,6 +16,7 @@ use crate::format::record::{Head, Record, RecordKind, Sections};
 use crate::types::{Bucket, BucketId, Version};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// One state of the catalogue.
@@ -41,6 +42,16 @@ impl Catalog {
     /// In order of name.
     pub fn buckets(&self) -> impl Iterator<Item = &Arc<Bucket>> {
         self.by_name.values()
+    }
+
+    /// Those whose names begin so, in order of name.
+    pub(crate) fn named_from<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Bucket>> {
+        let range = (Bound::Included(prefix), Bound::Unbounded);
+        let from = self.by_name.range::<str, _>(range).map(|(_, bucket)| bucket);
+        from.take_while(move |bucket| bucket.name.starts_with(prefix))
     }
 
     /// Whether new keys may be written to a bucket now.
@@ -79,8 +90,11 @@ impl Catalog {
         self.sequence = self.sequence.max(sequence);
     }
 
-    pub(crate) fn next_id(&self) -> BucketId {
-        BucketId(self.last_id + 1)
+    /// An id that nothing has had.
+    pub(crate) fn next_id(&self) -> Result<BucketId> {
+        let next = self.last_id.checked_add(1);
+        next.map(BucketId)
+            .ok_or(Error::TooLarge("4 billion buckets were made: there is no id left"))
     }
 
     pub(crate) fn set_deleting(&mut self, bucket: BucketId, deleting: bool) {
@@ -274,7 +288,7 @@ mod tests {
             let mut found = Catalog::default();
             found.offer(&first);
             found.offer(&second);
-            assert_eq!((found.next_id(), found.sequence), (BucketId(3), 4));
+            assert_eq!((found.next_id().expect("there are ids"), found.sequence), (BucketId(3), 4));
         }
     }
 

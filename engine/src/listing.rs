@@ -34,6 +34,9 @@ const JUMP_STEPS: usize = 8;
 /// Where a listing of versions goes on: behind this version of this key, or behind all that have its name.
 pub(crate) type VersionMark = (Vec<u8>, Option<Version>);
 
+/// The same of a listing of uploads: behind this upload of this key, or behind all of them.
+pub(crate) type UploadMark = (Vec<u8>, Option<UploadId>);
+
 /// What one shard gives of a page.
 #[derive(Debug)]
 pub(crate) struct Slice<T, M> {
@@ -175,23 +178,29 @@ impl<P: Platform> Shard<P> {
         slice
     }
 
-    pub(crate) fn list_uploads(&self, bucket: BucketId, query: &UploadsQuery) -> UploadsPage {
+    /// A slice of a page. The walk over the uploads of one key is not bounded, what is kept of it is.
+    pub(crate) fn list_uploads(
+        &self,
+        bucket: BucketId,
+        query: &UploadsQuery,
+    ) -> Slice<UploadItem, UploadMark> {
         let state = self.state.borrow();
         let start = query.prefix.as_slice().max(&query.after);
         let mut cursor = state.index.seek(&index_key::upload(bucket, start), u64::MAX);
         let scope = index_key::upload(bucket, &query.prefix);
-        let mut page = UploadsPage::default();
+        let mut slice = Slice::default();
+        let items = &mut slice.items;
         // The uploads of one key stand newest first and are given oldest first.
-        let mut of_key: Vec<UploadInfo> = Vec::new();
+        let mut of_key: VecDeque<UploadInfo> = VecDeque::new();
         while let Some((index_key, version, _)) = cursor.next() {
             if !index_key.starts_with(&scope) {
                 break;
             }
             let key = &index_key[PREFIX_BYTES..];
-            if of_key.first().is_some_and(|upload| upload.key != key) {
-                page.items.extend(of_key.drain(..).rev().map(UploadItem::Upload));
+            if of_key.front().is_some_and(|upload| upload.key != key) {
+                items.extend(of_key.drain(..).rev().map(UploadItem::Upload));
             }
-            if page.items.len() > query.limit {
+            if items.len() > query.limit {
                 break;
             }
             if key < query.after.as_slice() {
@@ -206,24 +215,28 @@ impl<P: Platform> Shard<P> {
             match common_prefix(key, &query.prefix, &query.delimiter) {
                 Some(common) => {
                     if common != query.after {
-                        page.items.push(UploadItem::CommonPrefix(common.to_vec()));
+                        items.push_back(UploadItem::CommonPrefix(common.to_vec()));
                     }
                     let Some(next) = successor(common) else {
                         break;
                     };
                     cursor.seek(&index_key::upload(bucket, &next), u64::MAX);
                 }
-                None => of_key.push(UploadInfo {
-                    key: key.to_vec(),
-                    id: UploadId(version),
-                    attributes: Vec::new(),
-                }),
+                None => {
+                    if of_key.len() > query.limit {
+                        of_key.pop_front();
+                    }
+                    let id = UploadId(version);
+                    of_key.push_back(UploadInfo { key: key.to_vec(), id, attributes: Vec::new() });
+                }
             }
         }
-        page.items.extend(of_key.drain(..).rev().map(UploadItem::Upload));
-        page.truncated = page.items.len() > query.limit;
-        page.items.truncate(query.limit);
-        page
+        items.extend(of_key.drain(..).rev().map(UploadItem::Upload));
+        if items.len() > query.limit {
+            items.truncate(query.limit);
+            slice.resume = slice.items.back().map(upload_mark);
+        }
+        slice
     }
 }
 
@@ -242,6 +255,13 @@ fn version_mark(item: &VersionItem) -> VersionMark {
     match item {
         VersionItem::Version { key, current, .. } => (key.clone(), Some(current.version)),
         VersionItem::CommonPrefix(prefix) => (prefix.clone(), None),
+    }
+}
+
+fn upload_mark(item: &UploadItem) -> UploadMark {
+    match item {
+        UploadItem::Upload(upload) => (upload.key.clone(), Some(upload.id)),
+        UploadItem::CommonPrefix(prefix) => (prefix.clone(), None),
     }
 }
 
@@ -338,30 +358,17 @@ pub(crate) async fn merge_uploads<P: Platform>(
     bucket: BucketId,
     query: &UploadsQuery,
 ) -> Result<UploadsPage> {
-    let limit = page_limit(query.limit);
-    // Uploads are few: every shard gives a whole page.
-    let query = UploadsQuery { limit: limit + 1, ..query.clone() };
-    let asked = (0..shards)
-        .map(|shard| engine.ask(shard, Request::ListUploads { bucket, query: query.clone() }));
-    let mut items = Vec::new();
-    for reply in join_all(asked).await {
-        match reply? {
-            Reply::Uploads(page) => items.extend(page.items),
-            _ => return Err(mismatched()),
+    let (limit, slice_limit) = limits(query.limit, shards);
+    let ask = async |shard: u16, (after, after_id): UploadMark| {
+        let query = UploadsQuery { after, after_id, limit: slice_limit, ..query.clone() };
+        match engine.ask(shard, Request::ListUploads { bucket, query }).await? {
+            Reply::Uploads(slice) => Ok(slice),
+            _ => Err(mismatched()),
         }
-    }
-    items.sort_by(|a, b| upload_order(a).cmp(&upload_order(b)));
-    items.dedup();
-    let truncated = items.len() > limit && limit > 0;
-    items.truncate(limit);
+    };
+    let begin = (query.after.clone(), query.after_id);
+    let (items, truncated) = merge_slices(shards, limit, begin, ask, UploadItem::name).await?;
     Ok(UploadsPage { items, truncated })
-}
-
-fn upload_order(item: &UploadItem) -> (&[u8], u64) {
-    match item {
-        UploadItem::Upload(upload) => (&upload.key, upload.id.0),
-        UploadItem::CommonPrefix(prefix) => (prefix, 0),
-    }
 }
 
 /// Which slice begins with the smallest row.

@@ -49,6 +49,12 @@ impl<P: Platform> Shard<P> {
         need: Need,
     ) -> Result<HeldKey<P>> {
         self.await_turn(need, &[index_key]).await;
+        self.hold_key_now(index_key).await
+    }
+
+    /// The same, whether there is room for a write or not.
+    pub(crate) async fn hold_key_now(self: &Rc<Self>, index_key: &[u8]) -> Result<HeldKey<P>> {
+        self.await_relocation(&[index_key]).await;
         let index_key = index_key.to_vec();
         self.state.borrow_mut().relocating.insert(index_key.clone());
         let held = HeldKey { shard: self.clone(), index_key };

@@ -39,14 +39,17 @@ use crate::store::Mutation;
 use crate::types::{BucketId, Commit, Condition, Current, Deletion, Guard, Version, Which};
 use crate::wait::to_the_end;
 use crate::writer::{ObjectWriter, Sealed};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What the names of intents begin with in the catalogue; no bucket's name begins with a dot.
 const PREFIX: &str = ".rename/";
 
 /// Under which an intent has its value.
 const VALUE: u16 = 0;
+/// Set where the new record was found, and the former key could not be asked.
+const HAPPENED: u16 = 1;
 
 // --- The copy --------------------------------------------------------------------------------------
 
@@ -58,6 +61,7 @@ pub struct ObjectCopy<P: Platform> {
     key: Vec<u8>,
     /// What was copied.
     source: Version,
+    attributes_hash: u64,
     pieces: Vec<(ManifestPart, Sealed<P>)>,
 }
 
@@ -94,7 +98,7 @@ impl<P: Platform> Portions<P> {
 
 impl<P: Platform> ObjectCopy<P> {
     /// The body of the new record; its owner gives back the space if it refuses it.
-    fn into_body(self) -> (Body, Vec<Permit>) {
+    fn into_body(self) -> (Body, Vec<Option<Permit>>) {
         let (bodies, permits): (Vec<_>, Vec<_>) = self
             .pieces
             .into_iter()
@@ -125,7 +129,7 @@ impl<P: Platform> ObjectCopy<P> {
 /// A rename that is to happen whole or not at all.
 ///
 /// ```text
-/// bucket: u32, version of the object: u64, version of the new record: u64,
+/// bucket: u32, version of the object: u64, version of the new record: u64, xxh3 of the object's attributes: u64,
 /// former key and new key, each behind its length as u32; little-endian
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +141,8 @@ struct Intent {
     to: Vec<u8>,
     /// The version that the record of the new key has, and no other record of its shard.
     reserved: Version,
+    /// Of the attributes that the object had: whoever changes them after a failed rename is not ignored.
+    attributes_hash: u64,
 }
 
 impl Intent {
@@ -145,6 +151,7 @@ impl Intent {
         bytes.put_u32(self.bucket.0);
         bytes.put_u64(self.version.0);
         bytes.put_u64(self.reserved.0);
+        bytes.put_u64(self.attributes_hash);
         bytes.put_string(&self.from);
         bytes.put_string(&self.to);
         bytes
@@ -154,11 +161,12 @@ impl Intent {
         let mut reader = Reader::new(bytes);
         let bucket = BucketId(reader.u32()?);
         let (version, reserved) = (Version(reader.u64()?), Version(reader.u64()?));
+        let attributes_hash = reader.u64()?;
         let (from, to) = (reader.string()?.to_vec(), reader.string()?.to_vec());
         if !reader.is_empty() {
             return Err(Malformed("an intent is too long"));
         }
-        Ok(Self { bucket, from, version, to, reserved })
+        Ok(Self { bucket, from, version, to, reserved, attributes_hash })
     }
 }
 
@@ -166,6 +174,9 @@ impl Intent {
 
 /// What a rename asks of the shards of its keys.
 pub(crate) enum RenameStep {
+    /// Waits until there is room for what is to be written, as long as others wait for it: once a key is
+    /// held, nobody waits.
+    AwaitRoom { need: Need },
     /// Holds the former key, if that version is its latest and the guard lets it go.
     HoldSource { bucket: BucketId, key: Vec<u8>, version: Version, guard: Guard },
     /// Holds the new key, if the condition allows that it is written.
@@ -180,17 +191,23 @@ pub(crate) enum RenameStep {
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     last: u64,
-    /// Index keys, and whether they are hidden from readers.
-    held: BTreeMap<u64, (Vec<u8>, bool)>,
-    hidden: usize,
+    /// Index keys.
+    held: BTreeMap<u64, Vec<u8>>,
+    /// Those of them that answer no readers.
+    hidden: HashSet<Vec<u8>>,
 }
 
 impl<P: Platform> Shard<P> {
     pub(crate) async fn rename_step(self: &Rc<Self>, step: RenameStep) -> Result<Reply> {
         match step {
+            RenameStep::AwaitRoom { need } => {
+                self.await_turn(need, &[]).await;
+                Ok(Reply::Done)
+            }
             RenameStep::HoldSource { bucket, key, version, guard } => {
                 let index_key = index_key::object(bucket, &key);
-                let held = self.hold_key(&index_key, Need::Reserve).await?;
+                let held = self.hold_key_now(&index_key).await?;
+                self.check_tombstone(bucket, &key)?;
                 let latest = self.state.borrow().published(&index_key);
                 let failed = |failure| Err(Error::Condition(failure));
                 match latest.filter(|latest| !latest.is_marker) {
@@ -203,7 +220,9 @@ impl<P: Platform> Shard<P> {
             }
             RenameStep::HoldTarget { bucket, key, condition } => {
                 let index_key = index_key::object(bucket, &key);
-                let held = self.hold_key(&index_key, Need::Data).await?;
+                let held = self.hold_key_now(&index_key).await?;
+                let record = Record::new(RecordKind::Object, bucket.0, key);
+                self.check_writable(&record, Need::Data)?;
                 let latest = self.state.borrow().published(&index_key);
                 if let Some(failure) = judge(condition.as_ref(), latest.as_ref()) {
                     return Err(Error::Condition(failure));
@@ -211,13 +230,8 @@ impl<P: Platform> Shard<P> {
                 Ok(self.keep_hold(held))
             }
             RenameStep::Hide { hold } => {
-                let mut holds = self.holds.borrow_mut();
-                let Holds { held, hidden, .. } = &mut *holds;
-                if let Some((_, is_hidden)) = held.get_mut(&hold)
-                    && !std::mem::replace(is_hidden, true)
-                {
-                    *hidden += 1;
-                }
+                let Holds { held, hidden, .. } = &mut *self.holds.borrow_mut();
+                hidden.extend(held.get(&hold).cloned());
                 Ok(Reply::Done)
             }
             RenameStep::Remove { hold, bucket, key } => {
@@ -225,13 +239,19 @@ impl<P: Platform> Shard<P> {
                 if !self.holds.borrow().held.contains_key(&hold) {
                     return Err(mismatched());
                 }
+                self.check_tombstone(bucket, &key)?;
                 let record = Record::new(RecordKind::Tombstone, bucket.0, key);
-                self.check_writable(&record, Need::Reserve)?;
                 let (_, ticket) = self.stage(record, &index_key, Need::Reserve)?;
                 self.outcome(ticket.wait().await)?;
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// Refuses what could not be ended.
+    fn check_tombstone(&self, bucket: BucketId, key: &[u8]) -> Result<()> {
+        let record = Record::new(RecordKind::Tombstone, bucket.0, key.to_vec());
+        self.check_writable(&record, Need::Reserve)
     }
 
     /// Holds a key beyond this request, until [`Self::end_hold`]. The version is later than all that the
@@ -241,26 +261,22 @@ impl<P: Platform> Shard<P> {
         let mut holds = self.holds.borrow_mut();
         holds.last += 1;
         let hold = holds.last;
-        holds.held.insert(hold, (held.into_key(), false));
+        holds.held.insert(hold, held.into_key());
         Reply::Held { hold, reserved }
     }
 
     pub(crate) fn end_hold(&self, hold: u64) {
         let ended = self.holds.borrow_mut().held.remove(&hold);
-        if let Some((index_key, is_hidden)) = ended {
-            self.holds.borrow_mut().hidden -= usize::from(is_hidden);
+        if let Some(index_key) = ended {
+            self.holds.borrow_mut().hidden.remove(&index_key);
             self.release_key(&index_key);
         }
     }
 
     /// Whether readers have to wait for what becomes of a key.
     pub(crate) fn is_hidden(&self, bucket: BucketId, key: &[u8]) -> bool {
-        let holds = self.holds.borrow();
-        if holds.hidden == 0 {
-            return false;
-        }
-        let index_key = index_key::object(bucket, key);
-        holds.held.values().any(|(held, is_hidden)| *is_hidden && *held == index_key)
+        let Holds { hidden, .. } = &*self.holds.borrow();
+        !hidden.is_empty() && hidden.contains(&index_key::object(bucket, key))
     }
 
     pub(crate) async fn await_shown(&self, bucket: BucketId, key: &[u8]) {
@@ -314,6 +330,7 @@ impl<P: Platform> Engine<P> {
         let shard = self.shard_of(bucket, to)?;
         let source = reader.info().current.version;
         let stored_bytes = reader.info().stored_bytes;
+        let attributes_hash = xxh3_64(&reader.info().attributes);
         let parts = reader.manifest_parts();
         let is_inline = parts.is_none();
         let whole = ManifestPart {
@@ -343,7 +360,7 @@ impl<P: Platform> Engine<P> {
             (key, sealed) = writer.seal().await?;
             pieces.push((part, sealed));
         }
-        Ok(ObjectCopy { shard, bucket, key, source, pieces })
+        Ok(ObjectCopy { shard, bucket, key, source, attributes_hash, pieces })
     }
 
     /// Gives an object the key that its copy was made for, in the place of the object that is there, if
@@ -381,6 +398,9 @@ impl<P: Platform> Engine<P> {
             return Err(Error::Condition(ConditionFailure::Superseded));
         }
         let source_shard = self.shard_of(bucket, &from)?;
+        for (shard, need) in [(source_shard, Need::Reserve), (copy.shard, Need::Data)] {
+            self.ask(shard, Request::Rename(RenameStep::AwaitRoom { need })).await?;
+        }
         let hold_source = RenameStep::HoldSource { bucket, key: from.clone(), version, guard };
         let condition = commit.condition.take();
         let hold_target = RenameStep::HoldTarget { bucket, key: copy.key.clone(), condition };
@@ -393,7 +413,14 @@ impl<P: Platform> Engine<P> {
             (self.hold(source_shard, hold_source).await?, target)
         };
         let reserved = target.reserved;
-        let intent = Intent { bucket, from: from.clone(), version, to: copy.key.clone(), reserved };
+        let intent = Intent {
+            bucket,
+            from: from.clone(),
+            version,
+            to: copy.key.clone(),
+            reserved,
+            attributes_hash: copy.attributes_hash,
+        };
         let name = format!("{PREFIX}{:04x}{:016x}", copy.shard, reserved.0);
         if self.context().mutation() != Some(Mutation::RenameWithoutIntent) {
             let settings = BTreeMap::from([(VALUE, intent.encode())]);
@@ -459,7 +486,10 @@ impl<P: Platform> Engine<P> {
         for entry in entries {
             let value = entry.settings.get(&VALUE).map_or(&[][..], Vec::as_slice);
             let resolved = match Intent::decode(value) {
-                Ok(intent) => self.resolve(&intent).await,
+                Ok(intent) => {
+                    let is_told = entry.settings.contains_key(&HAPPENED);
+                    self.resolve(&entry.name, &intent, is_told).await
+                }
                 Err(malformed) => Err(Error::Corrupt(malformed.to_string())),
             };
             match resolved {
@@ -469,17 +499,60 @@ impl<P: Platform> Engine<P> {
         }
     }
 
-    async fn resolve(&self, intent: &Intent) -> Result<()> {
-        let Intent { bucket, from, version, to, reserved } = intent;
-        let renamed = self.lookup(*bucket, to, Which::Latest).await?;
-        if renamed.is_none_or(|renamed| renamed.version != *reserved) {
+    /// Ends what an intent tells of; `is_told`: that it has happened was found before.
+    async fn resolve(&self, name: &str, intent: &Intent, is_told: bool) -> Result<()> {
+        let Intent { bucket, from, version, to, reserved, attributes_hash } = intent;
+        if !is_told {
+            let renamed = self.lookup(*bucket, to, Which::Latest).await?;
+            if renamed.is_none_or(|renamed| renamed.version != *reserved) {
+                return Ok(());
+            }
+        }
+        match self.resolve_source(*bucket, from, *version, *attributes_hash).await {
+            // The new key may be written to before the drive of the former one is back.
+            Err(error @ Error::Offline { .. }) if !is_told => {
+                self.put_bucket_setting(name, HAPPENED, Some(Vec::new())).await?;
+                Err(error)
+            }
+            resolved => resolved,
+        }
+    }
+
+    async fn resolve_source(
+        &self,
+        bucket: BucketId,
+        from: &[u8],
+        version: Version,
+        attributes_hash: u64,
+    ) -> Result<()> {
+        let former = self.lookup(bucket, from, Which::Latest).await?;
+        if former.is_none_or(|former| former.version != version) {
             return Ok(());
         }
-        let former = self.lookup(*bucket, from, Which::Latest).await?;
-        if former.is_some_and(|former| former.version == *version) {
-            self.delete(*bucket, from, Deletion::NULL, None).await?;
+        let guard: Guard =
+            Box::new(move |attributes| match xxh3_64(attributes) == attributes_hash {
+                true => Ok(()),
+                false => Err(ConditionFailure::Superseded),
+            });
+        let removal = Deletion::Remove { which: Which::Null, guard: Some(guard) };
+        match self.delete(bucket, from, removal, None).await {
+            Ok(_) => Ok(()),
+            Err(Error::Condition(_)) => {
+                let key = String::from_utf8_lossy(from);
+                tracing::warn!(%key, "an object was changed after its rename had failed: it has both keys");
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
+    }
+
+    /// Whether a rename to this key has begun and is not known to be ended.
+    pub fn is_renaming(&self, bucket: BucketId, to: &[u8]) -> bool {
+        let catalog = self.catalog();
+        let mut intents = catalog.named_from(PREFIX).filter_map(|entry| {
+            Intent::decode(entry.settings.get(&VALUE).map_or(&[][..], Vec::as_slice)).ok()
+        });
+        intents.any(|intent| intent.bucket == bucket && intent.to == to)
     }
 }
 

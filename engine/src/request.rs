@@ -4,7 +4,7 @@ use crate::backup::{CopyOrder, ShardRow};
 use crate::error::{Error, Result};
 use crate::format::manifest::Extent;
 use crate::format::record::Record;
-use crate::listing::{Slice, VersionMark};
+use crate::listing::{Slice, UploadMark, VersionMark};
 use crate::multipart::{CompleteUpload, PartRow};
 use crate::pins::Pin;
 use crate::platform::Platform;
@@ -12,7 +12,7 @@ use crate::rename::RenameStep;
 use crate::shard::{Committed, Located, Put, Shard};
 use crate::types::{
     Amend, Bucket, BucketId, BucketUsage, Condition, Current, Deleted, Deletion, ListItem,
-    ListQuery, UploadId, UploadsPage, UploadsQuery, Version, VersionItem, VersionsQuery, Which,
+    ListQuery, UploadId, UploadItem, UploadsQuery, Version, VersionItem, VersionsQuery, Which,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -157,7 +157,7 @@ pub(crate) enum Reply {
         truncated: bool,
         pin: Pin,
     },
-    Uploads(UploadsPage),
+    Uploads(Slice<UploadItem, UploadMark>),
     Usage(BucketUsage),
     Empty(bool),
     Bucket(Arc<Bucket>),

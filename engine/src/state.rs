@@ -420,7 +420,9 @@ impl State {
     fn take_over(&mut self, version: u64, manifest: Option<&Manifest>, gone: Vec<Displaced>) {
         let parts = manifest.map_or(&[][..], |manifest| &manifest.parts);
         if !parts.is_empty() {
-            self.content_stamp = self.content_stamp.max(version);
+            // Later than every stamp before, although a rename's version was given some time ago: a
+            // backup takes a segment with a stamp that it knows for one that it has.
+            self.content_stamp = version.max(self.content_stamp + 1);
         }
         for extent in parts.iter().flat_map(|part| &part.extents) {
             self.segments.publish_units(extent, self.content_stamp);

@@ -282,6 +282,16 @@ pub enum UploadItem {
     CommonPrefix(Vec<u8>),
 }
 
+impl UploadItem {
+    /// The bytes by which rows are ordered; uploads of one key stand in their own order.
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Self::Upload(upload) => &upload.key,
+            Self::CommonPrefix(prefix) => prefix,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UploadsPage {
     pub items: Vec<UploadItem>,

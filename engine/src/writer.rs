@@ -204,10 +204,10 @@ impl<P: Platform> ObjectWriter<P> {
     /// Ends the body: all of it is written, or gathered. Gives the key back too.
     pub(crate) async fn seal(self) -> Result<(Vec<u8>, Sealed<P>)> {
         let Self { key, target, written, form, permit, .. } = self;
-        let (body, space) = match form {
+        let (body, space, permit) = match form {
             Form::Inline(mut bytes) => {
                 bytes.truncate(written as usize);
-                (Body::Inline(bytes), None)
+                (Body::Inline(bytes), None, Some(permit))
             }
             Form::Chunks(chunks) => {
                 let (tag, extents, space) = chunks.finish().await?;
@@ -216,7 +216,8 @@ impl<P: Platform> ObjectWriter<P> {
                     Target::Object | Target::Growth { .. } | Target::Held { .. } => 0,
                 };
                 let part = ManifestPart { number, tag, size: written, attributes: vec![], extents };
-                (Body::Extents(vec![part]), Some(space))
+                // Its buffers are gone.
+                (Body::Extents(vec![part]), Some(space), None)
             }
         };
         Ok((key, Sealed { body, space, permit }))
@@ -228,12 +229,13 @@ impl<P: Platform> ObjectWriter<P> {
 pub(crate) struct Sealed<P: Platform> {
     body: Body,
     space: Option<Rc<Space<P>>>,
-    permit: Permit,
+    /// For bytes that are in memory.
+    permit: Option<Permit>,
 }
 
 impl<P: Platform> Sealed<P> {
     /// From here on it is the owner that gives the extents back if it refuses them.
-    pub(crate) fn into_body(self) -> (Body, Permit) {
+    pub(crate) fn into_body(self) -> (Body, Option<Permit>) {
         if let Some(space) = self.space {
             space.owned.take();
         }

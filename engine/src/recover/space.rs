@@ -83,9 +83,13 @@ fn give_up(
 fn take_extents<P: Platform>(replay: &mut Replay<'_, P>) -> Result<()> {
     let all = std::mem::take(&mut replay.extents);
     let state = &mut replay.state;
-    // Of what was replayed, which version published what is not known any more; none is newer.
+    // Of what was replayed, which version published what is not known any more. Those that were published
+    // late had stamps behind their versions, but none later than now.
     let known = state.segments.iter().map(|(_, row)| row.content_stamp).max().unwrap_or(0);
-    let stamp = known.max(replay.clock.last());
+    let stamp = match all.is_empty() {
+        true => known,
+        false => known.max(replay.clock.next(&replay.context.platform).0),
+    };
     for extent in all.into_values().flatten() {
         // What a displaced part that cannot be read gave up to this record is taken already.
         let shared = state.displaced.has_unreadable();
