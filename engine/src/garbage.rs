@@ -96,6 +96,24 @@ impl SegmentTable {
         best.filter(|_| gain >= 1.0).map(|(_, segment)| segment)
     }
 
+    /// The segment that can be emptied into `room_bytes` most surely: where what is alive takes least. For
+    /// when no segment can be had to move things to. What is needed besides may be more than was thought
+    /// after a start, so `failures` in a row choose the next ones.
+    pub(crate) fn least_victim(&self, room_bytes: u64, failures: u32) -> Option<u32> {
+        let is_kept = |row: &Segment| {
+            row.log().is_some_and(|log| log.stage == Stage::Kept && log.end_lsn.is_some())
+        };
+        let mut fitting: Vec<(u64, u32)> = self
+            .iter()
+            .filter(|(_, row)| is_kept(row) && self.garbage_share(row) >= GARBAGE_SHARE_MIN)
+            .map(|(segment, row)| (row.live_bytes + row.growth_bytes + row.husk_bytes, segment))
+            .filter(|(needed_bytes, _)| *needed_bytes <= room_bytes)
+            .collect();
+        fitting.sort_unstable();
+        let turn = failures as usize % fitting.len().max(1);
+        fitting.get(turn).map(|(_, segment)| *segment)
+    }
+
     /// The share of a log segment that moving what is needed in it would gain. Gaps between records
     /// count where groups were small, not where records are placed so; a sixteenth of a segment may be
     /// lost to either. Husks are needed until so much was recycled that many of them no longer are.
@@ -171,6 +189,18 @@ mod tests {
         assert!(row(0) < 0.01, "{}", row(0));
         assert!(row(1) > 0.24, "{}", row(1));
         assert_eq!(table.log_use().1, 2 * (FULL / 4 * 3) + FULL / 144 * 36);
+    }
+
+    #[test]
+    fn without_a_segment_to_move_to_what_fits_into_the_present_one_is_emptied() {
+        let foreground = |percent| (Stream::Foreground, percent);
+        let table = table(&[foreground(20), foreground(90), foreground(1), foreground(0)]);
+        assert_eq!(table.least_victim(SEGMENT / 16, 0), Some(3));
+        assert_eq!(table.least_victim(SEGMENT / 16, 1), Some(2));
+        assert_eq!(table.least_victim(SEGMENT / 16, 2), Some(3));
+        assert_eq!(table.least_victim(SEGMENT / 4, 2), Some(0));
+        assert_eq!(table.least_victim(0, 0), Some(3));
+        assert_eq!(super::tests::table(&[foreground(50)]).least_victim(SEGMENT / 4, 0), None);
     }
 
     #[test]

@@ -327,6 +327,11 @@ impl<P: Platform> Shard<P> {
         if !self.context.options.compaction || !is_short {
             return None;
         }
+        if space.obtainable == 0 {
+            // A start finds what was emptied before it as it was, and may have taken the last segment.
+            let [.., failures] = self.maintenance.failures.get();
+            return self.state.borrow().segments.least_victim(self.relocation_left(), failures);
+        }
         let is_resting = self.maintenance.round.get().is_resting(self.changed_bytes());
         let now = self.clock.last().max(self.platform.wall_clock_ns());
         self.state.borrow().segments.best_victim(now, self.relocation_left(), is_resting)

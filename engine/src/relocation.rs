@@ -9,11 +9,11 @@
 use crate::error::{Error, Result};
 use crate::format::checkpoint::LogPosition;
 use crate::format::record::{Encoded, Location, RecordKind};
-use crate::format::segment::Stream;
+use crate::format::segment::{Header, SegmentHeader, Stream};
 use crate::limits::{RELOCATION_GROUP_MAX, RELOCATION_GROUP_MIN};
 use crate::log_group::{GroupFacts, GroupLayout, encode};
 use crate::metrics::count;
-use crate::platform::{BLOCK_BYTES, File, Platform};
+use crate::platform::{BLOCK_BYTES, File, OpenMode, Platform};
 use crate::segments::Need;
 use crate::shard::Shard;
 use std::rc::Rc;
@@ -111,9 +111,25 @@ impl<P: Platform> Shard<P> {
         }
         let epoch = self.next_epoch();
         let file = Rc::new(self.open_log(next, Stream::Relocation, epoch, at).await?);
+        if at.offset == 0 {
+            self.check_first_header(next, epoch).await?;
+        }
         let at = LogPosition { segment: next, offset: BLOCK_BYTES as u64, epoch, ..at };
         *self.relocation.borrow_mut() = Some(RelocationLog { file, at, is_told: true });
         Ok(at)
+    }
+
+    /// No group of another segment names the log's first one. Had its header not come to the medium,
+    /// nothing would tell the next start that there is such a log; so it is read once more.
+    async fn check_first_header(&self, segment: u32, epoch: u64) -> Result<()> {
+        let path = self.context.layout.segment_path(self.id, segment);
+        let failed = |source| Error::io("read the header of the relocation log", source);
+        let file = self.platform.open(&path, OpenMode::READ).await.map_err(failed)?;
+        let block = file.read_at(0, BLOCK_BYTES).await.map_err(failed)?;
+        match SegmentHeader::decode(&block) {
+            Header::Valid(header) if (header.segment, header.epoch) == (segment, epoch) => Ok(()),
+            _ => Err(failed(std::io::Error::other("it is not what was written"))),
+        }
     }
 
     /// Whether there is room for what somebody waits for, or compaction's need.

@@ -177,6 +177,10 @@ impl World {
             Error::Busy => (Verdict::NoEffect, true),
             Error::OutOfSpace => (Verdict::NoEffect, scarce || faults),
             Error::Offline { .. } => (Verdict::NoEffect, faults),
+            // The engine has looked, and has found that a write did not come to the medium.
+            Error::ReadOnly { cause, .. } if cause.contains("it is not what was written") => {
+                (Verdict::Unknown, faults || damage)
+            }
             Error::ReadOnly { .. } | Error::Io { .. } => (Verdict::Unknown, faults),
             Error::Corrupt(_) => (Verdict::Unknown, damage),
             _ => (Verdict::Unknown, false),

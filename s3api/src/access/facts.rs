@@ -1,6 +1,6 @@
 //! What a request says to the condition keys of policies.
 
-use super::policy::{Facts, Key};
+use super::policy::{ANONYMOUS_ID, Facts, Key};
 use super::subject::{self, Subject};
 use crate::attributes::{Field, fields};
 use crate::dates::iso_time;
@@ -53,7 +53,7 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
             },
             Key::UserId => Some(match caller.subject.person() {
                 Some(person) => person.id.clone(),
-                None => "anonymous".to_owned(),
+                None => ANONYMOUS_ID.to_owned(),
             }),
             Key::PrincipalArn => caller.subject.arn(&self.account()),
             Key::PrincipalAccount => caller.subject.person().map(|_| self.account()),

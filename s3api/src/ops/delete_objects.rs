@@ -5,7 +5,7 @@ use super::{Answer, Body, Context, aftermath, bucket_versioning, join, read_docu
 use crate::access::action::Action;
 use crate::auth::payload::RawBody;
 use crate::conditional::Conditions;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::limits::{DELETE_KEYS_MAX, VERSION_ID_BYTES_MAX, XML_LIST_BYTES_MAX};
 use crate::names;
 use crate::workers::access_log::record::{Asked, Deleted, record_deleted};
@@ -28,16 +28,18 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
     if entries.is_empty() || entries.len() > DELETE_KEYS_MAX {
         return Err(malformed());
     }
+    let had_mfa_delete = context.has_mfa_delete(&bucket)?;
     if entries.iter().any(|entry| entry.version_id.is_some()) {
         // Who may remove none of them has no code to try.
-        if context.has_mfa_delete(&bucket)? {
+        if had_mfa_delete {
             for entry in entries.iter().filter(|entry| entry.version_id.is_some()) {
                 context.check_action(&bucket, Action::DeleteObjectVersion, entry.key)?;
             }
         }
         bucket_versioning::check_mfa_delete(context, &bucket)?;
     }
-    let results = join::all(entries.iter().map(|entry| entry.delete(context, &bucket))).await;
+    let deletions = entries.iter().map(|entry| entry.delete(context, &bucket, had_mfa_delete));
+    let results = join::all(deletions).await;
     log(context, &entries, &results);
 
     let document = Writer::document("DeleteResult", |writer| {
@@ -115,6 +117,7 @@ impl<'a> Entry<'a> {
         &self,
         context: &Context<'_, P>,
         bucket: &Arc<Bucket>,
+        had_mfa_delete: bool,
     ) -> Result<Removed> {
         let action = match self.version_id {
             None => Action::DeleteObject,
@@ -122,6 +125,9 @@ impl<'a> Entry<'a> {
         };
         // The keys before this one took their time, in which the bucket may have got versions or a lock.
         let bucket = &context.as_now(bucket)?;
+        if self.version_id.is_some() && !had_mfa_delete && context.has_mfa_delete(bucket)? {
+            return Err(Code::AccessDenied.into());
+        }
         context.check_action(bucket, action, self.key)?;
         let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
         let removal = Removal {

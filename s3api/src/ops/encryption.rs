@@ -330,16 +330,18 @@ pub(super) fn rebind<P: Platform>(
     context: &Context<'_, P>,
     bucket: BucketId,
     (from, to): (&str, &str),
-    envelope: &Envelope,
-) -> Result<Envelope> {
+    envelope: Option<&Envelope>,
+) -> Result<Option<Envelope>> {
     let (former, bound) = (binding(bucket, from.as_bytes()), binding(bucket, to.as_bytes()));
     let customer = customer_key(context)?;
-    if customer.is_some() && !matches!(envelope.scheme, Scheme::Customer { .. }) {
+    let is_customers = |envelope: &Envelope| matches!(envelope.scheme, Scheme::Customer { .. });
+    if customer.is_some() && !envelope.is_some_and(is_customers) {
         return Err(S3Error::new(
             Code::InvalidRequest,
             "The encryption parameters are not applicable to this object.",
         ));
     }
+    let Some(envelope) = envelope else { return Ok(None) };
     let scheme = match &envelope.scheme {
         Scheme::S3 { master_id, wrapped } => {
             let masters = &context.services.encryption.masters;
@@ -367,7 +369,7 @@ pub(super) fn rebind<P: Platform>(
         }
         Scheme::Part => return Err(corrupt()),
     };
-    Ok(Envelope { salt: envelope.salt, scheme })
+    Ok(Some(Envelope { salt: envelope.salt, scheme }))
 }
 
 fn corrupt() -> S3Error {

@@ -38,23 +38,23 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
     let from = parse_source(context)?;
     let token = parse_token(context)?;
     check_bucket(context, &bucket)?;
-    if let Some(token) = token
-        && is_done(context, &bucket, &from, token).await?
-    {
-        return Ok(Response::new(200));
+    let asked = Asked { context, bucket: &bucket, from: &from, token };
+    if let Some(answer) = asked.earlier_answer().await? {
+        return Ok(answer);
     }
     let conditions = Conditions::of_rename(|name| context.header(name));
     check_early(context, bucket.id, &conditions).await?;
-    let reader = open(context, &bucket, &from).await?;
-
+    let Some(reader) = open(context, &bucket, &from).await? else {
+        // It may just have got the other key, by the request that this one repeats.
+        let missing = || context.of_missing(S3Error::from(Code::NoSuchKey).field("Key", &from));
+        return asked.earlier_answer().await?.ok_or_else(missing);
+    };
     let info = reader.info().clone();
     let mut attributes = Attributes::decode(&info.attributes)?;
     attributes.renamed = token.map(|token| (token.to_owned(), from.clone()));
-    if let Some(envelope) = &attributes.encryption {
-        let keys = (from.as_str(), context.key());
-        let rebound = encryption::rebind(context, bucket.id, keys, envelope)?;
-        attributes.encryption = Some(rebound);
-    }
+    let keys = (from.as_str(), context.key());
+    attributes.encryption =
+        encryption::rebind(context, bucket.id, keys, attributes.encryption.as_ref())?;
     let copy = context.engine.copy_object(reader, bucket.id, context.key().as_bytes()).await?;
     let current = info.current;
     let (commit, bucket) =
@@ -66,14 +66,62 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
         true => Ok(()),
         false => Err(ConditionFailure::Superseded),
     });
-    let renamed = context.engine.rename(from.as_bytes(), guard, copy, commit).await?;
+    match context.engine.rename(from.as_bytes(), guard, copy, commit).await {
+        Ok(renamed) => {
+            let made = Made { size: current.size, etag: current.etag, version: renamed.version };
+            asked.answer(made, &attributes).await
+        }
+        Err(error @ engine::Error::Condition(_)) => {
+            asked.earlier_answer().await?.ok_or_else(|| error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
 
-    let mut answer = Response::new(200);
-    let made = Made { size: current.size, etag: current.etag, version: renamed.version };
-    let name = EventName::CreatedCopy;
-    aftermath::made(context, &bucket, name, made, &attributes, &mut answer).await?;
-    context.event(&bucket, Event::new(EventName::RemovedDelete, &from)).await;
-    Ok(answer)
+/// What a request asks for.
+struct Asked<'a, P: Platform> {
+    context: &'a Context<'a, P>,
+    bucket: &'a Arc<Bucket>,
+    from: &'a str,
+    token: Option<&'a str>,
+}
+
+impl<P: Platform> Asked<'_, P> {
+    /// The answer, if an earlier request with this token has done what this one asks for. Its events are
+    /// sent again: the earlier request may have been cut off before it had sent them.
+    async fn earlier_answer(&self) -> Result<Option<Answer<P>>> {
+        let Self { context, bucket, from, token } = self;
+        let (Some(token), key) = (*token, context.key().as_bytes()) else { return Ok(None) };
+        let Some(object) = context.engine.head(bucket.id, key, Which::Latest).await? else {
+            return Ok(None);
+        };
+        let attributes = Attributes::decode(&object.info().attributes)?;
+        match &attributes.renamed {
+            Some((known, former)) if known == token && former == from => {}
+            Some((known, _)) if known == token => {
+                return Err(Code::IdempotencyParameterMismatch.into());
+            }
+            _ => return Ok(None),
+        }
+        if context.engine.is_renaming(bucket.id, key) {
+            return Err(S3Error::new(
+                Code::ServiceUnavailable,
+                "The rename has begun, and it is not known yet whether it has ended.",
+            ));
+        }
+        let current = object.info().current;
+        let made = Made { size: current.size, etag: current.etag, version: current.version };
+        self.answer(made, &attributes).await.map(Some)
+    }
+
+    async fn answer(&self, made: Made, attributes: &Attributes) -> Result<Answer<P>> {
+        let Self { context, bucket, from, .. } = self;
+        let mut answer = Response::new(200);
+        let name = EventName::CreatedCopy;
+        aftermath::made(context, bucket, name, made, attributes, &mut answer).await?;
+        context.event(bucket, Event::new(EventName::RemovedDelete, from)).await;
+        Ok(answer)
+    }
 }
 
 /// Reads `[/]key`, URL-encoded.
@@ -123,38 +171,21 @@ fn check_bucket<P: Platform>(context: &Context<'_, P>, bucket: &Arc<Bucket>) -> 
     ))
 }
 
-/// Whether an earlier request with this token has done what this one asks for.
-async fn is_done<P: Platform>(
-    context: &Context<'_, P>,
-    bucket: &Arc<Bucket>,
-    from: &str,
-    token: &str,
-) -> Result<bool> {
-    let key = context.key().as_bytes();
-    let Some(object) = context.engine.head(bucket.id, key, Which::Latest).await? else {
-        return Ok(false);
-    };
-    match Attributes::decode(&object.info().attributes)?.renamed {
-        Some((known, former)) if known == token && former == from => Ok(true),
-        Some((known, _)) if known == token => Err(Code::IdempotencyParameterMismatch.into()),
-        _ => Ok(false),
-    }
-}
-
-/// Opens the object that is to be renamed, if the caller may read and remove it and its conditions hold.
+/// Opens the object that is to be renamed, if the caller may read and remove it and its conditions hold; none if
+/// there is none. Who may remove it is decided as for a deletion: its owner may not for being that.
 async fn open<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,
     from: &str,
-) -> Result<ObjectReader<P>> {
+) -> Result<Option<ObjectReader<P>>> {
+    context.check_action(bucket, Action::DeleteObject, from)?;
     let reader = context.engine.open(bucket.id, from.as_bytes(), Which::Latest).await?;
     let reader = reader.filter(|reader| !reader.info().current.is_marker);
-    let actions = [Action::GetObject, Action::DeleteObject];
     let attributes = reader.as_ref().map_or(&[][..], |reader| &reader.info().attributes);
-    access::authorise::check_other(context, bucket, from, attributes, &actions)?;
-    let missing = || context.of_missing(S3Error::from(Code::NoSuchKey).field("Key", from));
-    let reader = reader.ok_or_else(missing)?;
-    Conditions::of_rename_source(|name| context.header(name))
-        .judge_source("rename", &reader.info().current)?;
+    access::authorise::check_other(context, bucket, from, attributes, &[Action::GetObject])?;
+    if let Some(reader) = &reader {
+        Conditions::of_rename_source(|name| context.header(name))
+            .judge_source("rename", &reader.info().current)?;
+    }
     Ok(reader)
 }

@@ -159,6 +159,14 @@ impl Condition {
         std::iter::once(&self.key).chain(patterns.into_iter().flat_map(Pattern::keys))
     }
 
+    /// Whether a text is one of its values.
+    pub(super) fn may_be(&self, text: &str, facts: &dyn Facts) -> bool {
+        match &self.test {
+            Test::Text(patterns) => patterns.iter().any(|pattern| pattern.matches(text, facts)),
+            _ => false,
+        }
+    }
+
     /// Whether it holds for a few values only, all of which the policy names itself.
     pub(super) fn is_fixed(&self) -> bool {
         if self.is_negated || self.if_exists || self.set == Some(Set::All) {

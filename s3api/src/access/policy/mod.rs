@@ -27,6 +27,9 @@ use serde::{Deserialize, Serialize};
 use statement::Statement;
 use std::borrow::Cow;
 
+/// `aws:userid` of whoever is nobody.
+pub const ANONYMOUS_ID: &str = "anonymous";
+
 /// Why a text is no policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(pub Cow<'static, str>);

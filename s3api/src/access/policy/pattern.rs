@@ -182,6 +182,8 @@ fn is_match(tokens: &[Token], text: &str) -> bool {
                 continue;
             }
             (None, None) => return true,
+            // A later start of what is behind the last `*` would have less text still.
+            (Some(_), None) => return false,
             _ => {}
         }
         // What did not fit may fit if the last `*` takes one character more.

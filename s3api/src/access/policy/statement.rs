@@ -5,7 +5,7 @@ use super::json::Json;
 use super::key::Key;
 use super::pattern::{Pattern, Syntax};
 use super::principal::{Principal, Principals};
-use super::{Facts, Kind, Malformed, Question, malformed};
+use super::{ANONYMOUS_ID, Facts, Kind, Malformed, Question, malformed};
 use crate::access::action::{self, Level};
 
 const RESOURCE_PREFIX: &str = "arn:aws:s3:::";
@@ -160,8 +160,15 @@ impl Statement {
                     )
             )
         }
-        let tied =
-            || self.conditions.iter().any(|condition| ties(&condition.key) && condition.is_fixed());
+        // The user id of those who are nobody is no secret.
+        let is_anonymous = |condition: &Condition| {
+            condition.key == Key::UserId && condition.may_be(ANONYMOUS_ID, &Nothing)
+        };
+        let tied = || {
+            self.conditions.iter().any(|condition| {
+                ties(&condition.key) && condition.is_fixed() && !is_anonymous(condition)
+            })
+        };
         !self.is_denial && self.principals.as_ref().is_some_and(Principals::are_everyone) && !tied()
     }
 

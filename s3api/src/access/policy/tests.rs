@@ -403,6 +403,8 @@ fn what_is_public() {
     anyone(r#"{"StringEquals":{"aws:SourceVpc":"vpc-91237329"}}"#, false);
     anyone(r#"{"StringLike":{"aws:SourceVpc":"vpc-*"}}"#, true);
     anyone(r#"{"StringLike":{"aws:userid":"x"}}"#, false);
+    anyone(r#"{"StringEquals":{"aws:userid":"anonymous"}}"#, true);
+    anyone(r#"{"StringEqualsIgnoreCase":{"aws:userid":["x","ANONYMOUS"]}}"#, true);
     anyone(r#"{"StringEqualsIfExists":{"aws:SourceVpc":"vpc-91237329"}}"#, true);
     anyone(r#"{"Bool":{"aws:SecureTransport":"true"}}"#, true);
     anyone(r#"{"StringEquals":{"aws:Referer":"x"}}"#, true);

@@ -16,22 +16,42 @@ use crate::ops::join;
 use crate::workers::{Stop, Tasks};
 use engine::Engine;
 use engine::platform::Platform;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Whether what an earlier run has left was counted.
+type Opened = Rc<Cell<bool>>;
+
+/// After this time it is tried once more to open the queue.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a sender has come back.
 const SENT_POLL: Duration = Duration::from_millis(2);
 
 /// Opens the queue and starts a task for each target. To be called on one core.
 ///
+/// A queue that cannot be opened now, as while a drive is offline, keeps no server from starting: it is tried
+/// again.
+///
 /// # Errors
-/// The queue cannot be opened, or a thread cannot be started.
+/// A thread cannot be started.
 pub async fn start<P: Platform>(
     engine: &Engine<P>,
     targets: &Arc<Targets>,
     tasks: &Tasks,
 ) -> Result<(), crate::start_error::StartError> {
-    queue::open(engine, targets).await?;
+    let opened = Opened::default();
+    if !open(engine, targets, &opened).await {
+        let (engine, targets, stop) = (engine.clone(), Arc::clone(targets), tasks.stop());
+        let (platform, opened) = (engine.platform().clone(), Rc::clone(&opened));
+        tasks.spawn(&platform.clone(), async move {
+            while !stop.is_requested() && !open(&engine, &targets, &opened).await {
+                stop.sleep(&platform, OPEN_AGAIN).await;
+            }
+        });
+    }
     let names: Vec<String> = targets.all().map(|(config, _)| config.name.clone()).collect();
     for name in names {
         let Some((config, _)) = targets.all().find(|(config, _)| config.name == name) else {
@@ -46,11 +66,22 @@ pub async fn start<P: Platform>(
             target: config.clone(),
             sender,
             stop: tasks.stop(),
+            opened: Rc::clone(&opened),
+            has_refused: false,
             failures: 0,
         };
         tasks.spawn(engine.platform(), delivery.run());
     }
     Ok(())
+}
+
+/// Opens the queue, and says whether it could be.
+async fn open<P: Platform>(engine: &Engine<P>, targets: &Targets, opened: &Opened) -> bool {
+    match queue::open(engine, targets).await {
+        Ok(()) => opened.set(true),
+        Err(error) => tracing::error!(%error, "the queue of events cannot be opened"),
+    }
+    opened.get()
 }
 
 struct Delivery<P: Platform> {
@@ -59,6 +90,9 @@ struct Delivery<P: Platform> {
     target: TargetConfig,
     sender: Sender,
     stop: Stop,
+    opened: Opened,
+    /// The last batch was not taken.
+    has_refused: bool,
     /// In a row.
     failures: u32,
 }
@@ -67,7 +101,7 @@ impl<P: Platform> Delivery<P> {
     async fn run(mut self) {
         let platform = self.engine.platform().clone();
         while !self.stop.is_requested() {
-            let is_due = self.state().is_some_and(|state| state.waiting() > 0);
+            let is_due = self.opened.get() && self.state().is_some_and(|state| state.waiting() > 0);
             let has_sent = is_due && self.send_batch().await;
             if self.failures > 0 {
                 let pause = backoff::pause(self.failures, platform.random_u64());
@@ -101,18 +135,32 @@ impl<P: Platform> Delivery<P> {
         if waiting.is_empty() {
             return Ok(false);
         }
-        let waiting = self.give_up_old(waiting).await?;
+        // What nobody could read has not been refused by anybody.
+        let waiting = if self.has_refused { self.give_up_old(waiting).await? } else { waiting };
         let messages = join::all(waiting.iter().map(|one| queue::read(&self.engine, one))).await;
         let (mut found, mut batch) = (Vec::new(), Vec::new());
         for (one, message) in waiting.into_iter().zip(messages) {
-            if let Some(message) = message? {
-                found.push(one);
-                batch.push(message);
+            match message {
+                Ok(Some(message)) => {
+                    found.push(one);
+                    batch.push(message);
+                }
+                Ok(None) => {}
+                Err(engine::Error::Corrupt(cause)) => {
+                    let destination = self.target.name.as_str();
+                    tracing::error!(destination, cause, "an event was dropped: it cannot be read");
+                    queue::remove(&self.engine, &one).await?;
+                    if let Some(state) = self.state() {
+                        queue::note_unreadable(state);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
         let Some(outcome) = self.send(batch).await else { return Ok(true) };
         let delivered = found.get(..outcome.delivered).unwrap_or(&found);
         self.take_out(delivered, true).await?;
+        self.has_refused = outcome.error.is_some();
         match outcome.error {
             None => self.failures = 0,
             Some(error) => self.failed(&error, outcome.delivered > 0),

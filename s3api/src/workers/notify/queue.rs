@@ -28,6 +28,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Names that are tried for one event beyond the first.
+const STORE_ATTEMPTS_MAX: usize = 5;
+
 /// The bucket of the queue: a system entry by its name.
 const BUCKET: &str = ".notify/queue";
 
@@ -211,16 +214,36 @@ impl EventQueue {
             );
             return;
         }
-        let number = self.number.get();
-        self.number.set(number.wrapping_add(1));
-        let time = engine.platform().wall_clock_ns();
-        let key = format!("{target}/{time:016x}-{:03x}-{number:08x}", self.core);
-        match store(engine, key.as_bytes(), message).await {
+        match self.store(engine, target, message).await {
             Ok(()) => add(&state.queued, 1),
             Err(error) => {
                 subtract(&state.waiting, 1);
                 add(&state.dropped_error, 1);
                 tracing::error!(destination = target, %error, "an event was dropped: it could not be stored");
+            }
+        }
+    }
+
+    /// Under another name it may lie on a drive that works.
+    async fn store<P: Platform>(
+        &self,
+        engine: &Engine<P>,
+        target: &str,
+        message: &[u8],
+    ) -> Result<(), engine::Error> {
+        let mut attempts = 0;
+        loop {
+            let number = self.number.get();
+            self.number.set(number.wrapping_add(1));
+            let time = engine.platform().wall_clock_ns();
+            let key = format!("{target}/{time:016x}-{:03x}-{number:08x}", self.core);
+            match store(engine, key.as_bytes(), message).await {
+                Err(
+                    engine::Error::Offline { .. }
+                    | engine::Error::ReadOnly { .. }
+                    | engine::Error::OutOfSpace,
+                ) if attempts < STORE_ATTEMPTS_MAX => attempts += 1,
+                stored => return stored,
             }
         }
     }
@@ -269,28 +292,27 @@ pub(super) async fn open<P: Platform>(
         }
     }
     let bucket = bucket(engine).ok_or(engine::Error::NoSuchBucket)?;
-    let mut strangers: BTreeMap<String, u64> = BTreeMap::new();
+    let mut left: BTreeMap<String, u64> = BTreeMap::new();
     let mut query = ListQuery { limit: LIST_ROWS_MAX, ..ListQuery::default() };
     loop {
         let page = engine.list(bucket, &query).await?;
         for item in &page.items {
-            let name = target_of(item.name());
-            match targets.state(name) {
-                Some(state) => add(&state.waiting, 1),
-                None => *strangers.entry(name.to_owned()).or_default() += 1,
-            }
+            *left.entry(target_of(item.name()).to_owned()).or_default() += 1;
         }
         match page.items.last() {
             Some(last) if page.truncated => query.after = last.name().to_vec(),
             _ => break,
         }
     }
-    for (target, events) in strangers {
-        tracing::warn!(
-            destination = target,
-            events,
-            "events wait for a target that is not configured any more"
-        );
+    for (target, events) in left {
+        match targets.state(&target) {
+            Some(state) => add(&state.waiting, events),
+            None => tracing::warn!(
+                destination = target,
+                events,
+                "events wait for a target that is not configured any more"
+            ),
+        }
     }
     Ok(())
 }
@@ -351,6 +373,12 @@ pub(super) async fn read<P: Platform>(
         message.extend_from_slice(chunk.as_ref());
     }
     Ok(Some(message))
+}
+
+/// An event's bytes do not verify: nobody will ever be told of it.
+pub(super) fn note_unreadable(state: &TargetState) {
+    subtract(&state.waiting, 1);
+    add(&state.dropped_error, 1);
 }
 
 /// Takes an event out of the queue.
