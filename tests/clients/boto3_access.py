@@ -150,6 +150,37 @@ def check_copies_need_both_ends(s3, bucket):
         )
 
 
+def check_renames_need_what_they_do(s3, bucket):
+    """Who may put and read, and even owns the object, may not take it away by giving it another key."""
+    alice = User()
+    who = {"AWS": alice.key}
+    put_policy(s3, bucket, allow(bucket, "s3:PutObject", who), allow(bucket, "s3:GetObject", who))
+    alice.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    rename = {"Bucket": bucket, "Key": "k2", "RenameSource": "k"}
+    with refused(*DENIED):
+        alice.s3.delete_object(Bucket=bucket, Key="k")
+    with refused(*DENIED):
+        alice.s3.rename_object(**rename)
+    put_policy(s3, bucket, allow(bucket, "s3:PutObject", who), allow(bucket, "s3:DeleteObject", who))
+    s3.put_object(Bucket=bucket, Key="roots", Body=b"x")
+    with refused(*DENIED):
+        alice.s3.rename_object(Bucket=bucket, Key="k2", RenameSource="roots")
+    with refused(*DENIED):
+        alice.s3.rename_object(Bucket=bucket, Key="k2", RenameSource="absent")
+    put_policy(
+        s3, bucket, allow(bucket, "s3:DeleteObject", who), allow(bucket, "s3:GetObject", who)
+    )
+    with refused(*DENIED):
+        alice.s3.rename_object(**rename)
+    put_policy(
+        s3,
+        bucket,
+        *[allow(bucket, f"s3:{action}Object", who) for action in ["Put", "Delete", "Get"]],
+    )
+    alice.s3.rename_object(**rename)
+    equal(body_of(s3, bucket, "k2"), b"x")
+
+
 def check_identity_policies(s3, bucket):
     alice = User()
     s3.put_object(Bucket=bucket, Key="home/alice/x", Body=b"1")

@@ -213,6 +213,50 @@ def check_copies_between_all_modes(s3, bucket):
             equal(is_md5, has_md5_etag(target))
 
 
+def check_renames(s3, bucket):
+    """Data keys are bound to the key of their object: they are bound anew, the bytes stay as they are."""
+    parts = {1: pattern(5 * MIB + 77, 1), 2: pattern(1000, 3)}
+    whole, small = b"".join(parts.values()), pattern(100)
+    renaming = client()
+    extra = {}
+
+    def say_more(request, **_):
+        for name, value in extra.items():
+            request.headers[name] = value
+
+    renaming.meta.events.register("before-sign.s3.RenameObject", say_more)
+    secret = customer(7)
+    with_key = {
+        "x-amz-server-side-encryption-customer-algorithm": "AES256",
+        "x-amz-server-side-encryption-customer-key": base64.b64encode(
+            secret["SSECustomerKey"]
+        ).decode(),
+        "x-amz-server-side-encryption-customer-key-MD5": raw_md5(secret),
+    }
+    for mode, (write, read, answers) in modes().items():
+        upload(s3, bucket, f"{mode}-parts", write, parts)
+        s3.put_object(Bucket=bucket, Key=f"{mode}-small", Body=small, **write)
+        for kind, body in [("parts", whole), ("small", small)]:
+            key = f"{mode}-{kind}"
+            before = s3.head_object(Bucket=bucket, Key=key, **read)
+            extra.clear()
+            if mode == "customer":
+                with refused("InvalidRequest", 400):
+                    renaming.rename_object(Bucket=bucket, Key="new-" + key, RenameSource=key)
+                extra.update(with_key)
+            elif mode == "plain":
+                extra.update(with_key)
+                with refused("InvalidRequest", 400):
+                    renaming.rename_object(Bucket=bucket, Key="new-" + key, RenameSource=key)
+                extra.clear()
+            renaming.rename_object(Bucket=bucket, Key="new-" + key, RenameSource=key)
+            got = s3.get_object(Bucket=bucket, Key="new-" + key, **read)
+            equal((shown(got), got["ETag"]), (answers, before["ETag"]))
+            equal(got["Body"].read() == body, True)
+        got = s3.get_object(Bucket=bucket, Key=f"new-{mode}-parts", PartNumber=2, **read)
+        equal(got["Body"].read() == parts[2], True)
+
+
 def check_a_copy_onto_itself_may_change_the_encryption(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"body")
     source = {"Bucket": bucket, "Key": "k"}

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ringfort_tests::harness::chance::Chance;
 use ringfort_tests::harness::client::{Client, Request};
 use ringfort_tests::harness::volume::Volume;
+use ringfort_tests::harness::webhook::Webhook;
 use ringfort_tests::harness::{Server, Site, wait_until};
 
 const OBJECTS: usize = 48;
@@ -137,6 +138,39 @@ fn a_drive_that_dies_takes_down_its_own_keys_only() {
     assert_eq!(page.matches("<Key>").count(), OBJECTS);
     server.client().delete("/empty").expect(204);
     assert_eq!(Client::new(server.admin_listen).get("/health/ready").text(), "ready");
+    server.stop();
+}
+
+/// The queue of events lies on all drives; what cannot be read of it waits.
+#[test]
+fn events_keep_no_server_from_starting_without_a_drive() {
+    let Some((site, volume)) = with_volume(1) else { return };
+    let webhook = Webhook::start();
+    let target = format!("hook={}", webhook.url());
+    let site = site
+        .variables(&[("RINGFORT_NOTIFY_WEBHOOK", target.as_str())])
+        .expect_log("the queue of events cannot be opened")
+        .expect_log("the queue of events cannot be read or changed");
+    let server = site.start();
+    fill(&server);
+    let configuration = "<NotificationConfiguration><QueueConfiguration><Queue>arn:ringfort:sqs::hook:webhook\
+                         </Queue><Event>s3:ObjectRemoved:*</Event></QueueConfiguration>\
+                         </NotificationConfiguration>";
+    server.client().put("/bucket?notification=", configuration).expect(200);
+    server.kill();
+    volume.unmount();
+    let server = site.start();
+    let offline = refused(&server);
+    let there: Vec<_> = (0..OBJECTS).filter(|number| !offline.contains(number)).collect();
+    for number in &there {
+        server.client().delete(&name(*number)).expect(204);
+    }
+    server.kill();
+    volume.mount();
+    let server = site.start();
+    for number in there {
+        webhook.wait_for("ObjectRemoved:Delete", &number.to_string());
+    }
     server.stop();
 }
 
