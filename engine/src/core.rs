@@ -6,6 +6,7 @@ use crate::drives::Drives;
 use crate::engine::Shared;
 use crate::files::FileCache;
 use crate::format::Salt;
+use crate::hot::HotRecords;
 use crate::mailbox::Mailboxes;
 use crate::maintenance::Work;
 use crate::metrics::{Counters, EngineMetrics};
@@ -31,6 +32,7 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) scrub: ScrubTask,
     pub(crate) counters: Counters,
     pub(crate) budget: Rc<Budget>,
+    pub(crate) hot: HotRecords,
     /// No new writes are taken.
     pub(crate) stopping: Cell<bool>,
     /// By shard number; `None` where another core owns the shard.
@@ -48,6 +50,7 @@ impl<P: Platform> CoreContext<P> {
         Rc::new(Self {
             files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
             budget: Budget::new(options.body_budget_bytes),
+            hot: HotRecords::new(options.hot_record_bytes),
             shards: RefCell::new((0..layout.shard_count).map(|_| None).collect()),
             salt: layout.salt(),
             platform,
@@ -128,6 +131,7 @@ impl<P: Platform> CoreContext<P> {
             metrics.shards_read_only += u64::from(shard.is_latched());
         }
         metrics.body_bytes = self.budget.used() as u64;
+        metrics.hot_bytes = self.hot.bytes();
         metrics.open_segment_files = self.files.open_count() as u64;
         metrics
     }

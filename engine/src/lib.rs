@@ -24,6 +24,7 @@ pub mod format;
 mod garbage;
 mod growth;
 mod health;
+mod hot;
 pub mod index;
 mod index_key;
 pub mod inspect;

@@ -50,6 +50,12 @@ counters! {
     reads_total,
     /// Bytes read from the device.
     read_bytes_total,
+    /// Small objects whose record was in memory when they were asked for.
+    hot_hits_total,
+    /// Small objects whose record had to be read.
+    hot_misses_total,
+    /// Bytes of the records in memory.
+    hot_bytes,
     /// Reads that failed.
     read_errors_total,
     /// Structures or data blocks whose checksum did not match.

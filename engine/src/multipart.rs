@@ -67,6 +67,7 @@ impl<P: Platform> Shard<P> {
         Ok(Located {
             current: current_of(upload.0, &entry),
             location: location_of(&entry),
+            epoch: 0,
             has_extents: false,
             pin: state.pins.pin(),
         })

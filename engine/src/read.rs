@@ -11,11 +11,12 @@ use crate::budget::Permit;
 use crate::core::CoreContext;
 use crate::engine::PinGuard;
 use crate::error::{Error, Result};
-use crate::format::Malformed;
 use crate::format::checkpoint::Displaced;
 use crate::format::chunk::ChunkHeader;
 use crate::format::manifest::{ChunkPlace, Manifest, ManifestPart, extent_chunks};
 use crate::format::record::{Head, Location, Sections, peek_head_bytes};
+use crate::format::{Malformed, Salt};
+use crate::hot::Name;
 use crate::limits::{CHUNK_HEADER_BYTES, PART_READS_IN_FLIGHT};
 use crate::metrics::count;
 use crate::multipart::PartRow;
@@ -25,7 +26,7 @@ use crate::types::{BucketId, ObjectInfo, PartInfo, Version};
 use crate::wait::{Event, join_all};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 /// Windows read ahead of the one that is being sent.
@@ -38,10 +39,37 @@ const GAP_BYTES_MAX: usize = 128 << 10;
 /// What is read first of a record whose data is not wanted.
 const HEAD_READ_BYTES: u64 = 8 << 10;
 
-/// A record's bytes as they were read.
+/// Bytes as they were read, or as they have been kept in memory since; clones share them.
+#[derive(Debug)]
+enum Buffer<P: Platform> {
+    Read(P::ReadBuffer),
+    Kept(Rc<[u8]>),
+}
+
+impl<P: Platform> Clone for Buffer<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Read(buffer) => Self::Read(buffer.clone()),
+            Self::Kept(bytes) => Self::Kept(bytes.clone()),
+        }
+    }
+}
+
+impl<P: Platform> Deref for Buffer<P> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Read(buffer) => buffer,
+            Self::Kept(bytes) => bytes,
+        }
+    }
+}
+
+/// A record's bytes.
 #[derive(Debug)]
 pub(crate) struct RecordBytes<P: Platform> {
-    buffer: P::ReadBuffer,
+    buffer: Buffer<P>,
     at: usize,
 }
 
@@ -88,7 +116,7 @@ pub(crate) async fn record<P: Platform>(
     let first = if whole { span } else { span.min(HEAD_READ_BYTES) };
     let (buffer, at) =
         read_blocks(context, shard, location.segment, offset..offset + first).await?;
-    let record = RecordBytes { buffer, at };
+    let record = RecordBytes { buffer: Buffer::Read(buffer), at };
     let head_bytes = peek_head_bytes(record.bytes())
         .map_err(|malformed| corrupt(context, shard, location, &malformed))?
         as u64;
@@ -97,7 +125,7 @@ pub(crate) async fn record<P: Platform>(
     }
     let range = offset..offset + head_bytes;
     let (buffer, at) = read_blocks(context, shard, location.segment, range).await?;
-    Ok(RecordBytes { buffer, at })
+    Ok(RecordBytes { buffer: Buffer::Read(buffer), at })
 }
 
 /// Counts and describes bytes that do not verify.
@@ -168,7 +196,7 @@ pub(crate) async fn many_sections<P: Platform>(
 /// Bytes ready to be sent; clones of the buffer share them.
 #[derive(Debug)]
 pub struct Chunk<P: Platform> {
-    buffer: P::ReadBuffer,
+    buffer: Buffer<P>,
     range: Range<usize>,
     _permit: Option<Permit>,
 }
@@ -249,6 +277,74 @@ struct Pending<P: Platform> {
     event: Event,
 }
 
+/// A record that is to be opened.
+struct Wanted<'a> {
+    bucket: BucketId,
+    key: &'a [u8],
+    located: Located,
+    /// Its data will be wanted.
+    whole: bool,
+}
+
+/// What a record holds, verified.
+struct Examined {
+    sections: Sections,
+    /// Where its data is, from its beginning on.
+    data: Range<usize>,
+}
+
+impl Wanted<'_> {
+    fn with_data(&self) -> bool {
+        // The data of an object in extents is not in its record.
+        self.whole && !self.located.has_extents
+    }
+
+    fn examine(&self, salt: Salt, bytes: &[u8]) -> std::result::Result<Examined, Malformed> {
+        let head = Head::decode(salt, bytes)?;
+        let expected = (self.bucket.0, self.key, self.located.current.version.0);
+        if (head.bucket, head.key, head.version) != expected {
+            return Err(Malformed("the record is another one"));
+        }
+        let sections = head.sections()?;
+        if self.located.has_extents && sections.manifest.is_none() {
+            return Err(Malformed("the record has no manifest"));
+        }
+        let data = head.head_bytes..head.head_bytes + head.data_bytes;
+        if self.with_data() {
+            head.verify_data(bytes.get(data.clone()).ok_or(Malformed("too short"))?)?;
+        }
+        Ok(Examined { sections, data })
+    }
+}
+
+/// A record from memory, if it is there and verifies, else from the disk.
+async fn find_record<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    shard: u16,
+    wanted: &Wanted<'_>,
+) -> Result<(RecordBytes<P>, Examined)> {
+    let Located { location, epoch, current, has_extents, .. } = wanted.located;
+    let name = Name { shard, location, epoch, version: current.version };
+    let may_be_hot = !has_extents && context.hot.is_on();
+    if may_be_hot && let Some(bytes) = context.hot.get(&name) {
+        if let Ok(examined) = wanted.examine(context.salt, &bytes) {
+            count(&context.counters.hot_hits_total, 1);
+            return Ok((RecordBytes { buffer: Buffer::Kept(bytes), at: 0 }, examined));
+        }
+        context.hot.forget(&name);
+    }
+    let record = record(context, shard, location, wanted.with_data()).await?;
+    let examined = wanted
+        .examine(context.salt, record.bytes())
+        .map_err(|malformed| corrupt(context, shard, location, &malformed))?;
+    if may_be_hot && wanted.with_data() {
+        count(&context.counters.hot_misses_total, 1);
+        let span = record.bytes().get(..location.span_bytes as usize);
+        context.hot.keep(name, span.unwrap_or(record.bytes()));
+    }
+    Ok((record, examined))
+}
+
 impl<P: Platform> ObjectReader<P> {
     /// Reads the record of a located object. `whole`: its data will be wanted.
     pub(crate) async fn open(
@@ -266,17 +362,9 @@ impl<P: Platform> ObjectReader<P> {
             .take(&context.platform, location.span_bytes as usize)
             .await
             .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))?;
-        // The data of an object in extents is not in its record.
-        let with_data = whole && !located.has_extents;
-        let record = record(&context, shard, location, with_data).await?;
-        let failed = |malformed: Malformed| corrupt(&context, shard, location, &malformed);
-        let head = Head::decode(context.salt, record.bytes()).map_err(failed)?;
-        let expected = (bucket.0, key, located.current.version.0);
-        if (head.bucket, head.key, head.version) != expected {
-            return Err(failed(Malformed("the record is another one")));
-        }
-        let sections = head.sections().map_err(failed)?;
-        let (head_bytes, data_bytes) = (head.head_bytes, head.data_bytes);
+        let wanted = Wanted { bucket, key, located, whole };
+        let (record, examined) = find_record(&context, shard, &wanted).await?;
+        let Examined { sections, data } = examined;
         let source = match sections.manifest {
             Some(manifest) => Source::Extents {
                 manifest,
@@ -284,19 +372,9 @@ impl<P: Platform> ObjectReader<P> {
                 opened: None,
                 ahead: VecDeque::new(),
             },
-            None if located.has_extents => {
-                return Err(failed(Malformed("the record has no manifest")));
-            }
             None => {
-                if with_data {
-                    let data = record
-                        .bytes()
-                        .get(head_bytes..head_bytes + data_bytes)
-                        .ok_or_else(|| failed(Malformed("too short")))?;
-                    head.verify_data(data).map_err(failed)?;
-                }
-                let start = record.at + head_bytes;
-                Source::Inline { data: start..start + data_bytes, record, permit: Some(permit) }
+                let data = record.at + data.start..record.at + data.end;
+                Source::Inline { data, record, permit: Some(permit) }
             }
         };
         let (parts, stored_bytes) = match &source {
@@ -536,5 +614,5 @@ async fn read_window<P: Platform>(
         .ok_or_else(|| failed(Malformed("too short")))?;
     header.verify(first / BLOCK_BYTES, body).map_err(failed)?;
     let range = blocks_from + wanted.start - first..blocks_from + wanted.end - first;
-    Ok(Chunk { buffer: blocks, range, _permit: Some(permit) })
+    Ok(Chunk { buffer: Buffer::Read(blocks), range, _permit: Some(permit) })
 }

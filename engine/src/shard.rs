@@ -88,6 +88,8 @@ pub(crate) struct Parts<P: Platform> {
 pub(crate) struct Located {
     pub(crate) current: Current,
     pub(crate) location: Location,
+    /// Of the segment's use.
+    pub(crate) epoch: u64,
     pub(crate) has_extents: bool,
     pub(crate) pin: Pin,
 }
@@ -222,6 +224,7 @@ impl<P: Platform> Shard<P> {
         Some(Located {
             current: current_of(version, &entry),
             location: location_of(&entry),
+            epoch: state.segments.get(entry.segment).map_or(0, |row| row.epoch),
             has_extents: entry.flags & FLAG_EXTENTS != 0,
             pin,
         })

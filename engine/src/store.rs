@@ -61,6 +61,8 @@ pub struct EngineOptions {
     pub body_budget_bytes: usize,
     /// Memory of one core for its indexes; new keys are refused beyond it.
     pub index_budget_bytes: usize,
+    /// Memory of one core for records of small objects that are read often; 0: none are kept.
+    pub hot_record_bytes: usize,
     /// Segment files that one core keeps open.
     pub open_files_max: usize,
     /// Zeroes are written so far ahead in log segments that are used for the first time.
@@ -86,6 +88,7 @@ impl Default for EngineOptions {
         Self {
             body_budget_bytes: 256 << 20,
             index_budget_bytes: 1 << 30,
+            hot_record_bytes: 1 << 20,
             open_files_max: 512,
             fill_ahead_bytes: crate::limits::FILL_AHEAD_BYTES,
             checkpoint_log_bytes: crate::limits::CHECKPOINT_LOG_BYTES,

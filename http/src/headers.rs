@@ -159,6 +159,14 @@ impl RequestHead {
             .map(|field| self.slice(field.value))
     }
 
+    /// Whether there is a header whose name begins so, compared without case.
+    pub fn has_prefixed(&self, prefix: &str) -> bool {
+        self.fields.iter().any(|field| {
+            let start = self.slice(field.name).get(..prefix.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        })
+    }
+
     /// All headers in order; names as the client wrote them.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| (self.text(field.name), self.slice(field.value)))

@@ -105,7 +105,12 @@ impl<B> Response<B> {
         }
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
-        self.lines.extend(value.as_ref().iter().map(|&byte| printable(byte)));
+        let value = value.as_ref();
+        if value.iter().all(|&byte| printable(byte) == byte) {
+            self.lines.extend_from_slice(value);
+        } else {
+            self.lines.extend(value.iter().map(|&byte| printable(byte)));
+        }
         self.lines.extend_from_slice(b"\r\n");
     }
 
@@ -200,10 +205,25 @@ fn push_decimal(output: &mut Vec<u8>, mut number: u64) {
     output.extend_from_slice(&digits[start..]);
 }
 
+/// By byte: whether it may stand in a token (RFC 9110, section 5.6.2).
+const TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 fn is_token(name: &str) -> bool {
-    let is_token_byte =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token_byte)
+    !name.is_empty() && name.bytes().all(|byte| TOKEN_BYTES[usize::from(byte)])
 }
 
 fn is_owned_by_connection(name: &str) -> bool {

@@ -220,16 +220,32 @@ pub fn precondition_failed(condition: &str) -> S3Error {
 
 /// An entity tag as S3 writes it, with its quotes.
 pub fn quoted(etag: Etag) -> String {
-    format!("\"{}\"", unquoted(etag))
+    let mut text = String::with_capacity(ETAG_BYTES);
+    text.push('"');
+    push_unquoted(&mut text, etag);
+    text.push('"');
+    text
 }
+
+/// Of the longest entity tag, quotes included.
+const ETAG_BYTES: usize = 40;
 
 /// An entity tag without its quotes.
 pub fn unquoted(etag: Etag) -> String {
-    let mut text = hex::encode(etag.md5);
+    let mut text = String::with_capacity(ETAG_BYTES);
+    push_unquoted(&mut text, etag);
+    text
+}
+
+fn push_unquoted(text: &mut String, etag: Etag) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in etag.md5 {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
     if etag.parts > 0 {
         let _ = write!(text, "-{}", etag.parts);
     }
-    text
 }
 
 /// `*`, or a list of entity tags.

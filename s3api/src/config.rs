@@ -56,6 +56,8 @@ pub struct Config {
     /// ... and after so many records, or an eighth of what its index has.
     pub checkpoint_records: usize,
     /// What each core reads in a second to look for damage; 0: never.
+    /// Of each core.
+    pub hot_object_bytes: u64,
     pub scrub_bytes_per_second: u64,
     /// How long after one pass over everything the next one begins.
     pub scrub_interval: Duration,
@@ -135,6 +137,8 @@ impl Config {
             checkpoint_records: layers.required("checkpoint-records", |t| {
                 parse::count_within(t, limits::CHECKPOINT_RECORDS)
             })?,
+            hot_object_bytes: layers
+                .required("hot-objects", |t| parse::size_within(t, limits::HOT_OBJECT_BYTES))?,
             scrub_bytes_per_second: layers
                 .required("scrub-rate", |t| parse::size_within(t, limits::SCRUB_RATE))?,
             scrub_interval: layers.required("scrub-interval", |t| {

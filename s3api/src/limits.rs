@@ -20,6 +20,8 @@ pub const CAPACITY_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 60);
 /// What the store's format allows.
 pub const SHARDS: RangeInclusive<usize> = 1..=1024;
 pub const SEGMENT_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+/// More than an eighth of a core's memory is not taken, whatever is configured.
+pub const HOT_OBJECT_BYTES: RangeInclusive<u64> = 0..=(1 << 40);
 pub const SCRUB_RATE: RangeInclusive<u64> = 0..=(1 << 40);
 /// The least is a checkpoint with every few operations: for tests, and for who wants the shortest start.
 pub const CHECKPOINT_LOG_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);

@@ -352,8 +352,11 @@ impl RandomPool {
     }
 
     fn refill(&mut self) -> io::Result<()> {
-        for word in &mut self.words {
-            *word = getrandom::u64().map_err(io::Error::other)?;
+        let mut bytes = [0; RANDOM_POOL_WORDS * 8];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        let (words, _) = bytes.as_chunks();
+        for (word, bytes) in self.words.iter_mut().zip(words) {
+            *word = u64::from_ne_bytes(*bytes);
         }
         self.used = 0;
         Ok(())

@@ -91,6 +91,12 @@ const FIELDS: &[Field] = &[
         .default("64MiB"),
     field("checkpoint-records", "N", "Records of a shard after which it writes a checkpoint")
         .default("500000"),
+    field(
+        "hot-objects",
+        "BYTES",
+        "Memory of each core for small objects that are read often; 0: none",
+    )
+    .default("32MiB"),
     field("scrub-rate", "BYTES", "What each core reads in a second to look for damage; 0: never")
         .default("16MiB"),
     field("scrub-interval", "SECONDS", "How long after such a pass the next one begins")

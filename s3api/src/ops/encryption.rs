@@ -86,7 +86,7 @@ pub(super) fn write<P: Platform>(shown: Option<&Shown>, answer: &mut Answer<P>) 
 
 /// Whether a request says anything of encryption; most say nothing, and this is all that they pay.
 pub(super) fn is_mentioned(head: &RequestHead) -> bool {
-    head.headers().any(|(name, _)| has_prefix(name, headers::PREFIX))
+    head.has_prefixed(headers::PREFIX)
 }
 
 fn has_prefix(name: &str, prefix: &str) -> bool {
@@ -413,6 +413,9 @@ fn check_transport<P: Platform>(context: &Context<'_, P>) -> Result<()> {
 
 /// A read says nothing of how the object is encrypted, but for a customer's key.
 pub(super) fn check_read(head: &RequestHead) -> Result<()> {
+    if !is_mentioned(head) {
+        return Ok(());
+    }
     let refused = head.headers().find(|(name, _)| {
         has_prefix(name, headers::PREFIX)
             && ![headers::CUSTOMER_ALGORITHM, headers::CUSTOMER_KEY, headers::CUSTOMER_KEY_MD5]

@@ -321,7 +321,8 @@ fn format_options(config: &Config, plan: &Plan, available_bytes: u64) -> FormatO
 }
 
 /// One core's share of the memory budget: what its I/O buffers leave goes half to the index, a
-/// quarter to bodies under way, and the rest to connections and all that is not counted.
+/// quarter to bodies under way, an eighth at most to hot objects, and the rest to connections and all that
+/// is not counted.
 fn engine_options(settings: &Settings) -> EngineOptions {
     let Settings { config, plan, .. } = settings;
     let per_core = plan.memory_bytes / plan.cores as u64;
@@ -330,6 +331,7 @@ fn engine_options(settings: &Settings) -> EngineOptions {
     EngineOptions {
         body_budget_bytes: bytes(rest / 4),
         index_budget_bytes: bytes(rest / 2),
+        hot_record_bytes: bytes(config.hot_object_bytes.min(rest / 8)),
         open_files_max: limits::SEGMENT_FILES_PER_CORE,
         checkpoint_log_bytes: config.checkpoint_log_bytes,
         checkpoint_records: config.checkpoint_records as u64,
@@ -366,9 +368,11 @@ mod tests {
             let options = engine_options(&settings);
             let core = options.body_budget_bytes
                 + options.index_budget_bytes
+                + options.hot_record_bytes
                 + settings.config.io_memory_bytes;
             assert!(core as u64 * cores as u64 <= memory_bytes);
             assert!(options.index_budget_bytes > options.body_budget_bytes);
+            assert!(options.hot_record_bytes > 0);
         }
     }
 
