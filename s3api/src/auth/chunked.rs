@@ -108,7 +108,7 @@ pub struct ChunkedForm {
     /// Data bytes to come, without the framing.
     pub decoded_bytes: u64,
     /// None for the form without signatures.
-    pub signer: Option<ChunkSigner>,
+    pub signer: Option<Box<ChunkSigner>>,
     /// Lower-case names of the trailers to come; none if the form has no trailers.
     pub trailers: Option<Vec<String>>,
 }

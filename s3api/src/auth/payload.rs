@@ -42,7 +42,8 @@ impl Payload {
                 trailers: has_trailers.then(|| announced_trailers(request)),
             }))
         };
-        let signer = || signer().map(Some).ok_or_else(|| S3Error::from(Code::AccessDenied));
+        let signer =
+            || signer().map(Box::new).map(Some).ok_or_else(|| S3Error::from(Code::AccessDenied));
         match line {
             "UNSIGNED-PAYLOAD" => Ok(Self::Unsigned),
             "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => chunked(None, true),

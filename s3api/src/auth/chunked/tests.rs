@@ -37,7 +37,7 @@ fn signer(seed: &str) -> ChunkSigner {
 fn form(seed: Option<&str>, trailers: Option<&[&str]>, decoded_bytes: usize) -> ChunkedForm {
     ChunkedForm {
         decoded_bytes: decoded_bytes as u64,
-        signer: seed.map(signer),
+        signer: seed.map(signer).map(Box::new),
         trailers: trailers.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
     }
 }
