@@ -6,9 +6,10 @@
 //! **Invariant:** every run is bounded, by count or by duration, and goes to loopback unless the user
 //! says otherwise.
 //!
-//! Deliberately absent: TLS, retries (a failed request is a finding, not something to hide),
-//! multipart uploads.
+//! Deliberately absent: TLS, retries (a failed request is a finding, not something to hide).
 
+pub mod body;
+pub mod checksum;
 pub mod client;
 pub mod content;
 pub mod error;
@@ -29,5 +30,6 @@ pub mod verify;
 mod verify_listing;
 mod worker;
 pub mod workload;
+pub mod zipf;
 
 pub use error::{Error, Result};

@@ -13,6 +13,16 @@ pub const OBJECT_BYTES_MAX: u64 = 5 << 30;
 pub const KEY_PREFIX_BYTES_MAX: usize = 900;
 pub const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 pub const COUNT_MAX: u64 = 1 << 40;
+/// Of one upload, AWS's limit; and of its parts at the same time.
+pub const PARTS_MAX: u64 = 10_000;
+pub const PART_PARALLEL_MAX: usize = 64;
+/// An ETag that is remembered; AWS's have at most 40 bytes.
+pub const ETAG_BYTES_MAX: usize = 43;
+pub const ENDPOINTS_MAX: usize = 64;
+/// Headers that are part of a signature.
+pub const SIGNED_HEADERS_MAX: usize = 8;
+/// How long a presigned URL is good for.
+pub const PRESIGNED_EXPIRES: Duration = Duration::from_secs(3600);
 /// Different sizes in `--size`.
 pub const SIZES_MAX: usize = 64;
 

@@ -3,6 +3,7 @@
 //! **Invariant:** options that passed `check` describe a run that ends, on an endpoint that the user
 //! allowed.
 
+use crate::checksum::Checksum;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::workload::{Mix, Operation, Sizes};
@@ -30,12 +31,12 @@ pub enum Command {
 /// Where to send requests, and in whose name.
 #[derive(Debug, Clone, Args)]
 pub struct EndpointOptions {
-    /// http://HOST[:PORT]; TLS is not spoken.
-    #[arg(long, default_value = "http://127.0.0.1:9000")]
-    pub endpoint: String,
-    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    /// http://HOST[:PORT]; TLS is not spoken. Several, by commas: connections take them in turn.
+    #[arg(long, default_value = "http://127.0.0.1:9000", value_delimiter = ',')]
+    pub endpoint: Vec<String>,
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true, default_value = "")]
     pub access_key: String,
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true, default_value = "")]
     pub secret_key: Secret,
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     pub region: String,
@@ -61,21 +62,37 @@ pub struct RunOptions {
     pub bucket: String,
     #[arg(long, default_value = "load/")]
     pub key_prefix: String,
-    /// Weights of the operations of `mixed`, such as get=70,put=30.
-    #[arg(long, default_value = "get=70,put=30")]
-    pub mix: Mix,
-    /// One size (64KiB), or sizes with weights (4KiB=90,1MiB=10).
+    /// Weights of the operations of `mixed` and `cdn`: put, get, range, conditional, head, delete, list,
+    /// multipart [default: get=70,put=30; for cdn get=35,range=35,conditional=25,head=5].
+    #[arg(long)]
+    pub mix: Option<Mix>,
+    /// One size (64KiB), sizes with weights (4KiB=90,1MiB=10), uniform between two (1KiB-1MiB), or by
+    /// Zipf's law with an exponent (zipf:1KiB-1MiB:1.2).
     #[arg(long, default_value = "64KiB")]
     pub size: Sizes,
+    /// Sizes of the slices that `range` reads, in the same form; cut where the object ends.
+    #[arg(long, default_value = "64KiB")]
+    pub range_size: Sizes,
+    /// Size of the parts of `multipart`.
+    #[arg(long, default_value = "8MiB", value_parser = parse_size)]
+    pub part_size: u64,
+    /// Parts of one upload under way at a time, each on a connection of its own.
+    #[arg(long, default_value_t = 4)]
+    pub part_parallel: usize,
     /// How many keys there are.
     #[arg(long, default_value_t = 1000)]
     pub objects: u64,
     /// Do not write the objects first for workloads that read them.
     #[arg(long)]
     pub no_prepare: bool,
-    /// Keys in order or at random; default: in order for put and delete, else at random.
+    /// Keys in order, at random, or at random by Zipf's law; default: in order for put, multipart and
+    /// delete, by Zipf's law for cdn, else at random.
     #[arg(long, value_enum)]
     pub order: Option<Order>,
+    /// How unequal keys are with `--order zipf`; 0 is uniform. Proxies saw 0.64 to 0.83 (Breslau et al.,
+    /// "Web Caching and Zipf-like Distributions", INFOCOM 1999).
+    #[arg(long, default_value_t = 0.8)]
+    pub zipf_exponent: f64,
     /// Keys asked for by one listing.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub list_keys: u32,
@@ -100,8 +117,15 @@ pub struct RunOptions {
     /// Open loop: arrivals that may wait for a connection before further ones are dropped.
     #[arg(long, default_value_t = 100_000)]
     pub backlog: u64,
+    /// How requests show who sends them.
+    #[arg(long, value_enum, default_value_t = Signing::Header)]
+    pub signing: Signing,
+    /// How bodies are signed.
     #[arg(long, value_enum, default_value_t = Payload::Unsigned)]
     pub payload: Payload,
+    /// Send a checksum with each body: in a trailer when streaming, else in a header.
+    #[arg(long, value_enum)]
+    pub checksum: Option<Checksum>,
     /// CPUs to pin one executor each to, such as 0,1.
     #[arg(long, value_delimiter = ',')]
     pub cores: Vec<usize>,
@@ -151,12 +175,31 @@ pub enum Workload {
     List,
     Head,
     Delete,
+    /// Slices of objects.
+    Range,
+    /// GETs with If-None-Match, most of which are answered 304.
+    Conditional,
+    /// Uploads in parts.
+    Multipart,
+    /// What a CDN asks of its origin.
+    Cdn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Order {
     Sequential,
     Random,
+    Zipf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Signing {
+    /// An Authorization header.
+    Header,
+    /// Everything in the query, as in a URL that was given away.
+    Presigned,
+    /// Not at all; what is written first is signed if there are credentials.
+    Anonymous,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -169,8 +212,14 @@ pub enum Arrivals {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Payload {
+    /// The signature covers the body's SHA-256.
     Signed,
+    /// UNSIGNED-PAYLOAD.
     Unsigned,
+    /// aws-chunked, each chunk signed.
+    Streaming,
+    /// aws-chunked with a checksum in its trailer, nothing of it signed.
+    StreamingUnsigned,
 }
 
 /// A secret that does not show itself in debug output.
@@ -199,10 +248,29 @@ pub struct Target {
 }
 
 impl EndpointOptions {
-    /// Resolves the endpoint, and refuses it if it is remote without leave.
-    pub fn target(&self) -> Result<Target> {
-        let usage = |text: &str| Error::Usage(format!("--endpoint {}: {text}", self.endpoint));
-        let rest = self.endpoint.strip_prefix("http://");
+    /// Resolves the endpoints, and refuses those that are remote without leave. At least one.
+    pub fn targets(&self) -> Result<Vec<Target>> {
+        if !(1..=limits::ENDPOINTS_MAX).contains(&self.endpoint.len()) {
+            return Err(Error::Usage("out of bounds: --endpoint".to_owned()));
+        }
+        self.endpoint.iter().map(|endpoint| self.target(endpoint)).collect()
+    }
+
+    pub fn has_credentials(&self) -> bool {
+        !self.access_key.is_empty() && !self.secret_key.0.is_empty()
+    }
+
+    pub fn check_credentials(&self) -> Result<()> {
+        if self.has_credentials() {
+            return Ok(());
+        }
+        let text = "no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the options";
+        Err(Error::Usage(text.to_owned()))
+    }
+
+    fn target(&self, endpoint: &str) -> Result<Target> {
+        let usage = |text: &str| Error::Usage(format!("--endpoint {endpoint}: {text}"));
+        let rest = endpoint.strip_prefix("http://");
         let host = rest.ok_or_else(|| usage("only http:// is spoken"))?.trim_end_matches('/');
         if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
             return Err(usage("expected http://HOST[:PORT]"));
@@ -210,7 +278,7 @@ impl EndpointOptions {
         let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let with_port = if has_port { host.to_owned() } else { format!("{host}:80") };
         let mut addresses =
-            with_port.to_socket_addrs().map_err(|source| Error::io(&self.endpoint, source))?;
+            with_port.to_socket_addrs().map_err(|source| Error::io(endpoint, source))?;
         let address = addresses.next().ok_or_else(|| usage("the name has no address"))?;
         if !address.ip().is_loopback() && !self.allow_remote {
             return Err(usage("not a loopback address; --allow-remote permits it"));
@@ -236,10 +304,57 @@ impl RunOptions {
             (is_plain(&self.bucket) && !self.bucket.contains('/'), "--bucket"),
             (is_plain(&self.key_prefix), "--key-prefix (letters, digits and -._~/ only)"),
             (self.key_prefix.len() <= limits::KEY_PREFIX_BYTES_MAX, "--key-prefix"),
+            ((0.0..=10.0).contains(&self.zipf_exponent), "--zipf-exponent"),
+            (self.part_size > 0, "--part-size"),
+            ((1..=limits::PART_PARALLEL_MAX).contains(&self.part_parallel), "--part-parallel"),
+            (
+                !self.operations().has(Operation::Multipart)
+                    || self.size.largest().div_ceil(self.part_size) <= limits::PARTS_MAX,
+                "--part-size: an upload would have too many parts",
+            ),
         ];
-        match bounds.iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => Err(Error::Usage(format!("out of bounds: {what}"))),
+        if let Some((_, what)) = bounds.iter().find(|(holds, _)| !holds) {
+            return Err(Error::Usage(format!("out of bounds: {what}")));
+        }
+        if self.setup_signing() == Signing::Header {
+            self.endpoint.check_credentials()?;
+        }
+        self.check_forms()
+    }
+
+    /// Which ways of signing go together.
+    fn check_forms(&self) -> Result<()> {
+        let streaming = matches!(self.payload, Payload::Streaming | Payload::StreamingUnsigned);
+        let rules = [
+            (
+                self.signing != Signing::Header && self.payload != Payload::Unsigned,
+                "--payload says how a signature in a header covers the body: it needs --signing header",
+            ),
+            (
+                self.payload == Payload::StreamingUnsigned && self.checksum.is_none(),
+                "--payload streaming-unsigned needs a --checksum for its trailer",
+            ),
+            (
+                self.operations().has(Operation::Multipart)
+                    && (self.checksum.is_some() || streaming),
+                "parts are sent without checksums, and not streamed",
+            ),
+            (
+                self.mix.is_some() && !matches!(self.workload, Workload::Mixed | Workload::Cdn),
+                "--mix is for mixed and cdn",
+            ),
+        ];
+        match rules.iter().find(|(broken, _)| *broken) {
+            Some((_, text)) => Err(Error::Usage((*text).to_owned())),
             None => Ok(()),
+        }
+    }
+
+    /// How what comes before the load is signed.
+    pub fn setup_signing(&self) -> Signing {
+        match self.signing {
+            Signing::Anonymous if !self.endpoint.has_credentials() => Signing::Anonymous,
+            _ => Signing::Header,
         }
     }
 
@@ -255,18 +370,23 @@ impl RunOptions {
             Workload::List => Mix::only(Operation::List),
             Workload::Head => Mix::only(Operation::Head),
             Workload::Delete => Mix::only(Operation::Delete),
-            Workload::Mixed => self.mix.clone(),
+            Workload::Range => Mix::only(Operation::Range),
+            Workload::Conditional => Mix::only(Operation::Conditional),
+            Workload::Multipart => Mix::only(Operation::Multipart),
+            Workload::Mixed => self.mix.clone().unwrap_or_else(Mix::reads_and_writes),
+            Workload::Cdn => self.mix.clone().unwrap_or_else(Mix::cdn),
         }
     }
 
     /// Whether every key is written before the run.
     pub fn prepares(&self) -> bool {
-        self.workload != Workload::Put && !self.no_prepare
+        !matches!(self.workload, Workload::Put | Workload::Multipart) && !self.no_prepare
     }
 
     pub fn key_order(&self) -> Order {
         self.order.unwrap_or(match self.workload {
-            Workload::Put | Workload::Delete => Order::Sequential,
+            Workload::Put | Workload::Multipart | Workload::Delete => Order::Sequential,
+            Workload::Cdn => Order::Zipf,
             _ => Order::Random,
         })
     }
@@ -287,6 +407,7 @@ impl RunOptions {
 
 impl VerifyOptions {
     pub fn check(&self) -> Result<()> {
+        self.endpoint.check_credentials()?;
         if (1..=limits::CONCURRENCY_MAX).contains(&self.concurrency) {
             return Ok(());
         }
@@ -363,11 +484,35 @@ mod tests {
 
     #[test]
     fn a_remote_endpoint_needs_leave() {
-        assert!(parse(&["get", "--endpoint", "http://192.0.2.1:9000"]).endpoint.target().is_err());
+        assert!(parse(&["get", "--endpoint", "http://192.0.2.1:9000"]).endpoint.targets().is_err());
         let allowed = parse(&["get", "--endpoint", "http://192.0.2.1", "--allow-remote"]);
-        assert_eq!(allowed.endpoint.target().unwrap().address.port(), 80);
-        assert!(parse(&["get", "--endpoint", "http://[::1]:9000"]).endpoint.target().is_ok());
-        assert!(parse(&["get", "--endpoint", "https://127.0.0.1"]).endpoint.target().is_err());
+        assert_eq!(allowed.endpoint.targets().unwrap()[0].address.port(), 80);
+        assert!(parse(&["get", "--endpoint", "http://[::1]:9000"]).endpoint.targets().is_ok());
+        assert!(parse(&["get", "--endpoint", "https://127.0.0.1"]).endpoint.targets().is_err());
+    }
+
+    #[test]
+    fn ways_of_signing_that_do_not_go_together_are_refused() {
+        let check = |arguments: &str, good: bool| {
+            let arguments: Vec<&str> = arguments.split(' ').collect();
+            assert_eq!(parse(&arguments).check().is_ok(), good, "{arguments:?}");
+        };
+        check("put --signing presigned --checksum sha1", true);
+        check("put --signing presigned --payload signed", false);
+        check("put --payload streaming", true);
+        check("put --payload streaming-unsigned", false);
+        check("put --payload streaming-unsigned --checksum crc64nvme", true);
+        check("multipart --checksum crc32", false);
+        check("multipart --size 5GiB --part-size 1KiB", false);
+        check("get --mix put=1", false);
+        let anonymous = ["x", "run", "get", "--access-key=", "--secret-key=", "--signing"];
+        for (signing, good) in [("anonymous", true), ("header", false)] {
+            let arguments = anonymous.iter().copied().chain([signing]);
+            let Command::Run(options) = Cli::try_parse_from(arguments).unwrap().command else {
+                unreachable!()
+            };
+            assert_eq!(options.check().is_ok(), good, "{signing}");
+        }
     }
 
     #[test]

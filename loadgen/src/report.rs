@@ -3,11 +3,12 @@
 //! **Invariant:** both forms come from one structure, so they cannot disagree.
 
 use crate::histogram::{Latencies, Summary};
-use crate::options::{Arrivals, Payload, RunOptions};
+use crate::options::{Arrivals, RunOptions};
 use crate::process::Usage;
 use crate::runner::Outcome;
 use crate::stats::{OperationStats, Stats, Tally};
 use crate::verify::Verification;
+use clap::ValueEnum;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -32,6 +33,10 @@ pub struct Report {
     pub verified_bytes: u64,
     /// Reads that rightly found nothing.
     pub absent: u64,
+    /// Conditional reads that were rightly answered 304.
+    pub not_modified: u64,
+    /// Slices that nothing was known of to hold them against.
+    pub unverified: u64,
     /// Writes for which no key was free.
     pub skipped: u64,
     pub open_loop: Option<OpenLoopReport>,
@@ -50,7 +55,9 @@ pub struct Setup {
     pub objects: u64,
     pub concurrency: usize,
     pub executors: usize,
-    pub payload_signed: bool,
+    pub signing: String,
+    pub payload: String,
+    pub checksum: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +122,8 @@ impl Report {
             mismatches: Counts::new(&stats.mismatches),
             verified_bytes: stats.verified_bytes,
             absent: stats.absent,
+            not_modified: stats.not_modified,
+            unverified: stats.unverified,
             skipped: stats.skipped,
             open_loop: options.rate.map(|rate| OpenLoopReport::new(rate, poisson, stats)),
             client: process(&outcome.client),
@@ -132,15 +141,22 @@ impl Report {
 impl Setup {
     fn new(options: &RunOptions) -> Self {
         Self {
-            workload: format!("{:?}", options.workload).to_lowercase(),
-            endpoint: options.endpoint.endpoint.clone(),
+            workload: name_of(options.workload),
+            endpoint: options.endpoint.endpoint.join(","),
             size: options.size.text().to_owned(),
             objects: options.objects,
             concurrency: options.concurrency,
             executors: options.executor_count(),
-            payload_signed: options.payload == Payload::Signed,
+            signing: name_of(options.signing),
+            payload: name_of(options.payload),
+            checksum: options.checksum.map(name_of),
         }
     }
+}
+
+/// As it stands on the command line.
+fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 impl OperationReport {
@@ -245,9 +261,12 @@ impl Display for Report {
         process_line(f, "server", self.server.as_ref())?;
         process_line(f, "client", Some(&self.client))?;
         writeln!(f, "verified {:.1} MiB", self.verified_bytes as f64 / MIB)?;
-        for (what, count) in
-            [("reads of absent keys", self.absent), ("writes skipped", self.skipped)]
-        {
+        for (what, count) in [
+            ("answered 304", self.not_modified),
+            ("reads of absent keys", self.absent),
+            ("slices not verified", self.unverified),
+            ("writes skipped", self.skipped),
+        ] {
             if count > 0 {
                 writeln!(f, "{what}: {count}")?;
             }

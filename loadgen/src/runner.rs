@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::{Keyspace, Partition};
 use crate::ledger::LedgerWriter;
 use crate::limits;
-use crate::options::{Order, RunOptions, Target, Workload};
+use crate::options::{Order, RunOptions, Signing, Target, Workload};
 use crate::pace::{OpenLoop, Pace, Schedule};
 use crate::process::{self, Usage};
 use crate::report::{Report, progress_line};
@@ -41,7 +41,7 @@ const START_DELAY: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 struct Context {
     options: Arc<RunOptions>,
-    target: Target,
+    targets: Vec<Target>,
     pattern: Arc<Pattern>,
     base_version: u64,
     stopped: Arc<AtomicBool>,
@@ -52,6 +52,7 @@ struct Context {
 struct Phase {
     mix: Mix,
     order: Order,
+    signing: Signing,
     /// Every key has been written.
     prepared: bool,
     schedule: Schedule,
@@ -77,12 +78,12 @@ pub struct Outcome {
 /// run.
 pub fn run(options: RunOptions) -> Result<Report> {
     options.check()?;
-    let target = options.endpoint.target()?;
+    let targets = options.endpoint.targets()?;
     server_usage(&options)?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let context = Context {
         options: Arc::new(options),
-        target,
+        targets,
         pattern: Arc::new(Pattern::new()),
         base_version: since_epoch.as_micros() as u64,
         stopped: Arc::default(),
@@ -90,12 +91,22 @@ pub fn run(options: RunOptions) -> Result<Report> {
     if let Some(path) = &context.options.ledger {
         LedgerWriter::open(path, &context.options.bucket)?;
     }
-    ensure_bucket(&context.options.endpoint, &context.target, &context.options.bucket)?;
+    ensure_bucket(&context.options, &context.targets[0])?;
+    let mut keyspaces = context.keyspaces();
     if context.options.prepares() {
-        prepare_objects(&context)?;
+        prepare_objects(&context, &mut keyspaces)?;
     }
-    let outcome = run_phase(&context, &Phase::measured(&context.options))?;
+    let outcome = run_phase(&context, &Phase::measured(&context.options), &mut keyspaces)?;
     Ok(Report::new(&context.options, &outcome))
+}
+
+impl Context {
+    /// Each executor's part of the keys, of which nothing is known yet.
+    fn keyspaces(&self) -> Vec<Keyspace> {
+        let (objects, step) = (self.options.objects, self.options.executor_count() as u64);
+        let partitions = (0..step).map(|first| Partition { first, step, objects });
+        partitions.map(|partition| Keyspace::new(partition, self.base_version)).collect()
+    }
 }
 
 impl Phase {
@@ -106,6 +117,7 @@ impl Phase {
         Self {
             mix: options.operations(),
             order: options.key_order(),
+            signing: options.signing,
             prepared: options.prepares(),
             schedule: Schedule { begin, measure_from, until },
             count: options.count,
@@ -119,6 +131,7 @@ impl Phase {
         Self {
             mix: Mix::only(Operation::Put),
             order: Order::Sequential,
+            signing: options.setup_signing(),
             prepared: false,
             schedule: Schedule { begin, measure_from: begin, until: None },
             count: Some(options.objects),
@@ -127,9 +140,9 @@ impl Phase {
     }
 }
 
-fn prepare_objects(context: &Context) -> Result<()> {
+fn prepare_objects(context: &Context, keyspaces: &mut Vec<Keyspace>) -> Result<()> {
     say(context, &format!("writing {} objects first", context.options.objects));
-    let outcome = run_phase(context, &Phase::prepare(&context.options))?;
+    let outcome = run_phase(context, &Phase::prepare(&context.options), keyspaces)?;
     let written = outcome.stats.window_requests();
     if written == context.options.objects && outcome.stats.errors.total() == 0 {
         return Ok(());
@@ -139,17 +152,17 @@ fn prepare_objects(context: &Context) -> Result<()> {
     Err(Error::Prepare(format!("{written} of {objects} objects were written; {sample}")))
 }
 
-fn run_phase(context: &Context, phase: &Phase) -> Result<Outcome> {
-    let executors = context.options.executor_count();
+/// Takes the keyspaces, one for each executor, and gives them back with what is known now.
+fn run_phase(context: &Context, phase: &Phase, keyspaces: &mut Vec<Keyspace>) -> Result<Outcome> {
     let (sender, inbox) = sync_channel(limits::STATS_QUEUE);
-    let mut handles = Vec::with_capacity(executors);
-    for executor in 0..executors {
-        handles.push(start_executor(context, phase, executor, sender.clone())?);
+    let mut handles = Vec::with_capacity(keyspaces.len());
+    for (executor, keyspace) in std::mem::take(keyspaces).into_iter().enumerate() {
+        handles.push(start_executor(context, phase, executor, keyspace, sender.clone())?);
     }
     drop(sender);
     let outcome = watch(context, phase, inbox);
     for handle in handles {
-        handle.join().map_err(|error| Error::Runtime(error.to_string()))??;
+        keyspaces.push(handle.join().map_err(|error| Error::Runtime(error.to_string()))??);
     }
     outcome
 }
@@ -158,15 +171,16 @@ fn start_executor(
     context: &Context,
     phase: &Phase,
     executor: usize,
+    keyspace: Keyspace,
     sender: SyncSender<Message>,
-) -> Result<ExecutorJoinHandle<Result<()>>> {
+) -> Result<ExecutorJoinHandle<Result<Keyspace>>> {
     let placement = match context.options.cores.get(executor) {
         Some(&cpu) => Placement::Fixed(cpu),
         None => Placement::Unbound,
     };
     let (context, phase) = (context.clone(), phase.clone());
     builder(placement)
-        .spawn(move || async move { drive(&context, &phase, executor, &sender).await })
+        .spawn(move || async move { drive(&context, &phase, executor, keyspace, &sender).await })
         .map_err(|error| Error::Runtime(error.to_string()))
 }
 
@@ -186,37 +200,26 @@ async fn drive(
     context: &Context,
     phase: &Phase,
     executor: usize,
+    keyspace: Keyspace,
     sender: &SyncSender<Message>,
-) -> Result<()> {
+) -> Result<Keyspace> {
     let options = &context.options;
-    let shared = Rc::new(share(context, phase, executor)?);
-    let target = Rc::new(context.target.clone());
-    let watches: Rc<Vec<Rc<Watch>>> = Rc::new(
-        (0..part(options.concurrency as u64, executor, options)).map(|_| Rc::default()).collect(),
-    );
-    let largest = if phase.mix.has(Operation::List) {
-        limits::RECEIVE_BYTES_MAX as u64
-    } else if phase.mix.has(Operation::Get) {
-        options.size.largest()
-    } else {
-        0
-    };
+    let shared = Rc::new(share(context, phase, executor, keyspace)?);
+    let connectors = Connectors::new(context, phase);
+    let workers: Vec<_> = (0..part(options.concurrency as u64, executor, options))
+        .map(|index| connectors.worker(&shared, executor as u64 + index * executors(options)))
+        .collect();
+    let watches = connectors.watches.into_inner();
     let ticker = {
-        let (shared, watches, sender) = (Rc::clone(&shared), Rc::clone(&watches), sender.clone());
+        let (shared, sender) = (Rc::clone(&shared), sender.clone());
         let timeout = options.endpoint.timeout;
         glommio::spawn_local(
             async move { tick(&shared, &watches, timeout, executor, &sender).await },
         )
     };
     sleep(phase.schedule.begin.saturating_duration_since(Instant::now())).await;
-    let workers: Vec<_> = watches
-        .iter()
-        .map(|watch| {
-            let (target, watch) = (Rc::clone(&target), Rc::clone(watch));
-            let connection = Connection::new(target, watch, largest, options.endpoint.timeout);
-            glommio::spawn_local(Worker::new(Rc::clone(&shared), connection).run())
-        })
-        .collect();
+    let workers: Vec<_> =
+        workers.into_iter().map(|worker| glommio::spawn_local(worker.run())).collect();
     for worker in workers {
         worker.await;
     }
@@ -224,17 +227,65 @@ async fn drive(
     let message = Message { executor, stats: shared.stats.take() };
     // It fails only when the main thread is gone, and then nobody wants it.
     _ = sender.send(message);
-    Ok(())
+    let shared = Rc::into_inner(shared).expect("workers and ticker are gone");
+    Ok(shared.keyspace.into_inner())
 }
 
-fn share(context: &Context, phase: &Phase, executor: usize) -> Result<Shared> {
+/// Makes the connections of one executor's workers.
+struct Connectors {
+    targets: Vec<Rc<Target>>,
+    timeout: Duration,
+    largest_body: u64,
+    part_parallel: usize,
+    watches: RefCell<Vec<Rc<Watch>>>,
+}
+
+impl Connectors {
+    fn new(context: &Context, phase: &Phase) -> Self {
+        let options = &context.options;
+        let reads = [
+            (Operation::List, limits::RECEIVE_BYTES_MAX as u64),
+            (Operation::Get, options.size.largest()),
+            (Operation::Conditional, options.size.largest()),
+            (Operation::Range, options.range_size.largest()),
+        ];
+        let reads = reads.into_iter().filter(|(operation, _)| phase.mix.has(*operation));
+        let multipart = phase.mix.has(Operation::Multipart);
+        Self {
+            targets: context.targets.iter().cloned().map(Rc::new).collect(),
+            timeout: options.endpoint.timeout,
+            largest_body: reads.map(|(_, bytes)| bytes).max().unwrap_or(0),
+            part_parallel: if multipart { options.part_parallel } else { 0 },
+            watches: RefCell::default(),
+        }
+    }
+
+    /// `number`: of the worker, over all executors. Endpoints take turns.
+    fn worker(&self, shared: &Rc<Shared>, number: u64) -> Worker {
+        let target = &self.targets[(number % self.targets.len() as u64) as usize];
+        let parts = (0..self.part_parallel).map(|_| self.connection(target, 0)).collect();
+        let connection = self.connection(target, self.largest_body);
+        Worker::new(Rc::clone(shared), Rc::clone(target), connection, parts)
+    }
+
+    fn connection(&self, target: &Rc<Target>, largest_body: u64) -> Connection {
+        let watch = Rc::<Watch>::default();
+        self.watches.borrow_mut().push(Rc::clone(&watch));
+        Connection::new(Rc::clone(target), watch, largest_body, self.timeout)
+    }
+}
+
+fn share(
+    context: &Context,
+    phase: &Phase,
+    executor: usize,
+    mut keyspace: Keyspace,
+) -> Result<Shared> {
     let options = &context.options;
-    let executors = options.executor_count() as u64;
-    let partition = Partition { first: executor as u64, step: executors, objects: options.objects };
     let seed = options.seed.wrapping_mul(limits::EXECUTORS_MAX as u64) + executor as u64;
     let open_loop = phase.rate.map(|rate| {
-        let rate = rate / executors as f64;
-        let backlog = options.backlog.div_ceil(executors);
+        let rate = rate / executors(options) as f64;
+        let backlog = options.backlog.div_ceil(executors(options));
         OpenLoop::new(phase.schedule.begin, rate, backlog, options.arrivals, Random::new(!seed))
     });
     let ledger = options.ledger.as_ref().map(|path| LedgerWriter::open(path, &options.bucket));
@@ -246,29 +297,31 @@ fn share(context: &Context, phase: &Phase, executor: usize) -> Result<Shared> {
         stopped: Arc::clone(&context.stopped),
         finished: Cell::new(false),
     };
+    keyspace.begin_phase(phase.order, options.zipf_exponent);
+    if options.operations().has(Operation::Conditional) {
+        keyspace.remember_etags();
+    }
     Ok(Shared {
         options: Arc::clone(options),
         pattern: Arc::clone(&context.pattern),
         mix: phase.mix.clone(),
         listings_known: phase.prepared && !phase.mix.has(Operation::Delete),
-        keyspace: RefCell::new(Keyspace::new(
-            partition,
-            context.base_version,
-            phase.prepared,
-            phase.order,
-        )),
+        keyspace: RefCell::new(keyspace),
         stats: RefCell::default(),
         random: RefCell::new(Random::new(seed)),
-        requests: RefCell::new(RequestWriter::new(&options.endpoint, &context.target.host)),
+        requests: RefCell::new(RequestWriter::new(&options.endpoint, phase.signing)),
         ledger: ledger.transpose()?.map(RefCell::new),
         pace,
     })
 }
 
+fn executors(options: &RunOptions) -> u64 {
+    options.executor_count() as u64
+}
+
 /// An executor's share of a whole; the shares add up.
 fn part(whole: u64, executor: usize, options: &RunOptions) -> u64 {
-    let executors = options.executor_count() as u64;
-    Partition { first: executor as u64, step: executors, objects: whole }.len()
+    Partition { first: executor as u64, step: executors(options), objects: whole }.len()
 }
 
 /// Until cancelled: finds requests that stand still, and reports each second.

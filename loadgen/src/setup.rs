@@ -1,11 +1,11 @@
 //! What happens before the load: waiting for the endpoint, making the bucket.
 
+use crate::body::Body;
 use crate::client::{Answer, Connection, Failure, Receive, Watch};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::options::{EndpointOptions, Target};
+use crate::options::{EndpointOptions, RunOptions, Signing, Target};
 use crate::request::{Head, RequestWriter};
-use crate::sign::EMPTY_SHA256;
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, Task};
 use std::rc::Rc;
@@ -26,15 +26,11 @@ pub(crate) fn on_executor<T>(future: impl Future<Output = Result<T>>) -> Result<
 }
 
 /// Creates the bucket if it is missing, after waiting for the endpoint as long as the options allow.
-pub(crate) fn ensure_bucket(
-    endpoint: &EndpointOptions,
-    target: &Target,
-    bucket: &str,
-) -> Result<()> {
-    let path = format!("/{bucket}");
+pub(crate) fn ensure_bucket(options: &RunOptions, target: &Target) -> Result<()> {
+    let path = format!("/{}", options.bucket);
     on_executor(async {
-        let mut caller = Caller::new(endpoint, target);
-        let result = caller.ensure_bucket(&path, endpoint.wait_ready).await;
+        let mut caller = Caller::new(&options.endpoint, options.setup_signing(), target);
+        let result = caller.ensure_bucket(&path, options.endpoint.wait_ready).await;
         caller.ticker.cancel().await;
         result
     })
@@ -48,7 +44,7 @@ pub(crate) fn wait_until_ready(
 ) -> Result<()> {
     let path = format!("/{bucket}");
     on_executor(async {
-        let mut caller = Caller::new(endpoint, target);
+        let mut caller = Caller::new(endpoint, Signing::Header, target);
         let result = caller.until_ready("HEAD", &path, endpoint.wait_ready).await;
         caller.ticker.cancel().await;
         match result? {
@@ -60,6 +56,7 @@ pub(crate) fn wait_until_ready(
 
 /// Single requests whose answers are looked at as a whole.
 struct Caller {
+    host: String,
     connection: Connection,
     writer: RequestWriter,
     head: Vec<u8>,
@@ -68,7 +65,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(endpoint: &EndpointOptions, target: &Target) -> Self {
+    fn new(endpoint: &EndpointOptions, signing: Signing, target: &Target) -> Self {
         let watch = Rc::new(Watch::default());
         let ticker = {
             let (watch, ticks_max) = (Rc::clone(&watch), ticks_in(endpoint.timeout));
@@ -80,8 +77,9 @@ impl Caller {
             })
         };
         let connection = Connection::new(Rc::new(target.clone()), watch, 0, endpoint.timeout);
-        let writer = RequestWriter::new(endpoint, &target.host);
-        Self { connection, writer, head: Vec::new(), body: Vec::new(), ticker }
+        let writer = RequestWriter::new(endpoint, signing);
+        let host = target.host.clone();
+        Self { host, connection, writer, head: Vec::new(), body: Vec::new(), ticker }
     }
 
     async fn ensure_bucket(&mut self, path: &str, wait: Duration) -> Result<()> {
@@ -114,12 +112,13 @@ impl Caller {
 
     async fn call(&mut self, method: &str, path: &str) -> Result<u16, Failure> {
         let content_length = (method == "PUT").then_some(0);
-        let head = Head { method, path, query: "", payload_hash: EMPTY_SHA256, content_length };
+        let head = Head { content_length, ..Head::plain(method, &self.host, path) };
         self.writer.write(&head, &mut self.head);
         self.body.clear();
         let mut collector = Collector(&mut self.body);
         let to_head = method == "HEAD";
-        let exchange = self.connection.exchange(&mut self.head, None, to_head, &mut collector);
+        let exchange =
+            self.connection.exchange(&mut self.head, Body::None, to_head, &mut collector);
         Ok(exchange.await?.status)
     }
 }

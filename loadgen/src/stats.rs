@@ -30,6 +30,10 @@ pub struct Stats {
     pub verified_bytes: u64,
     /// Reads that rightly found nothing.
     pub absent: u64,
+    /// Conditional reads that were rightly answered 304.
+    pub not_modified: u64,
+    /// Slices of objects that this run has not written: nothing says what they must be.
+    pub unverified: u64,
     /// Writes that found no key free to be written, and were skipped.
     pub skipped: u64,
     pub open_loop: OpenLoop,
@@ -98,6 +102,8 @@ impl Stats {
         self.mismatches.merge(&other.mismatches);
         self.verified_bytes += other.verified_bytes;
         self.absent += other.absent;
+        self.not_modified += other.not_modified;
+        self.unverified += other.unverified;
         self.skipped += other.skipped;
         self.open_loop.dropped += other.open_loop.dropped;
         self.open_loop.unserved += other.open_loop.unserved;
