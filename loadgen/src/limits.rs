@@ -52,6 +52,16 @@ pub const LATENCY_MAX: Duration = Duration::from_secs(600);
 /// Statistics under way from the executors to the reporter.
 pub const STATS_QUEUE: usize = 256;
 
+/// Samples of one run, an even number; of a longer run each covers more time.
+pub const SAMPLES_KEPT_MAX: usize = 2048;
+/// A sample is a twentieth of the window, between these two.
+pub const SAMPLE_MIN: Duration = Duration::from_millis(100);
+pub const SAMPLE_MAX: Duration = Duration::from_secs(1);
+/// The client counts as saturated when it was running, or waiting for a CPU, this share of the time.
+pub const CLIENT_BUSY_MAX: f64 = 0.95;
+/// In an open loop, starts are late when 1 % are later than this, and than a tenth of the latency.
+pub const START_LAG_US_MAX: f64 = 1000.0;
+
 /// A connection idle for longer is replaced; servers keep idle ones for longer than this.
 pub const IDLE_MAX: Duration = Duration::from_secs(15);
 /// Pause after a failed connect, so that a dead server is not hammered.

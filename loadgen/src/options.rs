@@ -24,6 +24,13 @@ pub struct Cli {
 pub enum Command {
     /// Drive the endpoint and report rates, latencies, errors and CPU time.
     Run(Box<RunOptions>),
+    /// Run the workload at one load after the other, and find where throughput stops growing or latency
+    /// explodes.
+    Sweep(Box<SweepOptions>),
+    /// Compare two runs from their JSON, with confidence intervals.
+    Compare(CompareOptions),
+    /// Show a result that was kept as JSON, in any form.
+    Show(ShowOptions),
     /// Read back every write that a ledger holds, and say what is missing or wrong.
     VerifyLedger(Box<VerifyOptions>),
 }
@@ -108,6 +115,9 @@ pub struct RunOptions {
     /// Drive the endpoint this long before measuring [default: 1s; with --count or delete 0s].
     #[arg(long, value_parser = parse_duration)]
     pub warmup: Option<Duration>,
+    /// Before that, let the load grow this long from nothing: connection by connection, or in rate.
+    #[arg(long, default_value = "0s", value_parser = parse_duration)]
+    pub ramp: Duration,
     /// Open loop: start this many requests per second, whatever the answers do.
     #[arg(long)]
     pub rate: Option<f64>,
@@ -135,7 +145,7 @@ pub struct RunOptions {
     /// Seed of every random choice.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Process of the server, to report the CPU time that it uses.
+    /// Process of the server, to report its CPU time, memory and device I/O.
     #[arg(long)]
     pub server_pid: Option<u32>,
     /// Append every write and its acknowledgement to this file.
@@ -144,12 +154,58 @@ pub struct RunOptions {
     /// End the run when a connection has failed to open this often in a row.
     #[arg(long, default_value_t = 100)]
     pub connect_failures: u32,
-    /// Write the report as JSON to this file, - for standard output in place of the text.
+    /// Run although the bucket holds what this generator has not written, which it may overwrite or
+    /// delete.
     #[arg(long)]
-    pub json: Option<PathBuf>,
+    pub allow_non_empty: bool,
+    /// End with exit code 4 when the generator itself was the limit.
+    #[arg(long)]
+    pub fail_if_saturated: bool,
+    #[command(flatten)]
+    pub output: OutputOptions,
     /// No line of progress each second.
     #[arg(long)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SweepOptions {
+    /// Connections of each step.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256")]
+    pub concurrencies: Vec<usize>,
+    /// Open loop: requests per second of each step, in place of `--concurrencies`.
+    #[arg(long, value_delimiter = ',')]
+    pub rates: Vec<f64>,
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CompareOptions {
+    /// JSON of the run to compare with.
+    pub before: PathBuf,
+    /// JSON of the run that is compared.
+    pub after: PathBuf,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ShowOptions {
+    pub result: PathBuf,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Where results go, beside the text on standard output.
+#[derive(Debug, Clone, Args)]
+pub struct OutputOptions {
+    /// Write the result as JSON to this file, - for standard output in place of the text.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Write a table to this file: of a run its samples, of a sweep its steps, of a comparison its rows.
+    #[arg(long)]
+    pub csv: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -162,9 +218,8 @@ pub struct VerifyOptions {
     pub endpoint: EndpointOptions,
     #[arg(long, default_value_t = 16)]
     pub concurrency: usize,
-    /// Write the result as JSON to this file, - for standard output in place of the text.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -298,6 +353,7 @@ impl RunOptions {
             (self.executor_count() as u64 <= self.objects, "--executors above --objects"),
             (self.duration.is_none_or(in_duration_bounds), "--duration"),
             (self.warmup.is_none_or(|warmup| warmup <= limits::DURATION_MAX), "--warmup"),
+            (self.ramp <= limits::DURATION_MAX, "--ramp"),
             (self.count.is_none_or(|count| (1..=limits::COUNT_MAX).contains(&count)), "--count"),
             (self.rate.is_none_or(|rate| (0.001..=1e8).contains(&rate)), "--rate"),
             (self.backlog > 0, "--backlog"),
@@ -399,6 +455,13 @@ impl RunOptions {
         }
     }
 
+    /// How long one sample is.
+    pub fn sample_duration(&self) -> Duration {
+        let twentieth = self.measured_duration().map(|duration| duration / 20);
+        let (least, most) = (limits::SAMPLE_MIN, limits::SAMPLE_MAX);
+        twentieth.unwrap_or(least).clamp(least, most)
+    }
+
     pub fn warmup_duration(&self) -> Duration {
         let bounded_by_keys = self.count.is_some() || self.workload == Workload::Delete;
         self.warmup.unwrap_or(Duration::from_secs(if bounded_by_keys { 0 } else { 1 }))
@@ -470,7 +533,7 @@ mod tests {
         let fixed = ["x", "run", "--access-key", "a", "--secret-key", "hunter2"];
         match Cli::try_parse_from(fixed.iter().chain(arguments)).unwrap().command {
             Command::Run(options) => *options,
-            Command::VerifyLedger(_) => unreachable!(),
+            _ => unreachable!(),
         }
     }
 

@@ -48,6 +48,9 @@ pub struct OpenLoop {
     pub backlog_max: u64,
     /// From the intended start to the real one.
     pub start_delay: Latencies,
+    /// The part of that delay which is not the server's: how late a start was for which a connection
+    /// was free.
+    pub lag: Latencies,
 }
 
 /// Completed successfully; to be recorded.
@@ -88,6 +91,13 @@ impl Stats {
         self.operations().map(|(_, stats)| stats.window_bytes).sum()
     }
 
+    /// Of all operations together.
+    pub fn latency(&self) -> Latencies {
+        let mut latency = Latencies::default();
+        self.operations().for_each(|(_, stats)| latency.merge(&stats.latency));
+        latency
+    }
+
     pub fn merge(&mut self, other: &Self) {
         for (mine, other) in self.operations.iter_mut().zip(&other.operations) {
             if let Some(other) = other {
@@ -109,6 +119,7 @@ impl Stats {
         self.open_loop.unserved += other.open_loop.unserved;
         self.open_loop.backlog_max = self.open_loop.backlog_max.max(other.open_loop.backlog_max);
         self.open_loop.start_delay.merge(&other.open_loop.start_delay);
+        self.open_loop.lag.merge(&other.open_loop.lag);
     }
 }
 

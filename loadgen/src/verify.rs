@@ -17,12 +17,12 @@ use crate::stats::Tally;
 use crate::verify_listing::{Lister, common_prefix, walk};
 use crate::worker::Receiver;
 use glommio::timer::sleep;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// How many keys there are of each kind, and the first bad ones in full.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Verification {
     pub keys: u64,
     /// As last acknowledged, or rightly absent.

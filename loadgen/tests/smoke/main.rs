@@ -7,9 +7,10 @@ mod server;
 
 use clap::Parser;
 use loadgen::options::{Cli, Command};
+use loadgen::output::Document;
 use loadgen::report::Report;
 use loadgen::verify::Verification;
-use loadgen::{Result, runner, verify};
+use loadgen::{Result, runner, sweep, verify};
 use server::{Fault, Server};
 use std::net::{SocketAddr, TcpListener};
 
@@ -26,7 +27,7 @@ fn run_on(address: SocketAddr, arguments: &str) -> Result<Report> {
 fn run_at(endpoint: &str, arguments: &str) -> Result<Report> {
     match command(endpoint, "run", &format!("{arguments} --quiet")) {
         Command::Run(options) => runner::run(*options),
-        Command::VerifyLedger(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
@@ -38,7 +39,7 @@ fn run(fault: Fault, arguments: &str) -> Report {
 fn verify_on(address: SocketAddr, arguments: &str) -> Verification {
     match command(&format!("http://{address}"), "verify-ledger", arguments) {
         Command::VerifyLedger(options) => verify::verify_ledger(&options).unwrap(),
-        Command::Run(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
@@ -241,6 +242,64 @@ fn a_full_backlog_drops_arrivals() {
 fn a_server_that_is_not_there_is_an_error() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(run_on(address, "put --count 1").is_err());
+}
+
+#[test]
+fn a_bucket_with_what_somebody_else_wrote_is_not_touched() {
+    let address = Server::start(Fault::None);
+    let own = "put --objects 20 --count 20 --size 100";
+    run_on(address, own).unwrap();
+    run_on(address, own).expect("what it wrote itself is no obstacle");
+    for (key, prefix) in
+        [("a", "m/"), ("m/0000000003x", "m/"), ("zz", "m/"), ("b/0000000001", "b/")]
+    {
+        let address = Server::start(Fault::None);
+        Server::put_foreign(address, key);
+        let arguments = format!("delete --objects 20 --key-prefix {prefix}");
+        let error = run_on(address, &arguments).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+        let allowed = run_on(address, &format!("{arguments} --allow-non-empty")).unwrap();
+        assert!(allowed.is_clean(), "{allowed}");
+    }
+}
+
+#[test]
+fn samples_cover_the_window_and_add_up() {
+    let arguments = "get --objects 20 --duration 1s --warmup 100ms --ramp 300ms --concurrency 4";
+    for executors in [1, 2] {
+        let report = run(Fault::None, &format!("{arguments} --executors {executors}"));
+        assert!(report.is_clean(), "{report}");
+        assert!((8..=10).contains(&report.samples.len()), "{:?}", report.samples);
+        let sum: u64 = report.samples.iter().map(|sample| sample.requests).sum();
+        assert!(sum <= report.requests && sum > report.requests * 7 / 10, "{sum} of {report}");
+        assert!(report.samples.iter().all(|sample| sample.latency_us_p99 > 0.0));
+    }
+}
+
+#[test]
+fn a_sweep_runs_every_step_on_objects_written_once() {
+    let address = Server::start(Fault::None);
+    let arguments = "mixed --mix get=50,put=25,range=25 --objects 50 --duration 300ms --warmup 0s";
+    let command = command(
+        &format!("http://{address}"),
+        "sweep",
+        &format!("{arguments} --concurrencies 4,1,2 --quiet"),
+    );
+    let Command::Sweep(options) = command else { unreachable!() };
+    let result = sweep::run(&options).unwrap();
+    let loads: Vec<f64> = result.steps.iter().map(|step| step.load).collect();
+    assert_eq!(loads, [1.0, 2.0, 4.0]);
+    assert!(result.steps.iter().all(|step| step.report.is_clean()), "{result}");
+    assert!(result.steps.iter().all(|step| step.report.unverified == 0), "{result}");
+}
+
+#[test]
+fn json_is_read_back_as_it_was() {
+    let report = run(Fault::None, "get --objects 5 --duration 300ms --warmup 0s --rate 500");
+    let text = serde_json::to_string(&Document::Run(Box::new(report.clone()))).unwrap();
+    let Document::Run(read) = serde_json::from_str(&text).unwrap() else { unreachable!() };
+    assert_eq!(read.samples.len(), report.samples.len());
+    assert_eq!(read.to_string(), report.to_string());
 }
 
 fn ledger_verdict(fault: Fault) -> (Report, Verification) {

@@ -65,6 +65,14 @@ impl Server {
         address
     }
 
+    /// Stores what no load generator wrote.
+    pub(crate) fn put_foreign(address: SocketAddr, key: &str) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "PUT /loadgen/{key} HTTP/1.1\r\ncontent-length: 30\r\n\r\n").unwrap();
+        stream.write_all(&[b'x'; 30]).unwrap();
+        receive(&mut stream, &mut Vec::new()).unwrap();
+    }
+
     /// Answers requests until the connection ends.
     fn serve(&self, mut stream: TcpStream) -> Option<()> {
         stream.set_nodelay(true).ok()?;
@@ -228,7 +236,7 @@ impl Server {
     fn list(&self, query: &str) -> Vec<u8> {
         let value = |name: &str| {
             let found = query.split('&').find_map(|part| part.strip_prefix(name));
-            found.unwrap_or("").replace("%2F", "/")
+            found.unwrap_or("").replace("%2F", "/").replace("%3A", ":")
         };
         let (after, prefix) = (value("start-after="), value("prefix="));
         let max: usize = value("max-keys=").parse().unwrap();
