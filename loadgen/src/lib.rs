@@ -9,12 +9,14 @@
 //! Deliberately absent: TLS, retries (a failed request is a finding, not something to hide).
 
 pub mod body;
+pub mod chart;
 pub mod checksum;
 pub mod client;
 pub mod compare;
 pub mod content;
 pub mod error;
 pub mod histogram;
+pub mod html;
 pub mod keyspace;
 pub mod ledger;
 pub mod limits;

@@ -208,8 +208,8 @@ pub(crate) fn say(options: &RunOptions, text: &str) {
 pub fn saturation(outcome: &Outcome, executors: usize) -> Vec<String> {
     let mut reasons = Vec::new();
     let [before, after] = &outcome.client;
-    let running = after.cpu_seconds - before.cpu_seconds;
-    let waiting = (after.wait_seconds - before.wait_seconds).max(0.0);
+    let running = after.cpu_seconds_since(before);
+    let waiting = after.wait_seconds_since(before);
     let share = (running + waiting) / (outcome.window.as_secs_f64().max(1e-9) * executors as f64);
     // A window of a few clock ticks tells nothing.
     if share >= limits::CLIENT_BUSY_MAX && outcome.window >= Duration::from_millis(500) {

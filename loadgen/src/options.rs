@@ -206,6 +206,9 @@ pub struct OutputOptions {
     /// Write a table to this file: of a run its samples, of a sweep its steps, of a comparison its rows.
     #[arg(long)]
     pub csv: Option<PathBuf>,
+    /// Write a page with tables and charts to this file; it needs no network.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

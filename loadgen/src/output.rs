@@ -1,10 +1,11 @@
-//! Where results go: text, JSON, CSV.
+//! Where results go: text, JSON, CSV, HTML.
 //!
 //! **Invariant:** all forms come from one document, and the JSON can be read back whole, so that what
 //! was measured once can be looked at in any form later.
 
 use crate::compare::{Comparison, Row};
 use crate::error::{Error, Result};
+use crate::html;
 use crate::options::OutputOptions;
 use crate::report::Report;
 use crate::samples::Sample;
@@ -53,6 +54,17 @@ impl Document {
             }
         }
     }
+
+    fn html(&self) -> Result<String> {
+        match self {
+            Self::Run(report) => Ok(html::run_page(report)),
+            Self::Sweep(sweep) => Ok(html::sweep_page(sweep)),
+            Self::Comparison(comparison) => Ok(html::comparison_page(comparison)),
+            Self::Verification(_) => {
+                Err(Error::Usage("a verification has no page: --html is not for it".to_owned()))
+            }
+        }
+    }
 }
 
 /// Writes the files that were asked for, and the text to standard output; with `--json -` the JSON
@@ -60,6 +72,9 @@ impl Document {
 pub fn show(document: &Document, output: &OutputOptions) -> Result<()> {
     if let Some(path) = &output.csv {
         write_file(path, &document.csv()?)?;
+    }
+    if let Some(path) = &output.html {
+        write_file(path, &document.html()?)?;
     }
     let json = || {
         let text = serde_json::to_string_pretty(document);

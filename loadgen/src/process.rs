@@ -11,8 +11,10 @@ const NANOSECOND: f64 = 1e-9;
 /// What a process has used up to a moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
-    /// User and system time of all threads, those that have ended among them.
-    pub cpu_seconds: f64,
+    /// User and system time of all threads, those that have ended among them, to a clock tick.
+    cpu_ticks_seconds: f64,
+    /// To a nanosecond, but only of threads that are still there.
+    cpu_running_seconds: f64,
     /// How long threads that are still there were ready to run and had to wait for a CPU.
     pub wait_seconds: f64,
     /// Resident memory now and its highest level.
@@ -28,6 +30,21 @@ pub struct DeviceBytes {
     pub written: u64,
 }
 
+impl Usage {
+    /// CPU time used since an earlier moment.
+    pub fn cpu_seconds_since(&self, before: &Self) -> f64 {
+        let ticks = self.cpu_ticks_seconds - before.cpu_ticks_seconds;
+        let running = self.cpu_running_seconds - before.cpu_running_seconds;
+        // Where they disagree by more than rounding does, threads have ended and taken theirs along.
+        if running >= ticks - 2.0 / TICKS_PER_SECOND { running } else { ticks }.max(0.0)
+    }
+
+    /// Of the threads that were there at both moments.
+    pub fn wait_seconds_since(&self, before: &Self) -> f64 {
+        (self.wait_seconds - before.wait_seconds).max(0.0)
+    }
+}
+
 /// `pid`: `None` for this process.
 pub fn usage(pid: Option<u32>) -> Result<Usage> {
     let directory = pid.map_or_else(|| "/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
@@ -41,8 +58,8 @@ pub fn usage(pid: Option<u32>) -> Result<Usage> {
     let status = read("status")?;
     let [running, waiting] = thread_seconds(Path::new(&directory));
     Ok(Usage {
-        // Threads tell nanoseconds, but only while they live; the process tells ticks of all.
-        cpu_seconds: ticks.max(running),
+        cpu_ticks_seconds: ticks,
+        cpu_running_seconds: running,
         wait_seconds: waiting,
         resident_bytes: status_bytes(&status, "VmRSS:"),
         resident_bytes_max: status_bytes(&status, "VmHWM:"),
@@ -99,6 +116,18 @@ mod tests {
         let usage = usage(None).unwrap();
         assert!(usage.resident_bytes > 0 && usage.resident_bytes_max >= usage.resident_bytes);
         assert!(usage.device.is_some());
+    }
+
+    #[test]
+    fn time_of_threads_that_have_ended_is_not_lost() {
+        let usage = |ticks, running| Usage {
+            cpu_ticks_seconds: ticks,
+            cpu_running_seconds: running,
+            ..Usage::default()
+        };
+        let since = |after: Usage, before| after.cpu_seconds_since(&before);
+        assert_eq!(since(usage(1.01, 0.5035), usage(1.0, 0.5)), 0.5035 - 0.5);
+        assert_eq!(since(usage(2.5, 0.2), usage(1.0, 0.5)), 1.5);
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl OpenLoopReport {
 
 impl ProcessReport {
     fn new([before, after]: &[Usage; 2], stats: &Stats, window: Duration) -> Self {
-        let cpu_seconds = (after.cpu_seconds - before.cpu_seconds).max(0.0);
+        let cpu_seconds = after.cpu_seconds_since(before);
         let (bytes, requests) = (stats.window_bytes(), stats.window_requests() as f64);
         let device = before.device.zip(after.device);
         Self {
@@ -222,7 +222,7 @@ impl ProcessReport {
             cpus: per(cpu_seconds, window.as_secs_f64()),
             cpu_us_per_request: per(cpu_seconds * 1e6, requests),
             requests_per_core_second: per(requests, cpu_seconds),
-            cpu_wait_seconds: (after.wait_seconds - before.wait_seconds).max(0.0),
+            cpu_wait_seconds: after.wait_seconds_since(before),
             cpu_seconds_per_gib: (bytes > 0).then(|| per(cpu_seconds, bytes as f64 / GIB)),
             resident_bytes: after.resident_bytes,
             resident_bytes_max: after.resident_bytes_max,

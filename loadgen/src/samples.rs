@@ -71,7 +71,7 @@ impl Sample {
             latency_us_max: latency.max,
             first_byte_us_p99: first_byte.quantile_us(0.99),
             backlog_max: stats.open_loop.backlog_max,
-            client_cpus: (after.client.cpu_seconds - before.client.cpu_seconds).max(0.0) / seconds,
+            client_cpus: after.client.cpu_seconds_since(&before.client) / seconds,
             server: server
                 .map(|(before, after)| ServerSample::new(requests, seconds, &before, &after)),
         }
@@ -118,7 +118,7 @@ impl Sample {
 
 impl ServerSample {
     fn new(requests: u64, seconds: f64, before: &Usage, after: &Usage) -> Self {
-        let cpu_seconds = (after.cpu_seconds - before.cpu_seconds).max(0.0);
+        let cpu_seconds = after.cpu_seconds_since(before);
         let device = before.device.zip(after.device);
         let rate = |bytes: Option<u64>| bytes.unwrap_or(0) as f64 / MIB / seconds;
         Self {

@@ -2,8 +2,9 @@
 //!
 //! The knee is the last load before one of these, whichever comes first:
 //!
-//! - **throughput stops growing**: of the share by which the load grew, throughput grew by less than a
-//!   tenth; in an open loop, less than 95 % of what was asked for was done;
+//! - **throughput stops growing**: no later load brings more than a tenth of its own growth, both as
+//!   logarithms, so that a doubling of the load brings less than 7 %; in an open loop: less than 95 % of
+//!   what was asked for is done;
 //! - **latency explodes**: p99 is more than ten times the lowest of the loads before.
 //!
 //! **Invariant:** objects are written once, and each step knows what the steps before it have written.
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
-const GROWTH_SHARE_MIN: f64 = 0.1;
+const ELASTICITY_MIN: f64 = 0.1;
 const DONE_SHARE_MIN: f64 = 0.95;
 const LATENCY_FACTOR_MAX: f64 = 10.0;
 
@@ -115,14 +116,17 @@ fn find_knee(steps: &[Step], closed_loop: bool) -> Option<Knee> {
     for (index, pair) in steps.windows(2).enumerate() {
         let [before, after] = pair else { continue };
         lowest = lowest.min(before.latency_us_p99);
-        let done = [before, after].map(|step| step.report.requests_per_second);
-        let grown = |[from, to]: [f64; 2]| if from > 0.0 { to / from - 1.0 } else { 1.0 };
-        let (load, throughput) = (grown([before.load, after.load]), grown(done));
-        let reason = if closed_loop && throughput < load * GROWTH_SHARE_MIN {
-            let [load, throughput] = [load, throughput].map(|share| share * 100.0);
-            format!("throughput stops growing: {throughput:+.1} % for {load:+.0} % load")
-        } else if !closed_loop && done[1] < after.load * DONE_SHARE_MIN {
-            format!("of {:.0} requests/s only {:.0} are done", after.load, done[1])
+        // A dip from which a later step recovers is no knee.
+        let later = steps[index + 1..].iter().map(|step| elasticity(before, step));
+        let growth = later.fold(f64::NEG_INFINITY, f64::max);
+        let done = after.report.requests_per_second;
+        let reason = if closed_loop && growth < ELASTICITY_MIN {
+            let rate = |step: &Step| step.report.requests_per_second;
+            let best = steps[index + 1..].iter().map(rate).fold(0.0, f64::max);
+            let share = (best / rate(before) - 1.0) * 100.0;
+            format!("throughput stops growing: {share:+.1} % at most, whatever the load")
+        } else if !closed_loop && done < after.load * DONE_SHARE_MIN {
+            format!("of {:.0} requests/s only {done:.0} are done", after.load)
         } else if after.latency_us_p99 > lowest * LATENCY_FACTOR_MAX {
             let p99 = after.latency_us_p99;
             format!("p99 explodes: {p99:.0} us, {:.0} times the lowest", p99 / lowest)
@@ -132,6 +136,12 @@ fn find_knee(steps: &[Step], closed_loop: bool) -> Option<Knee> {
         return Some(Knee { index, load: before.load, reason });
     }
     None
+}
+
+/// By which power of the load throughput grows from one step to another.
+fn elasticity(from: &Step, to: &Step) -> f64 {
+    let [from_rate, to_rate] = [from, to].map(|step| step.report.requests_per_second.max(1e-9));
+    (to_rate / from_rate).ln() / (to.load / from.load).ln().max(1e-9)
 }
 
 impl Display for Sweep {
@@ -204,6 +214,8 @@ pub(crate) mod tests {
         let flat = [(1.0, 100.0, 9.0), (2.0, 190.0, 10.0), (4.0, 300.0, 13.0), (8.0, 310.0, 26.0)];
         check(&flat, true, Some((4.0, "throughput stops")));
         check(&flat[..3], true, None);
+        let dip = [(1.0, 100.0, 9.0), (2.0, 90.0, 10.0), (4.0, 300.0, 13.0)];
+        check(&dip, true, None);
     }
 
     #[test]
