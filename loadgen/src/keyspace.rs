@@ -16,7 +16,6 @@ use crate::limits;
 use crate::options::Order;
 use crate::workload::Random;
 use crate::zipf::Zipf;
-use std::fmt::Write;
 
 /// Which part of the whole keyspace belongs to an executor: every `step`th key from `first` on.
 #[derive(Debug, Clone, Copy)]
@@ -257,11 +256,19 @@ impl Keyspace {
     }
 }
 
+/// Enough for `limits::OBJECTS_MAX`.
+const KEY_DIGITS: u32 = 10;
+
 /// Writes the name of the key at `index` into `key`. Names sort as their indexes do.
 pub fn name_key(key: &mut String, prefix: &str, index: u64) {
     key.clear();
     key.push_str(prefix);
-    write!(key, "{index:010}").expect("writing to a String cannot fail");
+    // Once per request, where the general formatter costs several times as much.
+    let mut divisor = 10u64.pow(KEY_DIGITS - 1);
+    while divisor > 0 {
+        key.push(char::from(b'0' + (index / divisor % 10) as u8));
+        divisor /= 10;
+    }
 }
 
 /// The hash by which content is bound to a key of a bucket.
@@ -356,5 +363,17 @@ mod tests {
         keys.see_etag(1, 1001, &[b'x'; 200]);
         assert_eq!(keys.etag(0), Some((1002, "\"b\"")));
         assert_eq!(keys.etag(1), None);
+    }
+
+    #[test]
+    fn names_sort_as_their_indexes_do() {
+        let name = |index| {
+            let mut key = "old".to_owned();
+            name_key(&mut key, "p/", index);
+            key
+        };
+        assert_eq!(name(0), "p/0000000000");
+        assert_eq!(name(limits::OBJECTS_MAX - 1), "p/0268435455");
+        assert!(name(9) < name(10) && name(99_999) < name(100_000));
     }
 }

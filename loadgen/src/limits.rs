@@ -54,6 +54,8 @@ pub const STATS_QUEUE: usize = 256;
 
 /// Samples of one run, an even number; of a longer run each covers more time.
 pub const SAMPLES_KEPT_MAX: usize = 2048;
+/// Intervals that wait for the statistics of some executor.
+pub const INTERVALS_OPEN_MAX: usize = 4;
 /// A sample is a twentieth of the window, between these two.
 pub const SAMPLE_MIN: Duration = Duration::from_millis(100);
 pub const SAMPLE_MAX: Duration = Duration::from_secs(1);

@@ -149,6 +149,12 @@ impl<'a> Observer<'a> {
         {
             self.close(open);
         }
+        // Executors that have done their part of a count tell no more.
+        while self.open.len() > limits::INTERVALS_OPEN_MAX {
+            if let Some((_, open)) = self.open.pop_first() {
+                self.close(open);
+            }
+        }
         Ok(())
     }
 

@@ -170,7 +170,7 @@ pub struct RunOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct SweepOptions {
-    /// Connections of each step.
+    /// Connections of each step; fewer than there are executors are left out.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256")]
     pub concurrencies: Vec<usize>,
     /// Open loop: requests per second of each step, in place of `--concurrencies`.

@@ -59,6 +59,7 @@ impl SweepOptions {
             return usage("steps are bounded by --duration: --count is not for sweeps");
         }
         let (mut concurrencies, mut rates) = (self.concurrencies.clone(), self.rates.clone());
+        concurrencies.retain(|&concurrency| concurrency >= self.run.executor_count());
         concurrencies.sort_unstable();
         rates.sort_unstable_by(f64::total_cmp);
         let mut run = self.run.clone();

@@ -228,6 +228,8 @@ fn an_open_loop_counts_the_wait_for_a_connection() {
     assert!(open_loop.unserved > 20 && open_loop.backlog_max > 20, "{report}");
     assert!(report.operations["get"].latency_us.max > 300_000.0, "{report}");
     assert!(report.operations["get"].first_byte_us.p50 < 200_000.0, "{report}");
+    // The server's slowness is not the generator's.
+    assert!(open_loop.lag_us.p99 < open_loop.start_delay_us.p99 / 2.0, "{report}");
 }
 
 #[test]
@@ -291,6 +293,16 @@ fn a_sweep_runs_every_step_on_objects_written_once() {
     assert_eq!(loads, [1.0, 2.0, 4.0]);
     assert!(result.steps.iter().all(|step| step.report.is_clean()), "{result}");
     assert!(result.steps.iter().all(|step| step.report.unverified == 0), "{result}");
+}
+
+#[test]
+fn poisson_arrivals_come_at_their_rate() {
+    let arguments = "head --objects 5 --rate 1000 --arrivals poisson --duration 1s --warmup 0s";
+    let report = run(Fault::None, arguments);
+    let open_loop = report.open_loop.as_ref().unwrap();
+    let arrived =
+        report.operations["head"].latency_us.count + open_loop.unserved + open_loop.dropped;
+    assert!((850..1150).contains(&arrived), "{report}");
 }
 
 #[test]
