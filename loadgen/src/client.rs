@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: retries, pipelining, redirects, TLS.
 
-use crate::content::{Content, Pattern};
+use crate::body::Body;
 use crate::limits;
 use crate::options::Target;
 use futures_lite::io::{AsyncBufRead, AsyncWrite};
@@ -48,8 +48,29 @@ impl Failure {
 pub struct Answer {
     pub status: u16,
     pub content_length: Option<u64>,
+    pub content_range: Option<ContentRange>,
     /// When the first byte of the answer was there.
     pub first_byte: Instant,
+}
+
+/// Bytes `from..end` of `size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentRange {
+    pub from: u64,
+    pub end: u64,
+    pub size: u64,
+}
+
+impl ContentRange {
+    /// `bytes FIRST-LAST/SIZE`.
+    fn parse(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?.strip_prefix("bytes ")?;
+        let (range, size) = text.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let last: u64 = last.parse().ok()?;
+        let found = Self { from: first.parse().ok()?, end: last + 1, size: size.parse().ok()? };
+        (found.from < found.end && found.end <= found.size).then_some(found)
+    }
 }
 
 /// Takes an answer's body as it arrives.
@@ -114,6 +135,7 @@ struct ParsedHead {
     length: usize,
     status: u16,
     content_length: Option<u64>,
+    content_range: Option<ContentRange>,
     chunked: bool,
     keep_alive: bool,
 }
@@ -162,14 +184,14 @@ impl Connection {
     pub async fn exchange(
         &mut self,
         head: &mut Vec<u8>,
-        body: Option<(&Content, &Pattern)>,
+        mut body: Body<'_>,
         to_head: bool,
         receiver: &mut impl Receive,
     ) -> Result<Answer, Failure> {
         if self.stream.is_none() {
             self.connect().await?;
         }
-        let result = self.exchange_connected(head, body, to_head, receiver).await;
+        let result = self.exchange_connected(head, &mut body, to_head, receiver).await;
         if result.is_err() {
             self.stream = None;
         }
@@ -187,7 +209,7 @@ impl Connection {
     async fn exchange_connected(
         &mut self,
         head: &mut Vec<u8>,
-        body: Option<(&Content, &Pattern)>,
+        body: &mut Body<'_>,
         to_head: bool,
         receiver: &mut impl Receive,
     ) -> Result<Answer, Failure> {
@@ -205,37 +227,30 @@ impl Connection {
     }
 
     /// Sends head and body, with as few system calls as the socket's buffer allows.
-    async fn send(
-        &mut self,
-        head: &mut Vec<u8>,
-        body: Option<(&Content, &Pattern)>,
-    ) -> Result<(), Failure> {
-        let head_bytes = head.len() as u64;
-        let mut total = head_bytes;
-        if let Some((content, _)) = body {
-            head.extend_from_slice(content.header());
-            total += content.size;
-        }
-        let mut sent = 0;
-        while sent < total {
-            let first = head.get(sent.min(head.len() as u64) as usize..).unwrap_or_default();
-            // Position in the body of what follows `first`.
-            let position = (head.len() as u64).max(sent) - head_bytes;
-            let second =
-                body.map_or(&[][..], |(content, pattern)| content.window(pattern, position));
+    async fn send(&mut self, head: &mut Vec<u8>, body: &mut Body<'_>) -> Result<(), Failure> {
+        body.begin(head);
+        let mut head_sent = 0;
+        loop {
+            let head_rest = &head[head_sent..];
+            let [first, second] = body.next();
+            let slices = [IoSlice::new(head_rest), IoSlice::new(first), IoSlice::new(second)];
+            // Empty slices in front cost the kernel a little and some runtimes the whole write.
+            let empty = slices.iter().take_while(|slice| slice.is_empty()).count();
+            if empty == slices.len() {
+                return Ok(());
+            }
             let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
-            let slices = [IoSlice::new(first), IoSlice::new(second)];
-            let slices = if first.is_empty() { &slices[1..] } else { &slices[..] };
-            let written = self
-                .watch
-                .guard(|context| Pin::new(&mut *stream).poll_write_vectored(context, slices))
-                .await?;
+            let write = |context: &mut Context<'_>| {
+                Pin::new(&mut *stream).poll_write_vectored(context, &slices[empty..])
+            };
+            let written = self.watch.guard(write).await?;
             if written == 0 {
                 return Err(Failure::Closed);
             }
-            sent += written as u64;
+            let of_head = written.min(head_rest.len());
+            head_sent += of_head;
+            body.advance(written - of_head);
         }
-        Ok(())
     }
 
     async fn receive(
@@ -245,8 +260,12 @@ impl Connection {
     ) -> Result<Answer, Failure> {
         let (head, first_byte) = self.receive_head().await?;
         self.last_used = Some(first_byte);
-        let answer =
-            Answer { status: head.status, content_length: head.content_length, first_byte };
+        let answer = Answer {
+            status: head.status,
+            content_length: head.content_length,
+            content_range: head.content_range,
+            first_byte,
+        };
         receiver.start(&answer);
         let framing = match head {
             _ if to_head || matches!(head.status, 204 | 304) => Framing::Empty,
@@ -423,6 +442,7 @@ fn parse_head(bytes: &[u8], etag: &mut Vec<u8>) -> Result<Option<ParsedHead>, Fa
         length,
         status: response.code.unwrap_or(0),
         content_length: None,
+        content_range: None,
         chunked: false,
         keep_alive: response.version == Some(1),
     };
@@ -435,6 +455,9 @@ fn parse_head(bytes: &[u8], etag: &mut Vec<u8>) -> Result<Option<ParsedHead>, Fa
             head.content_length = Some(length.ok_or(Failure::Protocol("bad Content-Length"))?);
         } else if is("etag") {
             etag.extend_from_slice(value);
+        } else if is("content-range") && head.status == 206 {
+            let range = ContentRange::parse(value);
+            head.content_range = Some(range.ok_or(Failure::Protocol("bad Content-Range"))?);
         } else if is("transfer-encoding") {
             head.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
         } else if is("connection") {
@@ -474,6 +497,15 @@ mod tests {
         check("HTTP/1.0 200 OK\r\n\r\n", false);
         check("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", true);
         check("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", false);
+    }
+
+    #[test]
+    fn a_content_range_is_read_and_must_make_sense() {
+        let range = |text: &str| ContentRange::parse(text.as_bytes());
+        assert_eq!(range("bytes 3-9/100"), Some(ContentRange { from: 3, end: 10, size: 100 }));
+        for bad in ["bytes 9-3/100", "bytes 0-100/100", "bytes */100", "0-1/2", "bytes 0-1/*"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
     }
 
     #[test]

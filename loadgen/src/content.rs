@@ -17,8 +17,6 @@
 //!
 //! Deliberately absent: any secrecy or compressibility control.
 
-use sha2::{Digest, Sha256};
-
 pub const HEADER_BYTES: usize = 24;
 /// From this size on, a body tells its own version.
 const VERSION_END: usize = 16;
@@ -84,17 +82,23 @@ impl Content {
         &pattern.bytes[offset..offset + length]
     }
 
-    /// SHA-256 of the body, for a signed payload.
-    pub fn sha256(&self, pattern: &Pattern) -> [u8; 32] {
-        let mut digest = Sha256::new();
-        digest.update(self.header());
-        let mut position = self.header().len() as u64;
-        while position < self.size {
-            let window = self.window(pattern, position);
-            digest.update(window);
-            position += window.len() as u64;
+    /// Whether these are the body's bytes from `position` on.
+    fn has(&self, pattern: &Pattern, mut position: u64, mut piece: &[u8]) -> bool {
+        let header = self.header().get(position as usize..).unwrap_or_default();
+        let length = header.len().min(piece.len());
+        if header[..length] != piece[..length] {
+            return false;
         }
-        digest.finalize().into()
+        (position, piece) = (position + length as u64, &piece[length..]);
+        while !piece.is_empty() {
+            let window = self.window(pattern, position);
+            let length = window.len().min(piece.len());
+            if length == 0 || window[..length] != piece[..length] {
+                return false;
+            }
+            (position, piece) = (position + length as u64, &piece[length..]);
+        }
+        true
     }
 }
 
@@ -209,6 +213,46 @@ impl Verifier {
     }
 }
 
+/// Checks a slice of a body as it arrives. A slice does not tell its version, so it is held against
+/// those that it may be of, until one is left.
+#[derive(Debug)]
+pub struct SliceVerifier {
+    candidates: [Option<Content>; SLICE_CANDIDATES_MAX],
+    position: u64,
+    end: u64,
+}
+
+/// More than one version is acceptable only while a write is under way or was lost.
+pub const SLICE_CANDIDATES_MAX: usize = 4;
+
+impl SliceVerifier {
+    /// Of bytes `position..end` of one of the candidates.
+    pub fn new(candidates: impl Iterator<Item = Content>, position: u64, end: u64) -> Self {
+        let mut slots = [None; SLICE_CANDIDATES_MAX];
+        slots.iter_mut().zip(candidates).for_each(|(slot, content)| *slot = Some(content));
+        Self { candidates: slots, position, end }
+    }
+
+    pub fn feed(&mut self, pattern: &Pattern, piece: &[u8]) {
+        let position = self.position;
+        self.position += piece.len() as u64;
+        for candidate in &mut self.candidates {
+            if candidate.is_some_and(|content| !content.has(pattern, position, piece)) {
+                *candidate = None;
+            }
+        }
+    }
+
+    /// To be called after the last piece.
+    pub fn finish(&self) -> Result<(), &'static str> {
+        if self.position != self.end {
+            return Err("the slice's length is not the announced one");
+        }
+        let found = self.candidates.iter().any(Option::is_some);
+        if found { Ok(()) } else { Err("not the slice of an acceptable version") }
+    }
+}
+
 /// A well-mixed hash of a key (FNV-1a, then a finalizer).
 pub fn hash_key(key: &[u8]) -> u64 {
     let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
@@ -296,6 +340,32 @@ mod tests {
             bytes.copy_within(block..2 * block, 2 * block);
             assert!(check(&pattern, b"k", &bytes, 65_536).is_err(), "{block}");
         }
+    }
+
+    #[test]
+    fn a_slice_is_of_one_of_its_candidates_or_none() {
+        let pattern = Pattern::new();
+        let contents = [5, 6].map(|version| Content::new(1, version, 300_000));
+        let check = |bytes: &[u8], from: u64, end: u64, piece: usize| {
+            let mut verifier = SliceVerifier::new(contents.into_iter(), from, end);
+            bytes.chunks(piece).for_each(|chunk| verifier.feed(&pattern, chunk));
+            verifier.finish()
+        };
+        for content in &contents {
+            let whole = body(&pattern, content);
+            for (from, end) in [(0, 10), (3, 40), (20, 100_000), (299_999, 300_000)] {
+                let slice = &whole[from as usize..end as usize];
+                assert_eq!(check(slice, from, end, 7777), Ok(()));
+                assert!(check(&slice[1..], from, end, 7777).is_err());
+                let mut wrong = slice.to_vec();
+                *wrong.last_mut().unwrap() ^= 1;
+                assert!(check(&wrong, from, end, 7777).is_err());
+            }
+        }
+        // Half of the one and half of the other.
+        let mut mixed = body(&pattern, &contents[0]);
+        mixed[150_000..].copy_from_slice(&body(&pattern, &contents[1])[150_000..]);
+        assert!(check(&mixed, 0, 300_000, 4096).is_err());
     }
 
     #[test]

@@ -3,11 +3,16 @@
 
 use crate::limits;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Below this, values share a bucket: finer is noise.
 const RESOLUTION_NS: u64 = 128;
+
+const DISTRIBUTION: [f64; 17] = [
+    0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.9975, 0.999, 0.9995, 0.9999,
+    0.99995, 0.99999, 1.0,
+];
 
 #[derive(Debug, Clone)]
 pub struct Latencies {
@@ -41,6 +46,12 @@ impl Latencies {
         microseconds(self.histogram.value_at_quantile(quantile))
     }
 
+    /// Points of the distribution for a plot: shares of all, and the microseconds within which they lie.
+    pub fn distribution(&self) -> Vec<(f64, f64)> {
+        let steps = if self.count() > 0 { DISTRIBUTION.as_slice() } else { &[] };
+        steps.iter().map(|&quantile| (quantile, self.quantile_us(quantile))).collect()
+    }
+
     pub fn summary(&self) -> Summary {
         Summary {
             count: self.count(),
@@ -56,7 +67,7 @@ impl Latencies {
 }
 
 /// Microseconds, except the count.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub count: u64,
     pub mean: f64,

@@ -15,7 +15,7 @@ use crate::content::hash_key;
 use crate::limits;
 use crate::options::Order;
 use crate::workload::Random;
-use std::fmt::Write;
+use crate::zipf::Zipf;
 
 /// Which part of the whole keyspace belongs to an executor: every `step`th key from `first` on.
 #[derive(Debug, Clone, Copy)]
@@ -46,13 +46,50 @@ struct KeyState {
     retired: bool,
 }
 
+/// The ETag last seen of a key; longer ones than this holds are not remembered.
+#[derive(Debug, Clone, Copy)]
+struct SeenEtag {
+    count: u32,
+    length: u8,
+    bytes: [u8; limits::ETAG_BYTES_MAX],
+}
+
 #[derive(Debug)]
 pub struct Keyspace {
     partition: Partition,
     states: Vec<KeyState>,
+    /// By slot; empty where nobody asks for them.
+    etags: Vec<SeenEtag>,
     cursor: u64,
     order: Order,
+    popularity: Option<Popularity>,
     base_version: u64,
+}
+
+/// Which slot has which rank. Neighbours in rank lie far apart, as popular keys do anywhere.
+#[derive(Debug)]
+struct Popularity {
+    ranks: Zipf,
+    /// Has no divisor in common with the number of slots, so that each slot has one rank.
+    stride: u64,
+}
+
+impl Popularity {
+    fn new(slots: u64, exponent: f64) -> Self {
+        // By the golden ratio: such multiples spread evenly.
+        let wanted = ((slots as f64 * 0.618_034) as u64).max(1);
+        let stride = (wanted..).find(|&stride| common_divisor(stride, slots) == 1).unwrap_or(1);
+        Self { ranks: Zipf::new(slots, exponent), stride }
+    }
+
+    fn pick(&self, slots: u64, random: &mut Random) -> usize {
+        let place = u128::from(self.ranks.pick(random)) * u128::from(self.stride);
+        (place % u128::from(slots)) as usize
+    }
+}
+
+fn common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 /// How a write ended.
@@ -76,12 +113,48 @@ pub struct KeyWrite {
 }
 
 impl Keyspace {
-    /// `prepared`: every key has been written once, with `base_version + 1`.
-    pub fn new(partition: Partition, base_version: u64, prepared: bool, order: Order) -> Self {
-        let count = u32::from(prepared);
-        let state = KeyState { acknowledged: count, begun: count, ..KeyState::default() };
-        let states = vec![state; partition.len() as usize];
-        Self { partition, states, cursor: 0, order, base_version }
+    /// Versions count up from behind `base_version`.
+    pub fn new(partition: Partition, base_version: u64) -> Self {
+        Self {
+            partition,
+            states: vec![KeyState::default(); partition.len() as usize],
+            etags: Vec::new(),
+            cursor: 0,
+            order: Order::Sequential,
+            popularity: None,
+            base_version,
+        }
+    }
+
+    /// What is known of the keys stays; how they are picked is set anew.
+    pub fn begin_phase(&mut self, order: Order, zipf_exponent: f64) {
+        self.cursor = 0;
+        self.order = order;
+        self.popularity = (order == Order::Zipf)
+            .then(|| Popularity::new(self.states.len() as u64, zipf_exponent));
+    }
+
+    /// From now on `see_etag` remembers; takes as much memory again as limits say of an ETag.
+    pub fn remember_etags(&mut self) {
+        let none = SeenEtag { count: 0, length: 0, bytes: [0; limits::ETAG_BYTES_MAX] };
+        self.etags.resize(self.states.len(), none);
+    }
+
+    /// A key's version came with this ETag.
+    pub fn see_etag(&mut self, slot: usize, version: u64, etag: &[u8]) {
+        let count = version.checked_sub(self.base_version).and_then(|count| count.try_into().ok());
+        let (Some(seen), Some(count)) = (self.etags.get_mut(slot), count) else { return };
+        if count >= seen.count && etag.len() <= seen.bytes.len() {
+            (seen.count, seen.length) = (count, etag.len() as u8);
+            seen.bytes[..etag.len()].copy_from_slice(etag);
+        }
+    }
+
+    /// The ETag last seen of a key, and the version that it is of.
+    pub fn etag(&self, slot: usize) -> Option<(u64, &str)> {
+        let seen = self.etags.get(slot).filter(|seen| seen.count > 0 && seen.length > 0)?;
+        let text = std::str::from_utf8(&seen.bytes[..usize::from(seen.length)]).ok()?;
+        Some((self.base_version + u64::from(seen.count), text))
     }
 
     /// Any key, for a read.
@@ -89,6 +162,9 @@ impl Keyspace {
         let length = self.states.len() as u64;
         match self.order {
             Order::Random => random.below(length) as usize,
+            Order::Zipf => {
+                self.popularity.as_ref().map_or(0, |popularity| popularity.pick(length, random))
+            }
             Order::Sequential => {
                 self.cursor += 1;
                 ((self.cursor - 1) % length) as usize
@@ -160,7 +236,7 @@ impl Keyspace {
         version > self.base_version
     }
 
-    /// The versions that a read that began at `floor` may find, for bodies too short to tell theirs.
+    /// The versions that a read that began at `floor` may find, for what does not tell its own.
     pub fn candidates(&self, slot: usize, floor: u32) -> impl Iterator<Item = u64> {
         let base = self.base_version;
         (floor.max(1)..=self.states[slot].begun).map(move |count| base + u64::from(count))
@@ -180,11 +256,19 @@ impl Keyspace {
     }
 }
 
+/// Enough for `limits::OBJECTS_MAX`.
+const KEY_DIGITS: u32 = 10;
+
 /// Writes the name of the key at `index` into `key`. Names sort as their indexes do.
 pub fn name_key(key: &mut String, prefix: &str, index: u64) {
     key.clear();
     key.push_str(prefix);
-    write!(key, "{index:010}").expect("writing to a String cannot fail");
+    // Once per request, where the general formatter costs several times as much.
+    let mut divisor = 10u64.pow(KEY_DIGITS - 1);
+    while divisor > 0 {
+        key.push(char::from(b'0' + (index / divisor % 10) as u8));
+        divisor /= 10;
+    }
 }
 
 /// The hash by which content is bound to a key of a bucket.
@@ -198,8 +282,12 @@ mod tests {
     use super::*;
 
     fn keyspace(objects: u64, prepared: bool) -> Keyspace {
-        let partition = Partition { first: 0, step: 1, objects };
-        Keyspace::new(partition, 1000, prepared, Order::Sequential)
+        let mut keys = Keyspace::new(Partition { first: 0, step: 1, objects }, 1000);
+        for _ in 0..if prepared { objects } else { 0 } {
+            let write = keys.begin_write(false, &mut Random::new(1)).unwrap();
+            keys.end_write(write, WriteEnd::Acknowledged);
+        }
+        keys
     }
 
     #[test]
@@ -246,5 +334,46 @@ mod tests {
         assert!(keys.begin_write(false, &mut random).is_none());
         keys.end_write(write, WriteEnd::Lost);
         assert!(keys.begin_write(false, &mut random).is_none());
+    }
+
+    #[test]
+    fn popular_keys_are_spread_and_every_key_has_a_rank() {
+        for objects in [1, 2, 10, 97] {
+            let mut keys = keyspace(objects, true);
+            keys.begin_phase(Order::Zipf, 0.5);
+            let mut random = Random::new(1);
+            let mut found = vec![0; objects as usize];
+            (0..20_000).for_each(|_| found[keys.pick(&mut random)] += 1);
+            assert!(found.iter().all(|&count| count > 0), "{objects}");
+            if objects > 10 {
+                assert!(found[0] > 5 * found[1], "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_etag_seen_is_remembered() {
+        let mut keys = keyspace(2, true);
+        keys.see_etag(0, 1001, b"ignored");
+        assert_eq!(keys.etag(0), None);
+        keys.remember_etags();
+        keys.see_etag(0, 1002, b"\"b\"");
+        keys.see_etag(0, 1001, b"\"a\"");
+        keys.see_etag(0, 900, b"\"of an earlier run\"");
+        keys.see_etag(1, 1001, &[b'x'; 200]);
+        assert_eq!(keys.etag(0), Some((1002, "\"b\"")));
+        assert_eq!(keys.etag(1), None);
+    }
+
+    #[test]
+    fn names_sort_as_their_indexes_do() {
+        let name = |index| {
+            let mut key = "old".to_owned();
+            name_key(&mut key, "p/", index);
+            key
+        };
+        assert_eq!(name(0), "p/0000000000");
+        assert_eq!(name(limits::OBJECTS_MAX - 1), "p/0268435455");
+        assert!(name(9) < name(10) && name(99_999) < name(100_000));
     }
 }

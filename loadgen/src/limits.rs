@@ -13,6 +13,16 @@ pub const OBJECT_BYTES_MAX: u64 = 5 << 30;
 pub const KEY_PREFIX_BYTES_MAX: usize = 900;
 pub const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 pub const COUNT_MAX: u64 = 1 << 40;
+/// Of one upload, AWS's limit; and of its parts at the same time.
+pub const PARTS_MAX: u64 = 10_000;
+pub const PART_PARALLEL_MAX: usize = 64;
+/// An ETag that is remembered; AWS's have at most 40 bytes.
+pub const ETAG_BYTES_MAX: usize = 43;
+pub const ENDPOINTS_MAX: usize = 64;
+/// Headers that are part of a signature.
+pub const SIGNED_HEADERS_MAX: usize = 8;
+/// How long a presigned URL is good for.
+pub const PRESIGNED_EXPIRES: Duration = Duration::from_secs(3600);
 /// Different sizes in `--size`.
 pub const SIZES_MAX: usize = 64;
 
@@ -41,6 +51,18 @@ pub const SAMPLE_BYTES_MAX: usize = 400;
 pub const LATENCY_MAX: Duration = Duration::from_secs(600);
 /// Statistics under way from the executors to the reporter.
 pub const STATS_QUEUE: usize = 256;
+
+/// Samples of one run, an even number; of a longer run each covers more time.
+pub const SAMPLES_KEPT_MAX: usize = 2048;
+/// Intervals that wait for the statistics of some executor.
+pub const INTERVALS_OPEN_MAX: usize = 4;
+/// A sample is a twentieth of the window, between these two.
+pub const SAMPLE_MIN: Duration = Duration::from_millis(100);
+pub const SAMPLE_MAX: Duration = Duration::from_secs(1);
+/// The client counts as saturated when it was running, or waiting for a CPU, this share of the time.
+pub const CLIENT_BUSY_MAX: f64 = 0.95;
+/// In an open loop, starts are late when 1 % are later than this, and than a tenth of the latency.
+pub const START_LAG_US_MAX: f64 = 1000.0;
 
 /// A connection idle for longer is replaced; servers keep idle ones for longer than this.
 pub const IDLE_MAX: Duration = Duration::from_secs(15);

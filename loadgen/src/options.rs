@@ -3,6 +3,7 @@
 //! **Invariant:** options that passed `check` describe a run that ends, on an endpoint that the user
 //! allowed.
 
+use crate::checksum::Checksum;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::workload::{Mix, Operation, Sizes};
@@ -23,6 +24,13 @@ pub struct Cli {
 pub enum Command {
     /// Drive the endpoint and report rates, latencies, errors and CPU time.
     Run(Box<RunOptions>),
+    /// Run the workload at one load after the other, and find where throughput stops growing or latency
+    /// explodes.
+    Sweep(Box<SweepOptions>),
+    /// Compare two runs from their JSON, with confidence intervals.
+    Compare(CompareOptions),
+    /// Show a result that was kept as JSON, in any form.
+    Show(ShowOptions),
     /// Read back every write that a ledger holds, and say what is missing or wrong.
     VerifyLedger(Box<VerifyOptions>),
 }
@@ -30,12 +38,12 @@ pub enum Command {
 /// Where to send requests, and in whose name.
 #[derive(Debug, Clone, Args)]
 pub struct EndpointOptions {
-    /// http://HOST[:PORT]; TLS is not spoken.
-    #[arg(long, default_value = "http://127.0.0.1:9000")]
-    pub endpoint: String,
-    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    /// http://HOST[:PORT]; TLS is not spoken. Several, by commas: connections take them in turn.
+    #[arg(long, default_value = "http://127.0.0.1:9000", value_delimiter = ',')]
+    pub endpoint: Vec<String>,
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true, default_value = "")]
     pub access_key: String,
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true, default_value = "")]
     pub secret_key: Secret,
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     pub region: String,
@@ -61,21 +69,37 @@ pub struct RunOptions {
     pub bucket: String,
     #[arg(long, default_value = "load/")]
     pub key_prefix: String,
-    /// Weights of the operations of `mixed`, such as get=70,put=30.
-    #[arg(long, default_value = "get=70,put=30")]
-    pub mix: Mix,
-    /// One size (64KiB), or sizes with weights (4KiB=90,1MiB=10).
+    /// Weights of the operations of `mixed` and `cdn`: put, get, range, conditional, head, delete, list,
+    /// multipart [default: get=70,put=30; for cdn get=35,range=35,conditional=25,head=5].
+    #[arg(long)]
+    pub mix: Option<Mix>,
+    /// One size (64KiB), sizes with weights (4KiB=90,1MiB=10), uniform between two (1KiB-1MiB), or by
+    /// Zipf's law with an exponent (zipf:1KiB-1MiB:1.2).
     #[arg(long, default_value = "64KiB")]
     pub size: Sizes,
+    /// Sizes of the slices that `range` reads, in the same form; cut where the object ends.
+    #[arg(long, default_value = "64KiB")]
+    pub range_size: Sizes,
+    /// Size of the parts of `multipart`.
+    #[arg(long, default_value = "8MiB", value_parser = parse_size)]
+    pub part_size: u64,
+    /// Parts of one upload under way at a time, each on a connection of its own.
+    #[arg(long, default_value_t = 4)]
+    pub part_parallel: usize,
     /// How many keys there are.
     #[arg(long, default_value_t = 1000)]
     pub objects: u64,
     /// Do not write the objects first for workloads that read them.
     #[arg(long)]
     pub no_prepare: bool,
-    /// Keys in order or at random; default: in order for put and delete, else at random.
+    /// Keys in order, at random, or at random by Zipf's law; default: in order for put, multipart and
+    /// delete, by Zipf's law for cdn, else at random.
     #[arg(long, value_enum)]
     pub order: Option<Order>,
+    /// How unequal keys are with `--order zipf`; 0 is uniform. Proxies saw 0.64 to 0.83 (Breslau et al.,
+    /// "Web Caching and Zipf-like Distributions", INFOCOM 1999).
+    #[arg(long, default_value_t = 0.8)]
+    pub zipf_exponent: f64,
     /// Keys asked for by one listing.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub list_keys: u32,
@@ -91,6 +115,9 @@ pub struct RunOptions {
     /// Drive the endpoint this long before measuring [default: 1s; with --count or delete 0s].
     #[arg(long, value_parser = parse_duration)]
     pub warmup: Option<Duration>,
+    /// Before that, let the load grow this long from nothing: connection by connection, or in rate.
+    #[arg(long, default_value = "0s", value_parser = parse_duration)]
+    pub ramp: Duration,
     /// Open loop: start this many requests per second, whatever the answers do.
     #[arg(long)]
     pub rate: Option<f64>,
@@ -100,8 +127,15 @@ pub struct RunOptions {
     /// Open loop: arrivals that may wait for a connection before further ones are dropped.
     #[arg(long, default_value_t = 100_000)]
     pub backlog: u64,
+    /// How requests show who sends them.
+    #[arg(long, value_enum, default_value_t = Signing::Header)]
+    pub signing: Signing,
+    /// How bodies are signed.
     #[arg(long, value_enum, default_value_t = Payload::Unsigned)]
     pub payload: Payload,
+    /// Send a checksum with each body: in a trailer when streaming, else in a header.
+    #[arg(long, value_enum)]
+    pub checksum: Option<Checksum>,
     /// CPUs to pin one executor each to, such as 0,1.
     #[arg(long, value_delimiter = ',')]
     pub cores: Vec<usize>,
@@ -111,7 +145,7 @@ pub struct RunOptions {
     /// Seed of every random choice.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Process of the server, to report the CPU time that it uses.
+    /// Process of the server, to report its CPU time, memory and device I/O.
     #[arg(long)]
     pub server_pid: Option<u32>,
     /// Append every write and its acknowledgement to this file.
@@ -120,12 +154,61 @@ pub struct RunOptions {
     /// End the run when a connection has failed to open this often in a row.
     #[arg(long, default_value_t = 100)]
     pub connect_failures: u32,
-    /// Write the report as JSON to this file, - for standard output in place of the text.
+    /// Run although the bucket holds what this generator has not written, which it may overwrite or
+    /// delete.
     #[arg(long)]
-    pub json: Option<PathBuf>,
+    pub allow_non_empty: bool,
+    /// End with exit code 4 when the generator itself was the limit.
+    #[arg(long)]
+    pub fail_if_saturated: bool,
+    #[command(flatten)]
+    pub output: OutputOptions,
     /// No line of progress each second.
     #[arg(long)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SweepOptions {
+    /// Connections of each step; fewer than there are executors are left out.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256")]
+    pub concurrencies: Vec<usize>,
+    /// Open loop: requests per second of each step, in place of `--concurrencies`.
+    #[arg(long, value_delimiter = ',')]
+    pub rates: Vec<f64>,
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CompareOptions {
+    /// JSON of the run to compare with.
+    pub before: PathBuf,
+    /// JSON of the run that is compared.
+    pub after: PathBuf,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ShowOptions {
+    pub result: PathBuf,
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Where results go, beside the text on standard output.
+#[derive(Debug, Clone, Args)]
+pub struct OutputOptions {
+    /// Write the result as JSON to this file, - for standard output in place of the text.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Write a table to this file: of a run its samples, of a sweep its steps, of a comparison its rows.
+    #[arg(long)]
+    pub csv: Option<PathBuf>,
+    /// Write a page with tables and charts to this file; it needs no network.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -138,9 +221,8 @@ pub struct VerifyOptions {
     pub endpoint: EndpointOptions,
     #[arg(long, default_value_t = 16)]
     pub concurrency: usize,
-    /// Write the result as JSON to this file, - for standard output in place of the text.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -151,12 +233,31 @@ pub enum Workload {
     List,
     Head,
     Delete,
+    /// Slices of objects.
+    Range,
+    /// GETs with If-None-Match, most of which are answered 304.
+    Conditional,
+    /// Uploads in parts.
+    Multipart,
+    /// What a CDN asks of its origin.
+    Cdn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Order {
     Sequential,
     Random,
+    Zipf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Signing {
+    /// An Authorization header.
+    Header,
+    /// Everything in the query, as in a URL that was given away.
+    Presigned,
+    /// Not at all; what is written first is signed if there are credentials.
+    Anonymous,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -169,8 +270,14 @@ pub enum Arrivals {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Payload {
+    /// The signature covers the body's SHA-256.
     Signed,
+    /// UNSIGNED-PAYLOAD.
     Unsigned,
+    /// aws-chunked, each chunk signed.
+    Streaming,
+    /// aws-chunked with a checksum in its trailer, nothing of it signed.
+    StreamingUnsigned,
 }
 
 /// A secret that does not show itself in debug output.
@@ -199,10 +306,29 @@ pub struct Target {
 }
 
 impl EndpointOptions {
-    /// Resolves the endpoint, and refuses it if it is remote without leave.
-    pub fn target(&self) -> Result<Target> {
-        let usage = |text: &str| Error::Usage(format!("--endpoint {}: {text}", self.endpoint));
-        let rest = self.endpoint.strip_prefix("http://");
+    /// Resolves the endpoints, and refuses those that are remote without leave. At least one.
+    pub fn targets(&self) -> Result<Vec<Target>> {
+        if !(1..=limits::ENDPOINTS_MAX).contains(&self.endpoint.len()) {
+            return Err(Error::Usage("out of bounds: --endpoint".to_owned()));
+        }
+        self.endpoint.iter().map(|endpoint| self.target(endpoint)).collect()
+    }
+
+    pub fn has_credentials(&self) -> bool {
+        !self.access_key.is_empty() && !self.secret_key.0.is_empty()
+    }
+
+    pub fn check_credentials(&self) -> Result<()> {
+        if self.has_credentials() {
+            return Ok(());
+        }
+        let text = "no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the options";
+        Err(Error::Usage(text.to_owned()))
+    }
+
+    fn target(&self, endpoint: &str) -> Result<Target> {
+        let usage = |text: &str| Error::Usage(format!("--endpoint {endpoint}: {text}"));
+        let rest = endpoint.strip_prefix("http://");
         let host = rest.ok_or_else(|| usage("only http:// is spoken"))?.trim_end_matches('/');
         if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
             return Err(usage("expected http://HOST[:PORT]"));
@@ -210,7 +336,7 @@ impl EndpointOptions {
         let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let with_port = if has_port { host.to_owned() } else { format!("{host}:80") };
         let mut addresses =
-            with_port.to_socket_addrs().map_err(|source| Error::io(&self.endpoint, source))?;
+            with_port.to_socket_addrs().map_err(|source| Error::io(endpoint, source))?;
         let address = addresses.next().ok_or_else(|| usage("the name has no address"))?;
         if !address.ip().is_loopback() && !self.allow_remote {
             return Err(usage("not a loopback address; --allow-remote permits it"));
@@ -230,16 +356,64 @@ impl RunOptions {
             (self.executor_count() as u64 <= self.objects, "--executors above --objects"),
             (self.duration.is_none_or(in_duration_bounds), "--duration"),
             (self.warmup.is_none_or(|warmup| warmup <= limits::DURATION_MAX), "--warmup"),
+            (self.ramp <= limits::DURATION_MAX, "--ramp"),
             (self.count.is_none_or(|count| (1..=limits::COUNT_MAX).contains(&count)), "--count"),
             (self.rate.is_none_or(|rate| (0.001..=1e8).contains(&rate)), "--rate"),
             (self.backlog > 0, "--backlog"),
             (is_plain(&self.bucket) && !self.bucket.contains('/'), "--bucket"),
             (is_plain(&self.key_prefix), "--key-prefix (letters, digits and -._~/ only)"),
             (self.key_prefix.len() <= limits::KEY_PREFIX_BYTES_MAX, "--key-prefix"),
+            ((0.0..=10.0).contains(&self.zipf_exponent), "--zipf-exponent"),
+            (self.part_size > 0, "--part-size"),
+            ((1..=limits::PART_PARALLEL_MAX).contains(&self.part_parallel), "--part-parallel"),
+            (
+                !self.operations().has(Operation::Multipart)
+                    || self.size.largest().div_ceil(self.part_size) <= limits::PARTS_MAX,
+                "--part-size: an upload would have too many parts",
+            ),
         ];
-        match bounds.iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => Err(Error::Usage(format!("out of bounds: {what}"))),
+        if let Some((_, what)) = bounds.iter().find(|(holds, _)| !holds) {
+            return Err(Error::Usage(format!("out of bounds: {what}")));
+        }
+        if self.setup_signing() == Signing::Header {
+            self.endpoint.check_credentials()?;
+        }
+        self.check_forms()
+    }
+
+    /// Which ways of signing go together.
+    fn check_forms(&self) -> Result<()> {
+        let streaming = matches!(self.payload, Payload::Streaming | Payload::StreamingUnsigned);
+        let rules = [
+            (
+                self.signing != Signing::Header && self.payload != Payload::Unsigned,
+                "--payload says how a signature in a header covers the body: it needs --signing header",
+            ),
+            (
+                self.payload == Payload::StreamingUnsigned && self.checksum.is_none(),
+                "--payload streaming-unsigned needs a --checksum for its trailer",
+            ),
+            (
+                self.operations().has(Operation::Multipart)
+                    && (self.checksum.is_some() || streaming),
+                "parts are sent without checksums, and not streamed",
+            ),
+            (
+                self.mix.is_some() && !matches!(self.workload, Workload::Mixed | Workload::Cdn),
+                "--mix is for mixed and cdn",
+            ),
+        ];
+        match rules.iter().find(|(broken, _)| *broken) {
+            Some((_, text)) => Err(Error::Usage((*text).to_owned())),
             None => Ok(()),
+        }
+    }
+
+    /// How what comes before the load is signed.
+    pub fn setup_signing(&self) -> Signing {
+        match self.signing {
+            Signing::Anonymous if !self.endpoint.has_credentials() => Signing::Anonymous,
+            _ => Signing::Header,
         }
     }
 
@@ -255,18 +429,23 @@ impl RunOptions {
             Workload::List => Mix::only(Operation::List),
             Workload::Head => Mix::only(Operation::Head),
             Workload::Delete => Mix::only(Operation::Delete),
-            Workload::Mixed => self.mix.clone(),
+            Workload::Range => Mix::only(Operation::Range),
+            Workload::Conditional => Mix::only(Operation::Conditional),
+            Workload::Multipart => Mix::only(Operation::Multipart),
+            Workload::Mixed => self.mix.clone().unwrap_or_else(Mix::reads_and_writes),
+            Workload::Cdn => self.mix.clone().unwrap_or_else(Mix::cdn),
         }
     }
 
     /// Whether every key is written before the run.
     pub fn prepares(&self) -> bool {
-        self.workload != Workload::Put && !self.no_prepare
+        !matches!(self.workload, Workload::Put | Workload::Multipart) && !self.no_prepare
     }
 
     pub fn key_order(&self) -> Order {
         self.order.unwrap_or(match self.workload {
-            Workload::Put | Workload::Delete => Order::Sequential,
+            Workload::Put | Workload::Multipart | Workload::Delete => Order::Sequential,
+            Workload::Cdn => Order::Zipf,
             _ => Order::Random,
         })
     }
@@ -279,6 +458,13 @@ impl RunOptions {
         }
     }
 
+    /// How long one sample is.
+    pub fn sample_duration(&self) -> Duration {
+        let twentieth = self.measured_duration().map(|duration| duration / 20);
+        let (least, most) = (limits::SAMPLE_MIN, limits::SAMPLE_MAX);
+        twentieth.unwrap_or(least).clamp(least, most)
+    }
+
     pub fn warmup_duration(&self) -> Duration {
         let bounded_by_keys = self.count.is_some() || self.workload == Workload::Delete;
         self.warmup.unwrap_or(Duration::from_secs(if bounded_by_keys { 0 } else { 1 }))
@@ -287,6 +473,7 @@ impl RunOptions {
 
 impl VerifyOptions {
     pub fn check(&self) -> Result<()> {
+        self.endpoint.check_credentials()?;
         if (1..=limits::CONCURRENCY_MAX).contains(&self.concurrency) {
             return Ok(());
         }
@@ -349,7 +536,7 @@ mod tests {
         let fixed = ["x", "run", "--access-key", "a", "--secret-key", "hunter2"];
         match Cli::try_parse_from(fixed.iter().chain(arguments)).unwrap().command {
             Command::Run(options) => *options,
-            Command::VerifyLedger(_) => unreachable!(),
+            _ => unreachable!(),
         }
     }
 
@@ -363,11 +550,35 @@ mod tests {
 
     #[test]
     fn a_remote_endpoint_needs_leave() {
-        assert!(parse(&["get", "--endpoint", "http://192.0.2.1:9000"]).endpoint.target().is_err());
+        assert!(parse(&["get", "--endpoint", "http://192.0.2.1:9000"]).endpoint.targets().is_err());
         let allowed = parse(&["get", "--endpoint", "http://192.0.2.1", "--allow-remote"]);
-        assert_eq!(allowed.endpoint.target().unwrap().address.port(), 80);
-        assert!(parse(&["get", "--endpoint", "http://[::1]:9000"]).endpoint.target().is_ok());
-        assert!(parse(&["get", "--endpoint", "https://127.0.0.1"]).endpoint.target().is_err());
+        assert_eq!(allowed.endpoint.targets().unwrap()[0].address.port(), 80);
+        assert!(parse(&["get", "--endpoint", "http://[::1]:9000"]).endpoint.targets().is_ok());
+        assert!(parse(&["get", "--endpoint", "https://127.0.0.1"]).endpoint.targets().is_err());
+    }
+
+    #[test]
+    fn ways_of_signing_that_do_not_go_together_are_refused() {
+        let check = |arguments: &str, good: bool| {
+            let arguments: Vec<&str> = arguments.split(' ').collect();
+            assert_eq!(parse(&arguments).check().is_ok(), good, "{arguments:?}");
+        };
+        check("put --signing presigned --checksum sha1", true);
+        check("put --signing presigned --payload signed", false);
+        check("put --payload streaming", true);
+        check("put --payload streaming-unsigned", false);
+        check("put --payload streaming-unsigned --checksum crc64nvme", true);
+        check("multipart --checksum crc32", false);
+        check("multipart --size 5GiB --part-size 1KiB", false);
+        check("get --mix put=1", false);
+        let anonymous = ["x", "run", "get", "--access-key=", "--secret-key=", "--signing"];
+        for (signing, good) in [("anonymous", true), ("header", false)] {
+            let arguments = anonymous.iter().copied().chain([signing]);
+            let Command::Run(options) = Cli::try_parse_from(arguments).unwrap().command else {
+                unreachable!()
+            };
+            assert_eq!(options.check().is_ok(), good, "{signing}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     pub(crate) begin: Instant,
+    /// The load grows evenly from `begin` until then.
+    pub(crate) ramped: Instant,
     pub(crate) measure_from: Instant,
     /// `None`: until the count is reached.
     pub(crate) until: Option<Instant>,
@@ -38,7 +40,10 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct OpenLoop {
     turn: Semaphore,
+    /// Connections that wait for an arrival.
+    free: Cell<u32>,
     next: Cell<Instant>,
+    schedule: Schedule,
     rate: f64,
     backlog: u64,
     arrivals: Arrivals,
@@ -48,14 +53,22 @@ pub(crate) struct OpenLoop {
 impl OpenLoop {
     /// `rate`: per second, of this executor.
     pub(crate) fn new(
-        begin: Instant,
+        schedule: Schedule,
         rate: f64,
         backlog: u64,
         arrivals: Arrivals,
         random: Random,
     ) -> Self {
-        let (turn, next) = (Semaphore::new(1), Cell::new(begin));
-        Self { turn, next, rate, backlog, arrivals, random: RefCell::new(random) }
+        Self {
+            turn: Semaphore::new(1),
+            free: Cell::new(0),
+            next: Cell::new(schedule.begin),
+            schedule,
+            rate,
+            backlog,
+            arrivals,
+            random: RefCell::new(random),
+        }
     }
 
     /// Takes the next arrival's time and fixes the one after it.
@@ -64,7 +77,16 @@ impl OpenLoop {
             Arrivals::Even => 1.0,
             Arrivals::Poisson => -self.random.borrow_mut().unit().ln(),
         };
-        self.next.replace(self.next.get() + Duration::from_secs_f64(gap / self.rate))
+        let next = self.next.get();
+        self.next.replace(next + Duration::from_secs_f64(gap / self.rate_at(next)))
+    }
+
+    /// Per second; never so low that the first arrivals would not come.
+    fn rate_at(&self, time: Instant) -> f64 {
+        let Schedule { begin, ramped, .. } = self.schedule;
+        let ramp = ramped.saturating_duration_since(begin).as_secs_f64();
+        let passed = time.saturating_duration_since(begin).as_secs_f64();
+        self.rate * if passed < ramp { (passed / ramp).max(RAMP_SHARE_MIN) } else { 1.0 }
     }
 
     /// How many arrivals lie between the next one and `time`.
@@ -72,6 +94,9 @@ impl OpenLoop {
         (time.saturating_duration_since(self.next.get()).as_secs_f64() * self.rate) as u64
     }
 }
+
+/// With which share of the rate a ramp begins.
+const RAMP_SHARE_MIN: f64 = 0.02;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -91,7 +116,12 @@ impl Pace {
     /// Waits for the next start; `None` when there is none.
     pub(crate) async fn next(&self, stats: &RefCell<Stats>) -> Option<Start> {
         let intended = match &self.open_loop {
-            Some(open_loop) => Some(self.next_arrival(open_loop, stats).await?),
+            Some(open_loop) => {
+                open_loop.free.set(open_loop.free.get() + 1);
+                let arrival = self.next_arrival(open_loop, stats).await;
+                open_loop.free.set(open_loop.free.get() - 1);
+                Some(arrival?)
+            }
             None => None,
         };
         let real = Instant::now();
@@ -115,6 +145,8 @@ impl Pace {
         let mut now = Instant::now();
         let next = open_loop.next.get();
         let end = self.schedule.until.map_or(next, |until| next.min(until));
+        // A free connection was there before the arrival, so what delays it now is this side's doing.
+        let was_free = end > now || open_loop.free.get() > 1;
         if end > now {
             sleep(end - now).await;
             now = Instant::now();
@@ -131,7 +163,11 @@ impl Pace {
         let counts = &mut stats.borrow_mut().open_loop;
         counts.dropped += excess;
         counts.backlog_max = counts.backlog_max.max(overdue - excess);
-        Some(open_loop.advance())
+        let arrival = open_loop.advance();
+        if was_free && arrival >= self.schedule.measure_from {
+            counts.lag.record(now.saturating_duration_since(arrival));
+        }
+        Some(arrival)
     }
 
     fn is_over(&self, now: Instant) -> bool {

@@ -1,8 +1,5 @@
 //! A run from beginning to end: the bucket, the objects to read, the measured phase, the report.
 //!
-//! The main thread only watches: executors send it their statistics each second, and it samples CPU
-//! time at the two ends of the measured window.
-//!
 //! **Invariant:** executors share nothing but the options, the pattern and a flag to stop: each has
 //! its own part of the keys, its own connections and its own statistics.
 
@@ -12,28 +9,23 @@ use crate::error::{Error, Result};
 use crate::keyspace::{Keyspace, Partition};
 use crate::ledger::LedgerWriter;
 use crate::limits;
-use crate::options::{Order, RunOptions, Target, Workload};
+use crate::observe::{Message, Observer, Outcome, say, server_usage};
+use crate::options::{Order, RunOptions, Signing, Target, Workload};
 use crate::pace::{OpenLoop, Pace, Schedule};
-use crate::process::{self, Usage};
-use crate::report::{Report, progress_line};
+use crate::report::Report;
 use crate::request::RequestWriter;
 use crate::setup::{TICK, ensure_bucket, ticks_in};
-use crate::stats::Stats;
 use crate::worker::{Shared, Worker};
 use crate::workload::{Mix, Operation, Random};
 use glommio::timer::sleep;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::cell::{Cell, RefCell};
-use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{
-    Receiver as Inbox, RecvTimeoutError, SyncSender, TrySendError, sync_channel,
-};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const TICKS_PER_REPORT: u32 = 20;
 /// Time for the executors to start before the first request is due.
 const START_DELAY: Duration = Duration::from_millis(20);
 
@@ -41,7 +33,7 @@ const START_DELAY: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 struct Context {
     options: Arc<RunOptions>,
-    target: Target,
+    targets: Vec<Target>,
     pattern: Arc<Pattern>,
     base_version: u64,
     stopped: Arc<AtomicBool>,
@@ -52,6 +44,7 @@ struct Context {
 struct Phase {
     mix: Mix,
     order: Order,
+    signing: Signing,
     /// Every key has been written.
     prepared: bool,
     schedule: Schedule,
@@ -60,54 +53,76 @@ struct Phase {
     rate: Option<f64>,
 }
 
-/// What a phase gave.
-#[derive(Debug)]
-pub struct Outcome {
-    pub stats: Stats,
-    /// How long the measured window lasted.
-    pub window: Duration,
-    /// CPU and memory at the window's two ends.
-    pub client: [Usage; 2],
-    pub server: Option<[Usage; 2]>,
-    /// The run was ended because the server could not be reached, or the ledger not written.
-    pub stopped_early: bool,
-}
-
 /// Runs the workload to its end. Failed requests are in the report; an `Err` says that there was no
 /// run.
 pub fn run(options: RunOptions) -> Result<Report> {
-    options.check()?;
-    let target = options.endpoint.target()?;
-    server_usage(&options)?;
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let context = Context {
-        options: Arc::new(options),
-        target,
-        pattern: Arc::new(Pattern::new()),
-        base_version: since_epoch.as_micros() as u64,
-        stopped: Arc::default(),
-    };
-    if let Some(path) = &context.options.ledger {
-        LedgerWriter::open(path, &context.options.bucket)?;
+    let mut session = Session::open(options)?;
+    let options = Arc::clone(&session.context.options);
+    session.measure(&options)
+}
+
+/// An endpoint on which objects stand ready, and what is known of them: several runs may follow each
+/// other on it.
+#[derive(Debug)]
+pub struct Session {
+    context: Context,
+    keyspaces: Vec<Keyspace>,
+}
+
+impl Session {
+    /// Makes the bucket and writes the objects.
+    pub fn open(options: RunOptions) -> Result<Self> {
+        options.check()?;
+        let targets = options.endpoint.targets()?;
+        server_usage(&options)?;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let context = Context {
+            options: Arc::new(options),
+            targets,
+            pattern: Arc::new(Pattern::new()),
+            base_version: since_epoch.as_micros() as u64,
+            stopped: Arc::default(),
+        };
+        if let Some(path) = &context.options.ledger {
+            LedgerWriter::open(path, &context.options.bucket)?;
+        }
+        ensure_bucket(&context.options, &context.targets[0], &context.pattern)?;
+        let mut keyspaces = context.keyspaces();
+        if context.options.prepares() {
+            prepare_objects(&context, &mut keyspaces)?;
+        }
+        Ok(Self { context, keyspaces })
     }
-    ensure_bucket(&context.options.endpoint, &context.target, &context.options.bucket)?;
-    if context.options.prepares() {
-        prepare_objects(&context)?;
+
+    /// One run. Its options may differ from those of the session in load, not in keys or executors.
+    pub fn measure(&mut self, options: &Arc<RunOptions>) -> Result<Report> {
+        let context = Context { options: Arc::clone(options), ..self.context.clone() };
+        let outcome = run_phase(&context, &Phase::measured(options), &mut self.keyspaces)?;
+        Ok(Report::new(options, &outcome))
     }
-    let outcome = run_phase(&context, &Phase::measured(&context.options))?;
-    Ok(Report::new(&context.options, &outcome))
+}
+
+impl Context {
+    /// Each executor's part of the keys, of which nothing is known yet.
+    fn keyspaces(&self) -> Vec<Keyspace> {
+        let (objects, step) = (self.options.objects, self.options.executor_count() as u64);
+        let partitions = (0..step).map(|first| Partition { first, step, objects });
+        partitions.map(|partition| Keyspace::new(partition, self.base_version)).collect()
+    }
 }
 
 impl Phase {
     fn measured(options: &RunOptions) -> Self {
         let begin = Instant::now() + START_DELAY;
-        let measure_from = begin + options.warmup_duration();
+        let ramped = begin + options.ramp;
+        let measure_from = ramped + options.warmup_duration();
         let until = options.measured_duration().map(|duration| measure_from + duration);
         Self {
             mix: options.operations(),
             order: options.key_order(),
+            signing: options.signing,
             prepared: options.prepares(),
-            schedule: Schedule { begin, measure_from, until },
+            schedule: Schedule { begin, ramped, measure_from, until },
             count: options.count,
             rate: options.rate,
         }
@@ -119,17 +134,18 @@ impl Phase {
         Self {
             mix: Mix::only(Operation::Put),
             order: Order::Sequential,
+            signing: options.setup_signing(),
             prepared: false,
-            schedule: Schedule { begin, measure_from: begin, until: None },
+            schedule: Schedule { begin, ramped: begin, measure_from: begin, until: None },
             count: Some(options.objects),
             rate: None,
         }
     }
 }
 
-fn prepare_objects(context: &Context) -> Result<()> {
-    say(context, &format!("writing {} objects first", context.options.objects));
-    let outcome = run_phase(context, &Phase::prepare(&context.options))?;
+fn prepare_objects(context: &Context, keyspaces: &mut Vec<Keyspace>) -> Result<()> {
+    say(&context.options, &format!("writing {} objects first", context.options.objects));
+    let outcome = run_phase(context, &Phase::prepare(&context.options), keyspaces)?;
     let written = outcome.stats.window_requests();
     if written == context.options.objects && outcome.stats.errors.total() == 0 {
         return Ok(());
@@ -139,34 +155,37 @@ fn prepare_objects(context: &Context) -> Result<()> {
     Err(Error::Prepare(format!("{written} of {objects} objects were written; {sample}")))
 }
 
-fn run_phase(context: &Context, phase: &Phase) -> Result<Outcome> {
-    let executors = context.options.executor_count();
+/// Takes the keyspaces, one for each executor, and gives them back with what is known now.
+fn run_phase(context: &Context, phase: &Phase, keyspaces: &mut Vec<Keyspace>) -> Result<Outcome> {
     let (sender, inbox) = sync_channel(limits::STATS_QUEUE);
-    let mut handles = Vec::with_capacity(executors);
-    for executor in 0..executors {
-        handles.push(start_executor(context, phase, executor, sender.clone())?);
+    let mut handles = Vec::with_capacity(keyspaces.len());
+    for (executor, keyspace) in std::mem::take(keyspaces).into_iter().enumerate() {
+        handles.push(start_executor(context, phase, executor, keyspace, sender.clone())?);
     }
     drop(sender);
-    let outcome = watch(context, phase, inbox);
+    let observer = Observer::new(&context.options, phase.schedule, handles.len());
+    let outcome = observer.run(&inbox);
     for handle in handles {
-        handle.join().map_err(|error| Error::Runtime(error.to_string()))??;
+        keyspaces.push(handle.join().map_err(|error| Error::Runtime(error.to_string()))??);
     }
-    outcome
+    let stopped_early = context.stopped.load(Ordering::Relaxed);
+    Ok(Outcome { stopped_early, ..outcome? })
 }
 
 fn start_executor(
     context: &Context,
     phase: &Phase,
     executor: usize,
+    keyspace: Keyspace,
     sender: SyncSender<Message>,
-) -> Result<ExecutorJoinHandle<Result<()>>> {
+) -> Result<ExecutorJoinHandle<Result<Keyspace>>> {
     let placement = match context.options.cores.get(executor) {
         Some(&cpu) => Placement::Fixed(cpu),
         None => Placement::Unbound,
     };
     let (context, phase) = (context.clone(), phase.clone());
     builder(placement)
-        .spawn(move || async move { drive(&context, &phase, executor, &sender).await })
+        .spawn(move || async move { drive(&context, &phase, executor, keyspace, &sender).await })
         .map_err(|error| Error::Runtime(error.to_string()))
 }
 
@@ -175,67 +194,108 @@ fn builder(placement: Placement) -> LocalExecutorBuilder {
     LocalExecutorBuilder::new(placement).name("loadgen").io_memory(1 << 20).ring_depth(512)
 }
 
-/// Statistics under way to the main thread.
-struct Message {
-    executor: usize,
-    stats: Stats,
-}
-
 /// One executor's part of a phase.
 async fn drive(
     context: &Context,
     phase: &Phase,
     executor: usize,
+    keyspace: Keyspace,
     sender: &SyncSender<Message>,
-) -> Result<()> {
+) -> Result<Keyspace> {
     let options = &context.options;
-    let shared = Rc::new(share(context, phase, executor)?);
-    let target = Rc::new(context.target.clone());
-    let watches: Rc<Vec<Rc<Watch>>> = Rc::new(
-        (0..part(options.concurrency as u64, executor, options)).map(|_| Rc::default()).collect(),
-    );
-    let largest = if phase.mix.has(Operation::List) {
-        limits::RECEIVE_BYTES_MAX as u64
-    } else if phase.mix.has(Operation::Get) {
-        options.size.largest()
-    } else {
-        0
-    };
-    let ticker = {
-        let (shared, watches, sender) = (Rc::clone(&shared), Rc::clone(&watches), sender.clone());
-        let timeout = options.endpoint.timeout;
-        glommio::spawn_local(
-            async move { tick(&shared, &watches, timeout, executor, &sender).await },
-        )
-    };
-    sleep(phase.schedule.begin.saturating_duration_since(Instant::now())).await;
-    let workers: Vec<_> = watches
-        .iter()
-        .map(|watch| {
-            let (target, watch) = (Rc::clone(&target), Rc::clone(watch));
-            let connection = Connection::new(target, watch, largest, options.endpoint.timeout);
-            glommio::spawn_local(Worker::new(Rc::clone(&shared), connection).run())
-        })
+    let shared = Rc::new(share(context, phase, executor, keyspace)?);
+    let connectors = Connectors::new(context, phase);
+    let workers: Vec<_> = (0..part(options.concurrency as u64, executor, options))
+        .map(|index| connectors.worker(&shared, executor as u64 + index * executors(options)))
         .collect();
+    let watches = connectors.watches.into_inner();
+    let ticker = {
+        let (shared, sender) = (Rc::clone(&shared), sender.clone());
+        glommio::spawn_local(async move { tick(&shared, &watches, &sender).await })
+    };
+    let Schedule { begin, ramped, .. } = phase.schedule;
+    sleep(begin.saturating_duration_since(Instant::now())).await;
+    // In an open loop the rate is what grows.
+    let ramp = if phase.rate.is_some() { Duration::ZERO } else { ramped - begin };
+    let step = ramp / u32::try_from(workers.len().max(1)).unwrap_or(u32::MAX);
+    let start = |(index, worker): (u32, Worker)| {
+        glommio::spawn_local(async move {
+            if !ramp.is_zero() {
+                sleep(step * index).await;
+            }
+            worker.run().await;
+        })
+    };
+    let workers: Vec<_> = (0..).zip(workers).map(start).collect();
     for worker in workers {
         worker.await;
     }
     ticker.cancel().await;
-    let message = Message { executor, stats: shared.stats.take() };
+    let at = Instant::now();
+    let interval = Intervals::new(options, phase.schedule).current;
+    let message = Message { stats: shared.stats.take(), interval, at };
     // It fails only when the main thread is gone, and then nobody wants it.
     _ = sender.send(message);
-    Ok(())
+    let shared = Rc::into_inner(shared).expect("workers and ticker are gone");
+    Ok(shared.keyspace.into_inner())
 }
 
-fn share(context: &Context, phase: &Phase, executor: usize) -> Result<Shared> {
+/// Makes the connections of one executor's workers.
+struct Connectors {
+    targets: Vec<Rc<Target>>,
+    timeout: Duration,
+    largest_body: u64,
+    part_parallel: usize,
+    watches: RefCell<Vec<Rc<Watch>>>,
+}
+
+impl Connectors {
+    fn new(context: &Context, phase: &Phase) -> Self {
+        let options = &context.options;
+        let reads = [
+            (Operation::List, limits::RECEIVE_BYTES_MAX as u64),
+            (Operation::Get, options.size.largest()),
+            (Operation::Conditional, options.size.largest()),
+            (Operation::Range, options.range_size.largest()),
+        ];
+        let reads = reads.into_iter().filter(|(operation, _)| phase.mix.has(*operation));
+        let multipart = phase.mix.has(Operation::Multipart);
+        Self {
+            targets: context.targets.iter().cloned().map(Rc::new).collect(),
+            timeout: options.endpoint.timeout,
+            largest_body: reads.map(|(_, bytes)| bytes).max().unwrap_or(0),
+            part_parallel: if multipart { options.part_parallel } else { 0 },
+            watches: RefCell::default(),
+        }
+    }
+
+    /// `number`: of the worker, over all executors. Endpoints take turns.
+    fn worker(&self, shared: &Rc<Shared>, number: u64) -> Worker {
+        let target = &self.targets[(number % self.targets.len() as u64) as usize];
+        let parts = (0..self.part_parallel).map(|_| self.connection(target, 0)).collect();
+        let connection = self.connection(target, self.largest_body);
+        Worker::new(Rc::clone(shared), Rc::clone(target), connection, parts)
+    }
+
+    fn connection(&self, target: &Rc<Target>, largest_body: u64) -> Connection {
+        let watch = Rc::<Watch>::default();
+        self.watches.borrow_mut().push(Rc::clone(&watch));
+        Connection::new(Rc::clone(target), watch, largest_body, self.timeout)
+    }
+}
+
+fn share(
+    context: &Context,
+    phase: &Phase,
+    executor: usize,
+    mut keyspace: Keyspace,
+) -> Result<Shared> {
     let options = &context.options;
-    let executors = options.executor_count() as u64;
-    let partition = Partition { first: executor as u64, step: executors, objects: options.objects };
     let seed = options.seed.wrapping_mul(limits::EXECUTORS_MAX as u64) + executor as u64;
     let open_loop = phase.rate.map(|rate| {
-        let rate = rate / executors as f64;
-        let backlog = options.backlog.div_ceil(executors);
-        OpenLoop::new(phase.schedule.begin, rate, backlog, options.arrivals, Random::new(!seed))
+        let rate = rate / executors(options) as f64;
+        let backlog = options.backlog.div_ceil(executors(options));
+        OpenLoop::new(phase.schedule, rate, backlog, options.arrivals, Random::new(!seed))
     });
     let ledger = options.ledger.as_ref().map(|path| LedgerWriter::open(path, &options.bucket));
     let pace = Pace {
@@ -246,107 +306,90 @@ fn share(context: &Context, phase: &Phase, executor: usize) -> Result<Shared> {
         stopped: Arc::clone(&context.stopped),
         finished: Cell::new(false),
     };
+    keyspace.begin_phase(phase.order, options.zipf_exponent);
+    if options.operations().has(Operation::Conditional) {
+        keyspace.remember_etags();
+    }
     Ok(Shared {
         options: Arc::clone(options),
         pattern: Arc::clone(&context.pattern),
         mix: phase.mix.clone(),
         listings_known: phase.prepared && !phase.mix.has(Operation::Delete),
-        keyspace: RefCell::new(Keyspace::new(
-            partition,
-            context.base_version,
-            phase.prepared,
-            phase.order,
-        )),
+        keyspace: RefCell::new(keyspace),
         stats: RefCell::default(),
         random: RefCell::new(Random::new(seed)),
-        requests: RefCell::new(RequestWriter::new(&options.endpoint, &context.target.host)),
+        requests: RefCell::new(RequestWriter::new(&options.endpoint, phase.signing)),
         ledger: ledger.transpose()?.map(RefCell::new),
         pace,
     })
 }
 
-/// An executor's share of a whole; the shares add up.
-fn part(whole: u64, executor: usize, options: &RunOptions) -> u64 {
-    let executors = options.executor_count() as u64;
-    Partition { first: executor as u64, step: executors, objects: whole }.len()
+fn executors(options: &RunOptions) -> u64 {
+    options.executor_count() as u64
 }
 
-/// Until cancelled: finds requests that stand still, and reports each second.
-async fn tick(
-    shared: &Shared,
-    watches: &[Rc<Watch>],
-    timeout: Duration,
-    executor: usize,
-    sender: &SyncSender<Message>,
-) {
-    let ticks_max = ticks_in(timeout);
-    for ticks in 1u32.. {
-        sleep(TICK).await;
-        watches.iter().for_each(|watch| watch.tick(ticks_max));
-        if ticks.is_multiple_of(TICKS_PER_REPORT) {
-            let stats = shared.stats.take();
-            if let Err(TrySendError::Full(message)) = sender.try_send(Message { executor, stats }) {
+/// An executor's share of a whole; the shares add up.
+fn part(whole: u64, executor: usize, options: &RunOptions) -> u64 {
+    Partition { first: executor as u64, step: executors(options), objects: whole }.len()
+}
+
+/// Until cancelled: finds requests that stand still, and reports at the end of each interval.
+async fn tick(shared: &Shared, watches: &[Rc<Watch>], sender: &SyncSender<Message>) {
+    let ticks_max = ticks_in(shared.options.endpoint.timeout);
+    let mut intervals = Intervals::new(&shared.options, shared.pace.schedule);
+    let mut next_tick = Instant::now() + TICK;
+    loop {
+        let next = next_tick.min(intervals.end());
+        sleep(next.saturating_duration_since(Instant::now())).await;
+        let now = Instant::now();
+        if now >= next_tick {
+            watches.iter().for_each(|watch| watch.tick(ticks_max));
+            next_tick = now + TICK;
+        }
+        if now >= intervals.end() {
+            let interval = intervals.pass(now);
+            let message = Message { stats: shared.stats.take(), interval, at: now };
+            if let Err(TrySendError::Full(message)) = sender.try_send(message) {
                 shared.stats.borrow_mut().merge(&message.stats);
             }
         }
     }
 }
 
-/// Gathers what the executors send until the last one is done.
-fn watch(context: &Context, phase: &Phase, inbox: Inbox<Message>) -> Result<Outcome> {
-    // A server that has died meanwhile has no CPU time to report.
-    let sample = || Ok((process::usage(None)?, server_usage(&context.options).ok().flatten()));
-    let Schedule { measure_from, until, .. } = phase.schedule;
-    let (mut before, mut after) = (None, None);
-    let (mut total, mut interval) = (Stats::default(), Stats::default());
-    let mut progress_from = phase.schedule.begin;
-    loop {
-        let next_sample = if before.is_none() { Some(measure_from) } else { until };
-        let wait = match (next_sample, &after) {
-            (Some(time), None) => time.saturating_duration_since(Instant::now()),
-            _ => Duration::from_secs(1),
-        };
-        let message = inbox.recv_timeout(wait);
-        let now = Instant::now();
-        if before.is_none() && now >= measure_from {
-            before = Some(sample()?);
-        }
-        if after.is_none() && until.is_some_and(|until| now >= until) {
-            after = Some((now, sample()?));
-        }
-        match message {
-            Ok(message) => {
-                interval.merge(&message.stats);
-                total.merge(&message.stats);
-                if message.executor == 0 {
-                    say(context, &progress_line(&interval, &total, now - progress_from));
-                    (interval, progress_from) = (Stats::default(), now);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
+/// The intervals of a run: seconds before its window, samples within. The same on every executor.
+#[derive(Debug, Clone, Copy)]
+struct Intervals {
+    measure_from: Instant,
+    length: Duration,
+    /// Of the interval that runs; `None` before the window.
+    current: Option<u64>,
+    end: Instant,
+}
+
+impl Intervals {
+    fn new(options: &RunOptions, schedule: Schedule) -> Self {
+        let (measure_from, length) = (schedule.measure_from, options.sample_duration());
+        let mut intervals = Self { measure_from, length, current: None, end: schedule.begin };
+        intervals.pass(Instant::now());
+        intervals
     }
-    let before = before.map_or_else(sample, Ok)?;
-    let (end, after) = after.map_or_else(|| Ok((Instant::now(), sample()?)), Ok)?;
-    let end = until.map_or(end, |until| end.min(until));
-    Ok(Outcome {
-        stats: total,
-        window: end.saturating_duration_since(measure_from),
-        client: [before.0, after.0],
-        server: before.1.zip(after.1).map(|(before, after)| [before, after]),
-        stopped_early: context.stopped.load(Ordering::Relaxed),
-    })
-}
 
-/// `None` if no process was named.
-fn server_usage(options: &RunOptions) -> Result<Option<Usage>> {
-    options.server_pid.map(|pid| process::usage(Some(pid))).transpose()
-}
+    fn end(&self) -> Instant {
+        self.end
+    }
 
-fn say(context: &Context, text: &str) {
-    if !context.options.quiet {
-        // Progress that nobody can read is no reason to end the run.
-        _ = writeln!(std::io::stderr().lock(), "{text}");
+    /// Goes on to the interval in which `now` lies, and returns the one before.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        let passed = self.current;
+        if now < self.measure_from {
+            self.end = self.measure_from.min(now + Duration::from_secs(1));
+        } else {
+            let since = now - self.measure_from;
+            let number = since.as_nanos() / self.length.as_nanos();
+            let number = u32::try_from(number).unwrap_or(u32::MAX - 1);
+            self.current = Some(u64::from(number));
+            self.end = self.measure_from + self.length * (number + 1);
+        }
+        passed
     }
 }

@@ -1,7 +1,9 @@
-//! AWS Signature Version 4 for requests with an `Authorization` header.
+//! AWS Signature Version 4: in an `Authorization` header, in a query, and of the chunks and trailers
+//! of a body.
 //!
-//! Source: "Signature Calculations for the Authorization Header: Transferring Payload in a Single
-//! Chunk (AWS Signature Version 4)", Amazon S3 API Reference.
+//! Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API Reference, its chapters on
+//! the Authorization header in a single chunk, in multiple chunks and with trailing headers, and on
+//! query parameters.
 //!
 //! **Invariant:** written from AWS's documents alone, sharing nothing with the server's verifier.
 //!
@@ -10,6 +12,8 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::time::Duration;
 
 /// SHA-256 of nothing, as hex: the payload hash of a request without a body.
 pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -24,7 +28,8 @@ pub struct ToSign<'a> {
     pub path: &'a str,
     /// Sorted, encoded, joined by `&`; empty if there is none.
     pub query: &'a str,
-    /// Names in lower case, sorted; among them `host`, `x-amz-content-sha256` and `x-amz-date`.
+    /// Names in lower case, sorted; among them `host`, and, unless the query is signed,
+    /// `x-amz-content-sha256` and `x-amz-date`.
     pub headers: &'a [(&'a str, &'a str)],
     pub payload_hash: &'a str,
     /// `YYYYMMDDTHHMMSSZ`, the same as in `x-amz-date`.
@@ -62,8 +67,44 @@ impl Signer {
         }
     }
 
-    /// Appends the value of the `Authorization` header to `out`.
-    pub fn authorization(&mut self, request: &ToSign<'_>, out: &mut Vec<u8>) {
+    /// Appends the value of the `Authorization` header to `out`; returns the signature.
+    pub fn authorization(&mut self, request: &ToSign<'_>, out: &mut Vec<u8>) -> [u8; 32] {
+        let signature = self.signature(request);
+        push(out, &["AWS4-HMAC-SHA256 Credential=", &self.access_key, "/", &self.day, "/"]);
+        push(out, &[&self.region, "/s3/aws4_request,SignedHeaders="]);
+        push_names(out, request.headers);
+        push(out, &[",Signature="]);
+        push_hex(out, &signature);
+        signature
+    }
+
+    /// Appends the parameters of a presigned query to `out`, all but the signature, which comes last.
+    /// They sort before those of S3, whose names begin in lower case.
+    pub fn push_presigned_query(
+        &self,
+        stamp: &str,
+        expires: Duration,
+        headers: &[(&str, &str)],
+        out: &mut String,
+    ) {
+        let day = stamp.get(..8).unwrap_or_default();
+        for part in ["X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=", &self.access_key] {
+            out.push_str(part);
+        }
+        for part in ["%2F", day, "%2F", &self.region, "%2Fs3%2Faws4_request&X-Amz-Date=", stamp] {
+            out.push_str(part);
+        }
+        write!(out, "&X-Amz-Expires={}", expires.as_secs())
+            .expect("writing to a String cannot fail");
+        out.push_str("&X-Amz-SignedHeaders=");
+        for (index, (name, _)) in headers.iter().enumerate() {
+            out.push_str(if index == 0 { "" } else { "%3B" });
+            out.push_str(name);
+        }
+    }
+
+    /// The signature of a request.
+    pub fn signature(&mut self, request: &ToSign<'_>) -> [u8; 32] {
         self.use_day(request.stamp.get(..8).unwrap_or_default());
         let canonical_hash = self.canonical_hash(request);
         let scratch = &mut self.scratch;
@@ -73,13 +114,13 @@ impl Signer {
         push_hex(scratch, &canonical_hash);
         let mut mac = self.key.clone();
         mac.update(scratch);
-        let signature = mac.finalize().into_bytes();
+        mac.finalize().into_bytes().into()
+    }
 
-        push(out, &["AWS4-HMAC-SHA256 Credential=", &self.access_key, "/", &self.day, "/"]);
-        push(out, &[&self.region, "/s3/aws4_request,SignedHeaders="]);
-        push_names(out, request.headers);
-        push(out, &[",Signature="]);
-        push_hex(out, &signature);
+    /// For the chunks of the request that was signed last: `seed` is its signature.
+    pub fn chunks(&self, stamp: &str, seed: [u8; 32]) -> ChunkSigner {
+        let scope = format!("\n{stamp}\n{}/{}/s3/aws4_request\n", self.day, self.region);
+        ChunkSigner { key: self.key.clone(), scope, previous: seed, scratch: Vec::new() }
     }
 
     /// Signs a text with the key of a day (`YYYYMMDD`), as the policy of a form upload is.
@@ -113,6 +154,42 @@ impl Signer {
             key = hmac(&key, step);
         }
         self.key = keyed(&key);
+    }
+}
+
+/// Signs a body's chunks one after the other: each signature covers the one before it.
+#[derive(Debug)]
+pub struct ChunkSigner {
+    key: Hmac<Sha256>,
+    /// Stamp and scope, between line ends.
+    scope: String,
+    previous: [u8; 32],
+    scratch: Vec<u8>,
+}
+
+impl ChunkSigner {
+    /// The signature of the next chunk, of which `hash` is the SHA-256.
+    pub fn chunk(&mut self, hash: &[u8]) -> [u8; 32] {
+        self.next("AWS4-HMAC-SHA256-PAYLOAD", &[EMPTY_SHA256, "\n"], hash)
+    }
+
+    /// The signature of the trailers, given as `name:value\n`, behind the last chunk.
+    pub fn trailers(&mut self, text: &str) -> [u8; 32] {
+        self.next("AWS4-HMAC-SHA256-TRAILER", &[], &Sha256::digest(text))
+    }
+
+    fn next(&mut self, algorithm: &str, between: &[&str], hash: &[u8]) -> [u8; 32] {
+        let scratch = &mut self.scratch;
+        scratch.clear();
+        push(scratch, &[algorithm, &self.scope]);
+        push_hex(scratch, &self.previous);
+        scratch.push(b'\n');
+        push(scratch, between);
+        push_hex(scratch, hash);
+        let mut mac = self.key.clone();
+        mac.update(scratch);
+        self.previous = mac.finalize().into_bytes().into();
+        self.previous
     }
 }
 
@@ -151,6 +228,11 @@ mod tests {
     const HOST: (&str, &str) = ("host", "examplebucket.s3.amazonaws.com");
     const DATE: (&str, &str) = ("x-amz-date", "20130524T000000Z");
 
+    fn signer() -> Signer {
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        Signer::new("AKIAIOSFODNN7EXAMPLE", secret, "us-east-1")
+    }
+
     /// AWS's published examples: credentials, time and region are the same in all of them.
     fn check(
         method: &str,
@@ -160,11 +242,7 @@ mod tests {
         hash: &str,
         signature: &str,
     ) {
-        let mut signer = Signer::new(
-            "AKIAIOSFODNN7EXAMPLE",
-            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            "us-east-1",
-        );
+        let mut signer = signer();
         let stamp = "20130524T000000Z";
         let request = ToSign { method, path, query, headers, payload_hash: hash, stamp };
         let mut out = Vec::new();
@@ -211,5 +289,65 @@ mod tests {
         let headers = [HOST, ("x-amz-content-sha256", EMPTY_SHA256), DATE];
         let signature = "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7";
         check("GET", "/", "max-keys=2&prefix=J", &headers, EMPTY_SHA256, signature);
+    }
+
+    #[test]
+    fn aws_example_presigned_url() {
+        let mut signer = signer();
+        let mut query = String::new();
+        let day = Duration::from_secs(86_400);
+        signer.push_presigned_query("20130524T000000Z", day, &[HOST], &mut query);
+        let request = ToSign {
+            method: "GET",
+            path: "/test.txt",
+            query: &query,
+            headers: &[HOST],
+            payload_hash: UNSIGNED_PAYLOAD,
+            stamp: "20130524T000000Z",
+        };
+        let expected = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+        assert_eq!(hex::encode(signer.signature(&request)), expected);
+    }
+
+    /// AWS's two examples of a body of 65 KiB of `a` in chunks of 64 KiB.
+    fn chunk_signatures(seed: &str) -> (ChunkSigner, Vec<String>) {
+        let mut signer = signer();
+        signer.use_day("20130524");
+        let seed = hex::decode(seed).unwrap().try_into().unwrap();
+        let mut chunks = signer.chunks("20130524T000000Z", seed);
+        let bodies = [vec![b'a'; 65_536], vec![b'a'; 1024], Vec::new()];
+        let signatures = bodies.map(|body| hex::encode(chunks.chunk(&Sha256::digest(body))));
+        (chunks, signatures.to_vec())
+    }
+
+    #[test]
+    fn aws_example_chunked_upload() {
+        let seed = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9";
+        assert_eq!(
+            chunk_signatures(seed).1,
+            [
+                "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+                "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+                "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
+            ]
+        );
+    }
+
+    #[test]
+    fn aws_example_chunked_upload_with_trailer() {
+        let seed = "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e";
+        let (mut chunks, signatures) = chunk_signatures(seed);
+        assert_eq!(
+            signatures,
+            [
+                "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2",
+                "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7",
+                "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992",
+            ]
+        );
+        assert_eq!(
+            hex::encode(chunks.trailers("x-amz-checksum-crc32c:sOO8/Q==\n")),
+            "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435"
+        );
     }
 }

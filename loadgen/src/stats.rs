@@ -30,6 +30,10 @@ pub struct Stats {
     pub verified_bytes: u64,
     /// Reads that rightly found nothing.
     pub absent: u64,
+    /// Conditional reads that were rightly answered 304.
+    pub not_modified: u64,
+    /// Slices of objects that this run has not written: nothing says what they must be.
+    pub unverified: u64,
     /// Writes that found no key free to be written, and were skipped.
     pub skipped: u64,
     pub open_loop: OpenLoop,
@@ -44,6 +48,9 @@ pub struct OpenLoop {
     pub backlog_max: u64,
     /// From the intended start to the real one.
     pub start_delay: Latencies,
+    /// The part of that delay which is not the server's: how late a start was for which a connection
+    /// was free.
+    pub lag: Latencies,
 }
 
 /// Completed successfully; to be recorded.
@@ -84,6 +91,13 @@ impl Stats {
         self.operations().map(|(_, stats)| stats.window_bytes).sum()
     }
 
+    /// Of all operations together.
+    pub fn latency(&self) -> Latencies {
+        let mut latency = Latencies::default();
+        self.operations().for_each(|(_, stats)| latency.merge(&stats.latency));
+        latency
+    }
+
     pub fn merge(&mut self, other: &Self) {
         for (mine, other) in self.operations.iter_mut().zip(&other.operations) {
             if let Some(other) = other {
@@ -98,11 +112,14 @@ impl Stats {
         self.mismatches.merge(&other.mismatches);
         self.verified_bytes += other.verified_bytes;
         self.absent += other.absent;
+        self.not_modified += other.not_modified;
+        self.unverified += other.unverified;
         self.skipped += other.skipped;
         self.open_loop.dropped += other.open_loop.dropped;
         self.open_loop.unserved += other.open_loop.unserved;
         self.open_loop.backlog_max = self.open_loop.backlog_max.max(other.open_loop.backlog_max);
         self.open_loop.start_delay.merge(&other.open_loop.start_delay);
+        self.open_loop.lag.merge(&other.open_loop.lag);
     }
 }
 

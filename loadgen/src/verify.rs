@@ -3,26 +3,26 @@
 //! **Invariant:** nothing is taken on trust: a key counts as intact only after every byte of an
 //! acceptable version was received.
 
+use crate::body::Body;
 use crate::client::{Connection, Watch};
 use crate::content::{Pattern, Verifier};
 use crate::error::Result;
 use crate::keyspace::content_hash;
 use crate::ledger::{Event, KeyRecord, Ledger};
 use crate::limits;
-use crate::options::{Target, VerifyOptions};
+use crate::options::{Signing, Target, VerifyOptions};
 use crate::request::{Head, RequestWriter};
 use crate::setup::{TICK, on_executor, ticks_in, wait_until_ready};
-use crate::sign::EMPTY_SHA256;
 use crate::stats::Tally;
-use crate::verify_listing::{common_prefix, walk};
+use crate::verify_listing::{Lister, common_prefix, walk};
 use crate::worker::Receiver;
 use glommio::timer::sleep;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// How many keys there are of each kind, and the first bad ones in full.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Verification {
     pub keys: u64,
     /// As last acknowledged, or rightly absent.
@@ -65,7 +65,7 @@ enum Verdict {
 /// Reads the ledger's keys; what is wrong is in the result, an `Err` says that nothing was verified.
 pub fn verify_ledger(options: &VerifyOptions) -> Result<Verification> {
     options.check()?;
-    let target = options.endpoint.target()?;
+    let target = options.endpoint.targets()?.swap_remove(0);
     let ledger = Ledger::read(&options.ledger)?;
     wait_until_ready(&options.endpoint, &target, &ledger.bucket)?;
     on_executor(verify_all(options, target, ledger))
@@ -75,6 +75,7 @@ pub fn verify_ledger(options: &VerifyOptions) -> Result<Verification> {
 struct Shared {
     ledger: Ledger,
     pattern: Pattern,
+    host: String,
     next: Cell<usize>,
     writer: RefCell<RequestWriter>,
     result: RefCell<Verification>,
@@ -92,8 +93,9 @@ async fn verify_all(
     let shared = Rc::new(Shared {
         ledger,
         pattern: Pattern::new(),
+        host: target.host.clone(),
         next: Cell::new(0),
-        writer: RefCell::new(RequestWriter::new(&options.endpoint, &target.host)),
+        writer: RefCell::new(RequestWriter::new(&options.endpoint, Signing::Header)),
         result: RefCell::new(Verification { keys, ..Verification::default() }),
         samples: RefCell::default(),
         found: RefCell::new(vec![None; keys as usize]),
@@ -119,7 +121,7 @@ async fn verify_all(
         reader.await;
     }
     if let (Some(connection), false) = (&mut listing_connection, options.no_list) {
-        let writer = RequestWriter::new(&options.endpoint, &target.host);
+        let writer = RequestWriter::new(&options.endpoint, Signing::Header);
         compare_listing(&shared, connection, writer).await;
     }
     ticker.cancel().await;
@@ -134,17 +136,11 @@ async fn read_keys(shared: Rc<Shared>, mut connection: Connection) {
         let place = shared.next.replace(shared.next.get() + 1);
         let Some((key, record)) = shared.ledger.keys.get(place) else { return };
         let path = format!("/{}/{key}", shared.ledger.bucket);
-        let request = Head {
-            method: "GET",
-            path: &path,
-            query: "",
-            payload_hash: EMPTY_SHA256,
-            content_length: None,
-        };
+        let request = Head::plain("GET", &shared.host, &path);
         shared.writer.borrow_mut().write(&request, &mut head);
         let mut receiver = Receiver::collecting(&shared.pattern, &mut collected);
         receiver.key_hash = Some(content_hash(&path));
-        let result = connection.exchange(&mut head, None, false, &mut receiver).await;
+        let result = connection.exchange(&mut head, Body::None, false, &mut receiver).await;
         if let Ok(answer) = &result {
             let found = matches!(answer.status, 200 | 404).then_some(answer.status == 200);
             shared.found.borrow_mut()[place] = found;
@@ -173,7 +169,8 @@ async fn compare_listing(shared: &Shared, connection: &mut Connection, mut write
         }
     };
     let bucket = &shared.ledger.bucket;
-    let walked = walk(connection, &mut writer, &shared.pattern, bucket, prefix, mark).await;
+    let mut lister = Lister { connection, writer: &mut writer, host: &shared.host };
+    let walked = walk(&mut lister, &shared.pattern, bucket, prefix, mark).await;
     if let Err(reason) = walked {
         return note(shared, "the listing", Verdict::Unreadable(reason));
     }

@@ -3,16 +3,22 @@
 //!
 //! **Invariant:** the walk ends: each page must begin behind the last one.
 
+use crate::body::Body;
 use crate::client::Connection;
 use crate::content::Pattern;
 use crate::request::{Head, RequestWriter};
-use crate::sign::EMPTY_SHA256;
 use crate::worker::{Receiver, elements};
+
+/// What listings are asked with.
+pub(crate) struct Lister<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) writer: &'a mut RequestWriter,
+    pub(crate) host: &'a str,
+}
 
 /// Calls `each` for every key under `prefix`, in order. The keys are plain: only `/` needs encoding.
 pub(crate) async fn walk(
-    connection: &mut Connection,
-    writer: &mut RequestWriter,
+    lister: &mut Lister<'_>,
     pattern: &Pattern,
     bucket: &str,
     prefix: &str,
@@ -27,16 +33,11 @@ pub(crate) async fn walk(
             query.push_str("&start-after=");
             query.push_str(&encode(&last));
         }
-        let request = Head {
-            method: "GET",
-            path: &path,
-            query: &query,
-            payload_hash: EMPTY_SHA256,
-            content_length: None,
-        };
-        writer.write(&request, &mut head);
+        let request = Head { query: &query, ..Head::plain("GET", lister.host, &path) };
+        lister.writer.write(&request, &mut head);
         let mut receiver = Receiver::collecting(pattern, &mut page);
-        let result = connection.exchange(&mut head, None, false, &mut receiver).await;
+        let exchange = lister.connection.exchange(&mut head, Body::None, false, &mut receiver);
+        let result = exchange.await;
         let status = result.map_err(|failure| failure.to_string())?.status;
         let text = std::str::from_utf8(&page).map_err(|_| "not UTF-8".to_owned())?;
         if status != 200 {

@@ -15,21 +15,43 @@ use std::str::FromStr;
 pub enum Operation {
     Put,
     Get,
+    /// GET of a slice.
+    Range,
+    /// GET with If-None-Match of the ETag last seen.
+    Conditional,
     Head,
     Delete,
     List,
+    /// A whole upload in parts.
+    Multipart,
+    /// One part of it: comes with `Multipart`, never by itself.
+    Part,
 }
 
 impl Operation {
-    pub const ALL: [Self; 5] = [Self::Put, Self::Get, Self::Head, Self::Delete, Self::List];
+    pub const ALL: [Self; 9] = [
+        Self::Put,
+        Self::Get,
+        Self::Range,
+        Self::Conditional,
+        Self::Head,
+        Self::Delete,
+        Self::List,
+        Self::Multipart,
+        Self::Part,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Put => "put",
             Self::Get => "get",
+            Self::Range => "range",
+            Self::Conditional => "conditional",
             Self::Head => "head",
             Self::Delete => "delete",
             Self::List => "list",
+            Self::Multipart => "multipart",
+            Self::Part => "part",
         }
     }
 }
@@ -47,6 +69,22 @@ impl Mix {
         self.0.pick(random.number())
     }
 
+    pub fn reads_and_writes() -> Self {
+        Self(Weighted { choices: vec![(Operation::Get, 70), (Operation::Put, 30)], total: 100 })
+    }
+
+    /// GETs of an origin behind a CDN: misses of whole objects, slices of large ones, questions
+    /// whether a copy is still good, and looks at heads.
+    pub fn cdn() -> Self {
+        let choices = vec![
+            (Operation::Get, 35),
+            (Operation::Range, 35),
+            (Operation::Conditional, 25),
+            (Operation::Head, 5),
+        ];
+        Self(Weighted { choices, total: 100 })
+    }
+
     pub fn has(&self, operation: Operation) -> bool {
         self.0.choices.iter().any(|(choice, _)| *choice == operation)
     }
@@ -57,30 +95,106 @@ impl FromStr for Mix {
     fn from_str(text: &str) -> Result<Self, String> {
         let operation = |name: &str| {
             let found = Operation::ALL.into_iter().find(|operation| operation.name() == name);
+            let found = found.filter(|operation| *operation != Operation::Part);
             found.ok_or_else(|| format!("not an operation: {name}"))
         };
         Ok(Self(Weighted::parse(text, operation)?))
     }
 }
 
-/// Body sizes with weights.
+/// One choice of `Sizes`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Size {
+    Exactly(u64),
+    Uniform {
+        least: u64,
+        most: u64,
+    },
+    /// The density of size `x` is proportional to `x^-exponent`.
+    Zipf {
+        least: u64,
+        most: u64,
+        exponent: f64,
+    },
+}
+
+impl Size {
+    /// `4KiB`, `4KiB-1MiB` or `zipf:4KiB-1MiB:1.2`.
+    fn parse(text: &str) -> Result<Self, String> {
+        let bounds = |text: &str| {
+            let (least, most) =
+                text.split_once('-').ok_or_else(|| format!("expected MIN-MAX: {text}"))?;
+            let (least, most) = (parse_size(least)?, parse_size(most)?);
+            if least <= most { Ok((least, most)) } else { Err(format!("no size is in {text}")) }
+        };
+        if let Some(zipf) = text.strip_prefix("zipf:") {
+            let (range, exponent) = zipf.split_once(':').unwrap_or((zipf, "1"));
+            let (least, most) = bounds(range)?;
+            let exponent = exponent.parse().ok().filter(|exponent| (0.0..=10.0).contains(exponent));
+            let exponent =
+                exponent.ok_or_else(|| format!("not an exponent from 0 to 10: {zipf}"))?;
+            return Ok(Self::Zipf { least: least.max(1), most: most.max(1), exponent });
+        }
+        if text.contains('-') {
+            return bounds(text).map(|(least, most)| Self::Uniform { least, most });
+        }
+        parse_size(text).map(Self::Exactly)
+    }
+
+    fn bounds(self) -> (u64, u64) {
+        match self {
+            Self::Exactly(size) => (size, size),
+            Self::Uniform { least, most } | Self::Zipf { least, most, .. } => (least, most),
+        }
+    }
+
+    fn at(self, random: u64) -> u64 {
+        match self {
+            Self::Exactly(size) => size,
+            Self::Uniform { least, most } => least + scale(random, most - least + 1),
+            Self::Zipf { least, most, exponent } => {
+                let (low, high, unit) = (least as f64, most as f64, unit(random));
+                // The inverse of the distribution function, which is a logarithm where the exponent is 1.
+                let power = 1.0 - exponent;
+                let size = if power.abs() < 1e-9 {
+                    low * (high / low).powf(unit)
+                } else {
+                    let (low, high) = (low.powf(power), high.powf(power));
+                    (low + unit * (high - low)).powf(1.0 / power)
+                };
+                (size as u64).clamp(least, most)
+            }
+        }
+    }
+}
+
+/// Sizes of bodies, or of slices of them, with weights.
 #[derive(Debug, Clone)]
 pub struct Sizes {
-    weighted: Weighted<u64>,
+    weighted: Weighted<Size>,
     text: String,
 }
 
 impl Sizes {
     pub fn of(&self, key_hash: u64, version: u64) -> u64 {
-        self.weighted.pick(mix(key_hash.wrapping_add(mix(version))))
+        self.at(mix(key_hash.wrapping_add(mix(version))))
+    }
+
+    /// Any of them.
+    pub fn at(&self, random: u64) -> u64 {
+        self.weighted.pick(random).at(mix(random))
     }
 
     pub fn contains(&self, size: u64) -> bool {
-        self.weighted.choices.iter().any(|(choice, _)| *choice == size)
+        self.bounds().any(|(least, most)| (least..=most).contains(&size))
     }
 
     pub fn largest(&self) -> u64 {
-        self.weighted.choices.iter().map(|(size, _)| *size).max().unwrap_or(0)
+        self.bounds().map(|(_, most)| most).max().unwrap_or(0)
+    }
+
+    fn bounds(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.weighted.choices.iter().map(|(size, _)| size.bounds())
     }
 
     /// As it was given.
@@ -92,7 +206,7 @@ impl Sizes {
 impl FromStr for Sizes {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(Self { weighted: Weighted::parse(text, parse_size)?, text: text.to_owned() })
+        Ok(Self { weighted: Weighted::parse(text, Size::parse)?, text: text.to_owned() })
     }
 }
 
@@ -154,8 +268,13 @@ impl Random {
 
     /// Uniform above 0, up to 1.
     pub fn unit(&mut self) -> f64 {
-        ((self.number() >> 11) + 1) as f64 / (1u64 << 53) as f64
+        unit(self.number())
     }
+}
+
+/// Maps a full-range number to one above 0, up to 1.
+fn unit(random: u64) -> f64 {
+    ((random >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
 /// Maps a full-range number to one below `bound`, without a division.
@@ -187,8 +306,28 @@ mod tests {
     }
 
     #[test]
+    fn sizes_between_bounds_are_uniform_or_mostly_small() {
+        let share_below = |text: &str, bound: u64| {
+            let sizes: Sizes = text.parse().unwrap();
+            let mut random = Random::new(3);
+            let drawn = (0..20_000).map(|_| sizes.at(random.number()));
+            let drawn: Vec<u64> = drawn.inspect(|size| assert!(sizes.contains(*size))).collect();
+            drawn.iter().filter(|size| **size < bound).count() as f64 / 20_000.0
+        };
+        assert!((share_below("0-1000", 250) - 0.25).abs() < 0.02);
+        // At exponent 1 each tenfold span has the same share.
+        assert!((share_below("zipf:1KB-1MB", 10_000) - 1.0 / 3.0).abs() < 0.02);
+        let expected = (1.0 - 10f64.powf(-0.5)) / (1.0 - 1000f64.powf(-0.5));
+        assert!((share_below("zipf:1KB-1MB:1.5", 10_000) - expected).abs() < 0.02);
+        assert!((share_below("10=1,20-29=3", 20) - 0.25).abs() < 0.02);
+        for text in ["2KiB-1KiB", "1-x", "zipf:1KiB", "zipf:1-2:99", "-"] {
+            assert!(text.parse::<Sizes>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
-        for text in ["", "get=0", "fly=1", "get=x", "get=-1"] {
+        for text in ["", "get=0", "part=1", "fly=1", "get=x", "get=-1"] {
             assert!(text.parse::<Mix>().is_err(), "{text}");
         }
         assert!("4KiB=1,huge=2".parse::<Sizes>().is_err());
