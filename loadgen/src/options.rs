@@ -383,7 +383,6 @@ impl RunOptions {
 
     /// Which ways of signing go together.
     fn check_forms(&self) -> Result<()> {
-        let streaming = matches!(self.payload, Payload::Streaming | Payload::StreamingUnsigned);
         let rules = [
             (
                 self.signing != Signing::Header && self.payload != Payload::Unsigned,
@@ -394,9 +393,8 @@ impl RunOptions {
                 "--payload streaming-unsigned needs a --checksum for its trailer",
             ),
             (
-                self.operations().has(Operation::Multipart)
-                    && (self.checksum.is_some() || streaming),
-                "parts are sent without checksums, and not streamed",
+                self.operations().has(Operation::Multipart) && self.checksum.is_some(),
+                "parts are sent without checksums",
             ),
             (
                 self.mix.is_some() && !matches!(self.workload, Workload::Mixed | Workload::Cdn),
