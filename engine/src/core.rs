@@ -8,6 +8,7 @@ use crate::files::FileCache;
 use crate::format::Salt;
 use crate::mailbox::Mailboxes;
 use crate::maintenance::Work;
+use crate::md5_batch::Md5Batch;
 use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::scrub::{ScrubBoard, ScrubTask};
@@ -31,6 +32,7 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) scrub: ScrubTask,
     pub(crate) counters: Counters,
     pub(crate) budget: Rc<Budget>,
+    pub(crate) md5_batch: Rc<Md5Batch<P>>,
     /// No new writes are taken.
     pub(crate) stopping: Cell<bool>,
     /// By shard number; `None` where another core owns the shard.
@@ -48,6 +50,7 @@ impl<P: Platform> CoreContext<P> {
         Rc::new(Self {
             files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
             budget: Budget::new(options.body_budget_bytes),
+            md5_batch: Md5Batch::new(platform.clone()),
             shards: RefCell::new((0..layout.shard_count).map(|_| None).collect()),
             salt: layout.salt(),
             platform,

@@ -32,6 +32,7 @@ mod listing;
 mod log_group;
 mod mailbox;
 mod maintenance;
+mod md5_batch;
 mod metrics;
 mod multipart;
 mod pace;
