@@ -38,6 +38,10 @@ SCENARIOS = {
     "put-4KiB-1": ("put", "4KiB", 10_000, 1),
     "get-16MiB-64": ("get", "16MiB", 64, 64),
     "put-16MiB-16": ("put", "16MiB", 64, 16),
+    "put-16MiB-64": ("put", "16MiB", 128, 64),
+    "put-1MiB-1": ("put", "1MiB", 1_000, 1),
+    "put-1MiB-16": ("put", "1MiB", 1_000, 16),
+    "put-1MiB-64": ("put", "1MiB", 1_000, 64),
 }
 
 START_SECONDS_MAX = 60

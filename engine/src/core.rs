@@ -9,6 +9,7 @@ use crate::format::Salt;
 use crate::hot::HotRecords;
 use crate::mailbox::Mailboxes;
 use crate::maintenance::Work;
+use crate::md5_batch::Md5Batch;
 use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::scrub::{ScrubBoard, ScrubTask};
@@ -33,6 +34,7 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) counters: Counters,
     pub(crate) budget: Rc<Budget>,
     pub(crate) hot: HotRecords,
+    pub(crate) md5_batch: Rc<Md5Batch<P>>,
     /// No new writes are taken.
     pub(crate) stopping: Cell<bool>,
     /// By shard number; `None` where another core owns the shard.
@@ -51,6 +53,7 @@ impl<P: Platform> CoreContext<P> {
             files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
             budget: Budget::new(options.body_budget_bytes),
             hot: HotRecords::new(options.hot_record_bytes),
+            md5_batch: Md5Batch::new(platform.clone()),
             shards: RefCell::new((0..layout.shard_count).map(|_| None).collect()),
             salt: layout.salt(),
             platform,

@@ -33,6 +33,7 @@ mod listing;
 mod log_group;
 mod mailbox;
 mod maintenance;
+mod md5_batch;
 mod metrics;
 mod multipart;
 mod pace;

@@ -84,6 +84,12 @@ pub const FILL_STEP_BYTES: usize = 4 << 20;
 pub const SHARDS_MAX: u16 = 1024;
 pub const DRIVES_MAX: u16 = 64;
 
+/// Shorter pieces of a large body have their MD5 computed at once, without company.
+pub const MD5_PIECE_BYTES_MIN: usize = 8 << 10;
+/// Bytes of one stream whose MD5 is computed in one go: about half a millisecond.
+pub const MD5_PASS_BYTES: usize = 256 << 10;
+/// The least of one piece that a pass takes in, where many wait; a multiple of MD5's block.
+pub const MD5_SHARE_BYTES: usize = 4 << 10;
 /// Messages waiting in one core's mailbox.
 pub const MAILBOX_CAPACITY: usize = 8192;
 /// How long a request waits for memory before it is told to come back.

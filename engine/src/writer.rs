@@ -9,13 +9,14 @@
 //! once its last write has returned, and stores nothing.
 
 use crate::budget::Permit;
+use crate::checksum::Md5;
 use crate::engine::{Engine, check_attributes};
 use crate::error::{Error, Result};
 use crate::format::chunk::{chunk_bytes, seal_chunk};
 use crate::format::manifest::{Extent, ManifestPart, extent_chunks, push_extent};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_PAYLOAD_MAX, CHUNK_UNITS_MAX,
-    CHUNK_WRITES_IN_FLIGHT, GRANT_UNITS_MAX, INLINE_BYTES_MAX, UNIT_BYTES,
+    CHUNK_WRITES_IN_FLIGHT, GRANT_UNITS_MAX, INLINE_BYTES_MAX, MD5_PIECE_BYTES_MIN, UNIT_BYTES,
 };
 use crate::metrics::count;
 use crate::platform::{File, Platform};
@@ -25,8 +26,11 @@ use crate::types::{BucketId, Commit};
 use crate::wait::Event;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
+/// Why a buffer is there outside of [`ObjectWriter::update_md5`].
+const NOT_LENT: &str = "who gives up the future of `update_md5` gives up the writer";
 /// Room behind the announced end of a body, so that a longer one is noticed.
 const OVERRUN_BYTES: usize = 64;
 
@@ -67,7 +71,8 @@ struct Chunks<P: Platform> {
 
 #[derive(Debug)]
 struct Filling<P: Platform> {
-    buffer: P::WriteBuffer,
+    /// Not there while an MD5 is computed of it, and never again if who waited for that has gone.
+    buffer: Option<P::WriteBuffer>,
     place: Extent,
     /// Payload bytes filled, and how many fit.
     filled: usize,
@@ -143,11 +148,29 @@ impl<P: Platform> ObjectWriter<P> {
     pub fn spare(&mut self) -> &mut [u8] {
         match &mut self.form {
             Form::Inline(bytes) => &mut bytes[self.written as usize..],
-            Form::Chunks(Chunks { current: Some(filling), .. }) => {
-                let start = CHUNK_HEADER_BYTES + filling.filled;
-                &mut filling.buffer[start..CHUNK_HEADER_BYTES + filling.capacity]
-            }
+            Form::Chunks(Chunks {
+                current: Some(Filling { buffer: Some(buffer), filled, capacity, .. }),
+                ..
+            }) => &mut buffer[CHUNK_HEADER_BYTES + *filled..CHUNK_HEADER_BYTES + *capacity],
             Form::Chunks(chunks) => &mut chunks.overrun,
+        }
+    }
+
+    /// Takes a range of [`Self::spare`], filled but not yet said to be, into an MD5: together with other
+    /// uploads' bytes, if there are enough of them. If the future is dropped the body is lost.
+    pub async fn update_md5(&mut self, md5: &mut Md5, range: Range<usize>) {
+        if range.len() >= MD5_PIECE_BYTES_MIN
+            && let Form::Chunks(Chunks { current: Some(filling), .. }) = &mut self.form
+            && let Some(buffer) = filling.buffer.take()
+        {
+            let start = CHUNK_HEADER_BYTES + filling.filled;
+            let range = start + range.start..start + range.end;
+            let batch = &self.engine.context().md5_batch;
+            let (stream, buffer) = batch.update(std::mem::take(md5), buffer, range).await;
+            filling.buffer = Some(buffer);
+            *md5 = stream;
+        } else {
+            md5.update(&self.spare()[range]);
         }
     }
 
@@ -302,7 +325,7 @@ impl<P: Platform> Chunks<P> {
         let room = usize::from(place.units) * UNIT_BYTES - CHUNK_HEADER_BYTES;
         let capacity = left.map_or(room, |left| room.min(left.min(room as u64) as usize));
         let buffer = self.space.engine.platform().allocate(chunk_bytes(capacity));
-        self.current = Some(Filling { buffer, place, filled: 0, capacity });
+        self.current = Some(Filling { buffer: Some(buffer), place, filled: 0, capacity });
         Ok(())
     }
 
@@ -325,7 +348,8 @@ impl<P: Platform> Chunks<P> {
         {
             let count = bytes.len().min(filling.capacity - filling.filled);
             let start = CHUNK_HEADER_BYTES + filling.filled;
-            filling.buffer[start..start + count].copy_from_slice(&bytes[..count]);
+            let buffer = filling.buffer.as_mut().expect(NOT_LENT);
+            buffer[start..start + count].copy_from_slice(&bytes[..count]);
             bytes = &bytes[count..];
             self.advance(count, None).await?;
         }
@@ -341,6 +365,7 @@ impl<P: Platform> Chunks<P> {
             self.granted.push_front(place);
             return Ok(());
         }
+        let buffer = buffer.expect(NOT_LENT);
         // Units beyond the payload stay in `owned` only.
         let units = units_for(filled) as u16;
         let used = Extent { units, ..place };

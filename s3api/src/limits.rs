@@ -114,6 +114,17 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// One PUT or one CopyObject, as AWS has it.
 pub const PUT_BYTES_MAX: u64 = 5 << 30;
 
+/// The largest piece of memory that the allocator keeps for use again when it is freed: a buffer of a
+/// body, with room to spare.
+pub const REUSED_BYTES_MAX: i32 = 4 << 20;
+
+/// How much unused memory at the end of a heap is kept, not given back to the kernel.
+pub const FREED_BYTES_KEPT: i32 = 32 << 20;
+
+/// How much of a body is gathered before its MD5 is computed: enough to be worth the company of other
+/// uploads, and so little that what many have gathered stays in a cache.
+pub const MD5_PIECE_BYTES: RangeInclusive<usize> = (64 << 10)..=(128 << 10);
+
 /// One part of a multipart upload.
 pub const PART_BYTES_MAX: u64 = 5 << 30;
 

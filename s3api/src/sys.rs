@@ -1,5 +1,5 @@
-//! The few steps that std and socket2 leave unsafe: descriptors that the runtime owns, and the naming
-//! of a file that has no name.
+//! The few steps that std and socket2 leave unsafe: descriptors that the runtime owns, the naming of a
+//! file that has no name, and what the allocator keeps.
 //!
 //! The only file of this crate with unsafe code.
 #![allow(unsafe_code)]
@@ -14,6 +14,8 @@ use std::path::Path;
 
 use glommio::net::{TcpListener, TcpStream};
 use socket2::{SockRef, Socket};
+
+use crate::limits::{FREED_BYTES_KEPT, REUSED_BYTES_MAX};
 
 /// The socket of a connection, to set its options.
 pub(crate) fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
@@ -61,5 +63,17 @@ impl Waker {
         let socket = unsafe { BorrowedFd::borrow_raw(self.0) };
         // The only failure is that the peer has gone, and then nothing waits any more.
         let _ = SockRef::from(&socket).shutdown(how);
+    }
+}
+
+/// Has the allocator keep what is freed, for use again, instead of giving it back to the kernel. Buffers of
+/// bodies come and go by the megabyte: fetched anew each time, their page faults cost as much as the
+/// MD5 of what they hold. Bodies have a budget, so that what is kept has a bound too.
+pub(crate) fn keep_freed_memory() {
+    for (setting, value) in
+        [(libc::M_MMAP_THRESHOLD, REUSED_BYTES_MAX), (libc::M_TRIM_THRESHOLD, FREED_BYTES_KEPT)]
+    {
+        // SAFETY: it takes numbers only. A setting that the allocator does not take changes nothing.
+        unsafe { libc::mallopt(setting, value) };
     }
 }

@@ -12,7 +12,7 @@ mod md5;
 
 pub use combine::combine;
 pub use crc64::{Crc64, block_checksum, salted};
-pub use md5::Md5;
+pub use md5::{Md5, Piece, lanes, update_many};
 
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;

@@ -200,8 +200,10 @@ mod tests {
     use super::super::sealer::{Sealer, Sink};
     use super::*;
     use crate::error::{Code, S3Error};
+    use engine::checksum::Md5;
     use futures_lite::future::block_on;
     use proptest::prelude::*;
+    use std::ops::Range;
 
     /// Keeps what it is given, and has room in pieces of `piece_bytes`, as the engine's chunks are.
     struct Pieces {
@@ -225,6 +227,10 @@ mod tests {
             self.stored.extend_from_slice(&self.piece[self.filled..self.filled + bytes]);
             self.filled = (self.filled + bytes) % self.piece.len();
             Ok(())
+        }
+
+        async fn update_md5(&mut self, md5: &mut Md5, range: Range<usize>) {
+            md5.update(&self.spare()[range]);
         }
     }
 

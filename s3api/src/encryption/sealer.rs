@@ -14,6 +14,7 @@ use crate::error::{Code, S3Error};
 use engine::ObjectWriter;
 use engine::checksum::Md5;
 use engine::platform::Platform;
+use std::ops::Range;
 
 /// Room behind the announced end of a body, so that a longer one is noticed; and for the first bytes
 /// behind a full block of a body of unknown length, which tell that it is not the last one.
@@ -26,6 +27,8 @@ pub trait Sink {
     fn spare(&mut self) -> &mut [u8];
     /// Says that the first `bytes` of the spare were filled.
     async fn advance(&mut self, bytes: usize) -> Result<(), S3Error>;
+    /// Takes a range of the spare into an MD5.
+    async fn update_md5(&mut self, md5: &mut Md5, range: Range<usize>);
 }
 
 impl<P: Platform> Sink for ObjectWriter<P> {
@@ -35,6 +38,10 @@ impl<P: Platform> Sink for ObjectWriter<P> {
 
     async fn advance(&mut self, bytes: usize) -> Result<(), S3Error> {
         Ok(ObjectWriter::advance(self, bytes).await?)
+    }
+
+    async fn update_md5(&mut self, md5: &mut Md5, range: Range<usize>) {
+        ObjectWriter::update_md5(self, md5, range).await;
     }
 }
 
@@ -89,6 +96,17 @@ impl<S: Sink> Sealer<S> {
             self.gathered = vec![0; SEALED_BLOCK_BYTES];
         }
         &mut self.gathered[start..end]
+    }
+
+    /// Takes the first `bytes` of the spare, which are plain still, into an MD5.
+    pub async fn update_md5(&mut self, md5: &mut Md5, bytes: usize) {
+        let start = self.filled;
+        if start < self.block_bytes() && self.is_in_place() {
+            self.sink.update_md5(md5, start..start + bytes).await;
+        } else {
+            // One block of sixteen, not worth a way of its own into the company of others.
+            md5.update(&self.spare()[..bytes]);
+        }
     }
 
     /// Says that the first `bytes` of the spare were filled.

@@ -296,8 +296,12 @@ async fn receive<P: Platform, B: RawBody>(
         if count == 0 {
             break;
         }
-        digests.update(&spare[..count]);
-        added.update(&spare[..count]);
+        digests.hasher.update(&spare[..count]);
+        added.hasher.update(&spare[..count]);
+        writer.update_md5(&mut digests.md5, 0..count).await;
+        if plan.wants_md5() {
+            writer.update_md5(&mut added.md5, 0..count).await;
+        }
         writer.advance(count).await?;
     }
     let trailers = reader.finish().await?;

@@ -7,6 +7,7 @@ use super::encryption::Sealing;
 use crate::encryption::blocks::{StreamCipher, sealed_size};
 use crate::encryption::sealer::Sealer;
 use crate::error::Result;
+use engine::checksum::Md5;
 use engine::platform::Platform;
 use engine::{Commit, Committed, ObjectWriter};
 
@@ -60,6 +61,15 @@ impl<P: Platform> BodyWriter<P> {
         match &mut self.form {
             Form::Plain(writer) => writer.spare(),
             Form::Sealed(sealer) => sealer.spare(),
+        }
+    }
+
+    /// Takes the first `bytes` of the spare into an MD5, together with those of other uploads, before
+    /// [`Self::advance`] says that they were filled. If the future is dropped the body is lost.
+    pub(super) async fn update_md5(&mut self, md5: &mut Md5, bytes: usize) {
+        match &mut self.form {
+            Form::Plain(writer) => writer.update_md5(md5, 0..bytes).await,
+            Form::Sealed(sealer) => sealer.update_md5(md5, bytes).await,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::auth::payload::RawBody;
 use crate::checksum_headers::{Checksum, ChecksumPlan};
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
+use crate::limits::MD5_PIECE_BYTES;
 use engine::checksum::{Algorithm, Hasher, Md5};
 use engine::platform::Platform;
 use engine::{BucketId, Etag, Which};
@@ -107,18 +108,25 @@ pub(super) async fn receive<P: Platform, B: RawBody>(
     let wants_md5 = writer.wants_md5() || plan.wants_md5();
     let mut md5 = Md5::new();
     let mut hasher = Hasher::new(plan.algorithm());
+    // Bytes of the spare that came and were not yet handed over: pieces of MD5 are to be long.
+    let mut pending = 0;
     loop {
         let spare = writer.spare();
-        let count = reader.read(spare).await?;
+        let room = spare.len().min(*MD5_PIECE_BYTES.end());
+        let count = reader.read(&mut spare[pending..room]).await?;
+        hasher.update(&spare[pending..pending + count]);
+        pending += count;
+        size.check_growing(writer.written() + pending as u64)?;
+        if pending >= room.min(*MD5_PIECE_BYTES.start()) || count == 0 {
+            if wants_md5 {
+                writer.update_md5(&mut md5, pending).await;
+            }
+            writer.advance(pending).await?;
+            pending = 0;
+        }
         if count == 0 {
             break;
         }
-        if wants_md5 {
-            md5.update(&spare[..count]);
-        }
-        hasher.update(&spare[..count]);
-        writer.advance(count).await?;
-        size.check_growing(writer.written())?;
     }
     let trailers = reader.finish().await?;
     size.check(writer.written())?;
@@ -138,15 +146,15 @@ pub(super) async fn copy<P: Platform>(
     let mut hasher = Hasher::new(algorithm);
     while let Some(chunk) = source.next_chunk().await? {
         let mut rest = chunk.as_ref();
-        if writer.wants_md5() {
-            md5.update(rest);
-        }
         hasher.update(rest);
         while !rest.is_empty() {
             let spare = writer.spare();
             let count = spare.len().min(rest.len());
             let (now, later) = rest.split_at(count);
             spare[..count].copy_from_slice(now);
+            if writer.wants_md5() {
+                writer.update_md5(&mut md5, count).await;
+            }
             writer.advance(count).await?;
             rest = later;
         }

@@ -12,6 +12,7 @@ use tuning::{Facts, Needs, Severity};
 use crate::config::{Config, Cores, Placement};
 use crate::limits;
 use crate::start_error::StartError;
+use crate::sys;
 
 /// The configuration with what was left to the host filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub fn plan(config: &Config) -> Result<Plan, StartError> {
     if let Err(error) = tuning::apply::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+    sys::keep_freed_memory();
     let facts = Facts::read(&data_dirs);
     let plan = fill_in(config, &facts);
     check_memory(config, &plan)?;
