@@ -61,7 +61,7 @@ fn signed_form() -> ChunkedForm {
     let scope = "20130524/us-east-1/s3/aws4_request".to_owned();
     ChunkedForm {
         decoded_bytes: SIGNED_BYTES as u64,
-        signer: Some(ChunkSigner::new(key, timestamp, scope, SEED)),
+        signer: Some(Box::new(ChunkSigner::new(key, timestamp, scope, SEED))),
         trailers: None,
     }
 }
