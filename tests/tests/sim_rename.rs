@@ -30,6 +30,8 @@ const LARGE: usize = INLINE_BYTES_MAX + 50_000;
 fn machine(seed: u64, mutation: Option<Mutation>) -> Machine {
     let mut machine = Machine::new(seed, FORMAT);
     machine.options.mutation = mutation;
+    // Every look is to be an I/O: a loop of looks without one would leave nobody else a turn.
+    machine.options.hot_record_bytes = 0;
     machine
 }
 

@@ -180,7 +180,8 @@ fn of_many_completions_that_want_no_object_there_one_wins() {
 /// Two at a time, and of every kind: whoever saw the object as it was before may replace it, but not both.
 #[test]
 fn two_writers_with_the_same_entity_tag_never_both_win() {
-    let site = Site::new();
+    // Parts take units of their own, and a thousand rounds leave many.
+    let site = Site::new().flags(&["--capacity", "8GiB"]);
     let server = with_bucket(&site);
     let mut client = server.client();
     client.put("/bucket/source", "copied").expect(200);
