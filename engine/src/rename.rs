@@ -18,7 +18,7 @@
 //!
 //! Not here: keys with several versions. A listing that is under way meanwhile may show both names or none.
 //!
-//! Budget: a copy of the bytes; four flushes, one after the other, and eight hops at most.
+//! Budget: a copy of the bytes; four flushes, one after the other, and eleven hops at most.
 
 mod copy;
 mod holds;

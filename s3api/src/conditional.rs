@@ -238,11 +238,9 @@ pub fn unquoted(etag: Etag) -> String {
 }
 
 fn push_unquoted(text: &mut String, etag: Etag) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in etag.md5 {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
+    let mut digits = [0; 32];
+    hex::encode_to_slice(etag.md5, &mut digits).expect("two digits for each byte");
+    text.extend(digits.map(char::from));
     if etag.parts > 0 {
         let _ = write!(text, "-{}", etag.parts);
     }

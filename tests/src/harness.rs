@@ -258,6 +258,13 @@ pub struct Server<'a> {
 }
 
 impl Server<'_> {
+    /// A number of the metrics, all that begin so together: all cores, all labels.
+    pub fn metric(&self, start: &str) -> f64 {
+        let text = client::Client::new(self.admin_listen).get("/metrics").expect(200).text();
+        let of_line = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        text.lines().filter(|line| line.starts_with(start)).filter_map(of_line).sum()
+    }
+
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.listen)
     }

@@ -87,8 +87,7 @@ impl<P: Platform> Engine<P> {
     /// Ends the renames that a crash has cut short; before any request is served. Those that need a shard
     /// which is not there are left for a later start.
     pub(crate) async fn resolve_renames(&self, catalog: &Catalog) {
-        let entries: Vec<_> =
-            catalog.buckets().filter(|entry| entry.name.starts_with(PREFIX)).cloned().collect();
+        let entries: Vec<_> = catalog.named_from(PREFIX).cloned().collect();
         for entry in entries {
             let value = entry.settings.get(&VALUE).map_or(&[][..], Vec::as_slice);
             let resolved = match Intent::decode(value) {

@@ -323,15 +323,8 @@ fn write_string_to_sign(
 
 fn hex_of(digest: &[u8; 32]) -> [u8; 64] {
     let mut digits = [0; 64];
-    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(digest) {
-        *pair = hex_digits(*byte);
-    }
+    hex::encode_to_slice(digest, &mut digits).expect("two digits for each byte");
     digits
-}
-
-fn hex_digits(byte: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 /// Whether a signature, in hex digits, is that of the key. Takes as long for every signature.

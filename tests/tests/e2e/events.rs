@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use ringfort_tests::harness::client::{Client, Request};
 use ringfort_tests::harness::webhook::Webhook;
-use ringfort_tests::harness::{Server, Site, wait_until};
+use ringfort_tests::harness::{Site, wait_until};
 
 const FAILING: &str = "events cannot be delivered";
 
@@ -38,13 +38,6 @@ fn configure(client: &mut Client, bucket: &str, queues: &[String]) {
     let document =
         format!("<NotificationConfiguration>{}</NotificationConfiguration>", queues.concat());
     client.put(&format!("/{bucket}?notification="), document).expect(200);
-}
-
-/// A number of the metrics, all cores together.
-fn metric(server: &Server<'_>, start: &str) -> f64 {
-    let text = Client::new(server.admin_listen).get("/metrics").text();
-    let of_line = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
-    text.lines().filter(|line| line.starts_with(start)).filter_map(of_line).sum()
 }
 
 #[test]
@@ -86,7 +79,7 @@ fn events_reach_a_webhook_that_fails_at_first() {
 
     wait_until("failed attempts", || webhook.refused() >= 2);
     wait_until("failures to be counted", || {
-        metric(&server, "ringfort_notify_attempts_failed_total") >= 1.0
+        server.metric("ringfort_notify_attempts_failed_total") >= 1.0
     });
     webhook.fail(false);
     webhook.wait_for("ObjectRemoved:Delete", "in/other.png");
@@ -120,8 +113,8 @@ fn events_reach_a_webhook_that_fails_at_first() {
     assert!(sequencer(0).as_str().unwrap() < sequencer(4).as_str().unwrap());
 
     wait_until("the queue to be empty", || {
-        metric(&server, "ringfort_notify_waiting_events") == 0.0
-            && metric(&server, "ringfort_notify_delivered_total") == 6.0
+        server.metric("ringfort_notify_waiting_events") == 0.0
+            && server.metric("ringfort_notify_delivered_total") == 6.0
     });
     // No listing of buckets and no request shows the queue.
     assert!(!client.get("/").expect(200).text().contains("notify"));
@@ -184,8 +177,8 @@ fn a_target_that_is_down_stops_no_write_and_a_full_queue_drops() {
     }
     // One of the five is the test event.
     let dropped = "ringfort_notify_dropped_total{core=\"0\",target=\"down\",reason=\"full\"}";
-    wait_until("drops to be counted", || metric(&server, dropped) == 6.0);
-    assert_eq!(metric(&server, "ringfort_notify_waiting_events"), 5.0);
+    wait_until("drops to be counted", || server.metric(dropped) == 6.0);
+    assert_eq!(server.metric("ringfort_notify_waiting_events"), 5.0);
     server.stop();
 }
 

@@ -273,12 +273,7 @@ fn the_newest_noncurrent_versions_can_be_kept() {
     let kept: Vec<String> = ids[2..].iter().rev().cloned().collect();
     wait_until("all but three to be removed", || version_ids(&mut client, "bucket") == kept);
     // A pass later they are still there.
-    let passes = || {
-        let text = Client::new(server.admin_listen).get("/metrics").text();
-        let passes = "ringfort_lifecycle_passes_total{core=\"0\"} ";
-        let number = text.lines().find_map(|line| line.strip_prefix(passes)).unwrap();
-        number.parse::<f64>().unwrap()
-    };
+    let passes = || server.metric("ringfort_lifecycle_passes_total");
     let now = passes();
     wait_until("two more passes", || passes() >= now + 2.0);
     assert_eq!(version_ids(&mut client, "bucket"), kept);
@@ -311,12 +306,7 @@ fn locked_versions_survive_every_pass() {
         !client.get("/bucket?versions=").expect(200).text().contains("<Key>free<")
     });
     // The locked ones are covered by markers, and asked for in vain.
-    let locked_count = || {
-        let text = Client::new(server.admin_listen).get("/metrics").text();
-        let locked = "ringfort_lifecycle_locked_total{core=\"0\"} ";
-        let number = text.lines().find_map(|line| line.strip_prefix(locked)).unwrap();
-        number.parse::<f64>().unwrap()
-    };
+    let locked_count = || server.metric("ringfort_lifecycle_locked_total");
     wait_until("the locks to hold", || locked_count() >= 6.0);
     for (key, id) in &locked {
         client.get(&format!("/bucket/{key}")).expect(404);
