@@ -28,8 +28,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Names that are tried for one event beyond the first.
-const STORE_ATTEMPTS_MAX: usize = 5;
+/// Names that are tried for one event beyond the first: where half of the shards are offline, one event in
+/// four billion finds none. Each refusal is known at once.
+const STORE_ATTEMPTS_MAX: usize = 32;
+/// The same where there is no space, for which a write may wait.
+const FULL_ATTEMPTS_MAX: usize = 3;
 
 /// The bucket of the queue: a system entry by its name.
 const BUCKET: &str = ".notify/queue";
@@ -238,11 +241,12 @@ impl EventQueue {
             let time = engine.platform().wall_clock_ns();
             let key = format!("{target}/{time:016x}-{:03x}-{number:08x}", self.core);
             match store(engine, key.as_bytes(), message).await {
-                Err(
-                    engine::Error::Offline { .. }
-                    | engine::Error::ReadOnly { .. }
-                    | engine::Error::OutOfSpace,
-                ) if attempts < STORE_ATTEMPTS_MAX => attempts += 1,
+                Err(engine::Error::Offline { .. } | engine::Error::ReadOnly { .. })
+                    if attempts < STORE_ATTEMPTS_MAX =>
+                {
+                    attempts += 1;
+                }
+                Err(engine::Error::OutOfSpace) if attempts < FULL_ATTEMPTS_MAX => attempts += 1,
                 stored => return stored,
             }
         }
