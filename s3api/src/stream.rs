@@ -1,26 +1,24 @@
-//! A TCP connection of the runtime as the byte stream that `http` works on.
+//! A TCP connection as the byte stream that `http` works on.
 //!
-//! Invariants: head and body of an answer leave in one `sendmsg`; Nagle's delay is off; the kernel
+//! Invariants: head and body of an answer leave in one `writev`; Nagle's delay is off; the kernel
 //! holds little unsent data, so that the pace of writing is the client's pace.
 //! It knows nothing of deadlines: the sweeper shuts the descriptor down, and a pending read or
 //! write then returns.
 
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
-use std::pin::Pin;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
 
-use futures_lite::{AsyncReadExt, AsyncWrite};
-use glommio::net::TcpStream;
 use http::Peer;
 use socket2::SockRef;
 
 use crate::limits::UNSENT_BYTES_MAX;
-use crate::sys::{self, Waker};
+use crate::poller::{Poller, Watched};
+use crate::sys::Waker;
 
 #[derive(Debug)]
 pub struct TcpConnection {
-    stream: TcpStream,
+    stream: Watched<TcpStream>,
     /// Asked for once: a connection that is gone cannot tell any more.
     peer: Peer,
 }
@@ -28,9 +26,9 @@ pub struct TcpConnection {
 impl TcpConnection {
     /// Takes an accepted connection and sets its options. An option that cannot be set costs speed
     /// only, and a connection that is already gone says so at its first read.
-    pub fn new(stream: TcpStream) -> Self {
-        let descriptor = sys::borrow(&stream);
-        let socket = SockRef::from(&descriptor);
+    pub(crate) fn new(poller: &Rc<Poller>, stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let socket = SockRef::from(&stream);
         let options = socket
             .set_tcp_nodelay(true)
             .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX));
@@ -38,27 +36,35 @@ impl TcpConnection {
             tracing::debug!(%error, "setting the options of a connection");
         }
         // Without TLS.
-        let address = socket.peer_addr().ok().and_then(|address| address.as_socket());
-        let address = address.map(|address| address.ip().to_canonical());
-        Self { stream, peer: Peer { address, is_secure: false } }
+        let address = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
+        let peer = Peer { address, is_secure: false };
+        Ok(Self { stream: poller.register(stream)?, peer })
     }
 
     /// What the sweeper shuts this connection down with.
     pub(crate) fn waker(&self) -> Waker {
-        Waker::new(&self.stream)
+        Waker::new(self.stream.socket())
     }
 }
 
 impl http::Stream for TcpConnection {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer).await
+        let bytes = self.stream.read(|mut socket| socket.read(buffer)).await?;
+        if bytes < buffer.len() {
+            self.stream.has_no_more();
+        }
+        Ok(bytes)
     }
 
     async fn write_two(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         let slices = [IoSlice::new(first), IoSlice::new(second)];
-        // The runtime sends an empty slice as readily, but one less is less to look at.
+        // The kernel takes an empty slice as readily, but one less is less to look at.
         let slices = if second.is_empty() { &slices[..1] } else { &slices[..] };
-        poll_fn(|context| Pin::new(&mut self.stream).poll_write_vectored(context, slices)).await
+        let bytes = self.stream.write(|mut socket| socket.write_vectored(slices)).await?;
+        if bytes < first.len() + second.len() {
+            self.stream.has_no_room();
+        }
+        Ok(bytes)
     }
 
     fn peer(&self) -> Peer {
@@ -66,6 +72,6 @@ impl http::Stream for TcpConnection {
     }
 
     async fn finish_write(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write).await.map_err(io::Error::from)
+        self.stream.socket().shutdown(Shutdown::Write)
     }
 }

@@ -1,4 +1,4 @@
-//! The few steps that std and socket2 leave unsafe: descriptors that the runtime owns, the naming of a
+//! The few steps that std and socket2 leave unsafe: descriptors that somebody else owns, the naming of a
 //! file that has no name, and what the allocator keeps.
 //!
 //! The only file of this crate with unsafe code.
@@ -8,26 +8,13 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use glommio::net::{TcpListener, TcpStream};
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 
 use crate::limits::{FREED_BYTES_KEPT, REUSED_BYTES_MAX};
-
-/// The socket of a connection, to set its options.
-pub(crate) fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
-    // SAFETY: the stream owns the descriptor and is borrowed for as long as the result lives.
-    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
-}
-
-/// Gives a listening socket to the executor of this thread.
-pub(crate) fn into_listener(socket: Socket) -> TcpListener {
-    // SAFETY: the descriptor is open, and ownership of it passes to the listener.
-    unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) }
-}
 
 /// Gives a name to a file that was opened with `O_TMPFILE`; a name that is taken is `AlreadyExists`.
 pub(crate) fn link(file: &File, path: &Path) -> io::Result<()> {

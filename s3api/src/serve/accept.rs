@@ -1,25 +1,24 @@
 //! Taking connections of one port on one core, and serving each in a task of its own.
 //!
-//! Invariants: accepting happens in one task that is never cancelled, because a dropped accept loses
-//! a connection; it ends when its listener is shut down. A panic in a connection's task ends that
+//! Invariants: accepting happens in one task, which ends when its listener is shut down. A panic in a connection's task ends that
 //! connection alone. Beyond the limit a client hears 503 instead of waiting in the kernel's queue.
 
 use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_lite::FutureExt;
-use glommio::net::{TcpListener, TcpStream};
 use http::{Connection, Control, Limits, Service, Time};
 use socket2::SockRef;
 
 use super::connections::Connections;
 use crate::limits::ACCEPT_PAUSE;
 use crate::metrics::Recorder;
+use crate::poller::{Poller, Watched};
 use crate::stream::TcpConnection;
-use crate::sys;
 
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
@@ -27,6 +26,7 @@ const BUSY: &[u8] =
 /// Everything that a connection of this port needs.
 #[derive(Debug)]
 pub(super) struct Port<V> {
+    pub(super) poller: Rc<Poller>,
     pub(super) service: Rc<V>,
     pub(super) connections: Rc<Connections>,
     /// How many more connections there may be, over all cores.
@@ -53,16 +53,15 @@ impl Drop for Permit {
 }
 
 /// Accepts until the listener is shut down.
-pub(super) async fn accept<V>(port: Rc<Port<V>>, listener: TcpListener)
+pub(super) async fn accept<V>(port: Rc<Port<V>>, listener: Watched<TcpListener>)
 where
     V: Service<TcpConnection> + 'static,
 {
     loop {
-        match listener.accept().await {
-            Ok(stream) => admit(&port, stream),
+        match listener.read(TcpListener::accept).await {
+            Ok((stream, _)) => admit(&port, stream),
             Err(_) if port.connections.is_draining() => return,
             Err(error) => {
-                let error = io::Error::from(error);
                 if error.kind() == io::ErrorKind::ConnectionAborted {
                     continue;
                 }
@@ -96,7 +95,10 @@ where
 }
 
 async fn serve<V: Service<TcpConnection>>(port: &Port<V>, stream: TcpStream) {
-    let mut stream = TcpConnection::new(stream);
+    let mut stream = match TcpConnection::new(&port.poller, stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
+    };
     let control = Control::new(Rc::clone(&port.time), &port.limits);
     // Declared after the stream, hence dropped before it: see `Listed`.
     let _listed = port.connections.list(Rc::clone(&control), stream.waker());
@@ -110,7 +112,6 @@ async fn serve<V: Service<TcpConnection>>(port: &Port<V>, stream: TcpStream) {
 
 /// Says that there is no room, as far as that is possible without waiting.
 fn turn_away(stream: &TcpStream) {
-    let descriptor = sys::borrow(stream);
     // The client may be gone already; it learns nothing then, and needs nothing.
-    let _ = SockRef::from(&descriptor).send_with_flags(BUSY, libc::MSG_DONTWAIT);
+    let _ = SockRef::from(stream).send_with_flags(BUSY, libc::MSG_DONTWAIT);
 }

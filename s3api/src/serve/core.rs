@@ -2,8 +2,9 @@
 //!
 //! Invariants: everything that this core spawned has ended when [`run`] returns, because the runtime
 //! never drops what is still pending then; listeners and connections are ended by shutting their
-//! descriptors down, never by dropping a pending operation.
+//! descriptors down.
 
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -21,9 +22,10 @@ use super::{Application, CoreContext, listen};
 use crate::admin::{AdminService, Managed};
 use crate::limits;
 use crate::metrics::Recorder;
+use crate::poller::Poller;
 use crate::start_error::StartError;
 use crate::stream::TcpConnection;
-use crate::sys::{self, Waker};
+use crate::sys::Waker;
 
 /// How often a core that waits for others looks again.
 const STAGE_POLL: Duration = Duration::from_millis(5);
@@ -39,11 +41,13 @@ pub(super) async fn run<A: Application>(
 ) -> Result<(), StartError> {
     // An executor that parked although a task could run is woken by this within a tick.
     let ticker = glommio::spawn_local(every(limits::TICK, || {}));
-    let time = Time::new(CoreClock(Instant::now()));
+    let poller = Poller::new().map_err(|e| StartError::io("polling sockets", e))?;
+    let polling = glommio::spawn_local(Rc::clone(&poller).drive());
+    let context = PortContext { time: Time::new(CoreClock(Instant::now())), poller };
     let managed = Managed::default();
-    let result = match admin_port(shared, core, &time, &managed) {
+    let result = match admin_port(shared, core, &context, &managed) {
         Ok(admin) => {
-            let result = open_and_serve(shared, core, &time, &managed).await;
+            let result = open_and_serve(shared, core, &context, &managed).await;
             if let Some(admin) = admin {
                 admin.stop(ADMIN_PATIENCE).await;
             }
@@ -51,15 +55,22 @@ pub(super) async fn run<A: Application>(
         }
         Err(error) => Err(error),
     };
+    polling.cancel().await;
     ticker.cancel().await;
     result
+}
+
+/// What the ports of a core share.
+struct PortContext {
+    time: Rc<Time>,
+    poller: Rc<Poller>,
 }
 
 /// The management port answers from the first moment, so that health can be asked during recovery.
 fn admin_port<A: Application>(
     shared: &Arc<Shared<A>>,
     core: usize,
-    time: &Rc<Time>,
+    context: &PortContext,
     managed: &Managed<A>,
 ) -> Result<Option<Serving>, StartError> {
     let socket = (core == 0).then(|| shared.take_sockets(|s| s.take_admin())).flatten();
@@ -77,7 +88,8 @@ fn admin_port<A: Application>(
         // The published counts are those of the S3 port.
         recorder: Rc::default(),
         limits: http_limits(shared.idle_timeout),
-        time: Rc::clone(time),
+        time: Rc::clone(&context.time),
+        poller: Rc::clone(&context.poller),
     };
     Serving::start(socket, port).map(Some)
 }
@@ -85,24 +97,24 @@ fn admin_port<A: Application>(
 async fn open_and_serve<A: Application>(
     shared: &Arc<Shared<A>>,
     core: usize,
-    time: &Rc<Time>,
+    context: &PortContext,
     managed: &Managed<A>,
 ) -> Result<(), StartError> {
     let recorder = Rc::new(Recorder::default());
-    let context = CoreContext {
+    let core_context = CoreContext {
         core,
         cores: shared.cores,
         recorder: Rc::clone(&recorder),
         readiness: shared.readiness.clone(),
     };
     let begin = Instant::now();
-    let (service, opened) = shared.application.open(context).await?;
+    let (service, opened) = shared.application.open(core_context).await?;
     let service = Rc::new(service);
     shared.report_opened(core, opened, begin.elapsed());
     wait_for(&shared.opened).await;
     managed.set(Some((shared.application.clone(), Rc::clone(&service))));
 
-    let served = serve_until_stop(shared, core, &service, &recorder, time).await;
+    let served = serve_until_stop(shared, core, &service, &recorder, context).await;
     shared.request_stop();
     shared.application.drained(&service).await;
     shared.drained.arrive(core);
@@ -121,7 +133,7 @@ async fn serve_until_stop<A: Application>(
     core: usize,
     service: &Rc<A::Service>,
     recorder: &Rc<Recorder>,
-    time: &Rc<Time>,
+    context: &PortContext,
 ) -> Result<(), StartError> {
     let socket = shared.take_sockets(|s| s.take_s3());
     let Some(socket) = socket.filter(|_| !shared.stop.is_requested()) else { return Ok(()) };
@@ -131,7 +143,8 @@ async fn serve_until_stop<A: Application>(
         free: Arc::clone(&shared.free_connections),
         recorder: Rc::clone(recorder),
         limits: http_limits(shared.idle_timeout),
-        time: Rc::clone(time),
+        time: Rc::clone(&context.time),
+        poller: Rc::clone(&context.poller),
     };
     let serving = Serving::start(socket, port)?;
     shared.listening.arrive(core);
@@ -171,7 +184,12 @@ impl Serving {
         V: Service<TcpConnection> + 'static,
     {
         listen::listen(&socket)?;
+        let socket = TcpListener::from(socket);
         let listener = Waker::new(&socket);
+        let watched = socket
+            .set_nonblocking(true)
+            .and_then(|()| port.poller.register(socket))
+            .map_err(|e| StartError::io("watching a port", e))?;
         let (connections, time) = (Rc::clone(&port.connections), Rc::clone(&port.time));
         let sweep = {
             let (connections, time) = (Rc::clone(&connections), Rc::clone(&time));
@@ -179,7 +197,7 @@ impl Serving {
         };
         Ok(Self {
             listener,
-            accepting: glommio::spawn_local(accept(Rc::new(port), sys::into_listener(socket))),
+            accepting: glommio::spawn_local(accept(Rc::new(port), watched)),
             sweeping: glommio::spawn_local(every(limits::SWEEP_INTERVAL, sweep)),
             connections,
             time,

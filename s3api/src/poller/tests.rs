@@ -1,0 +1,203 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+
+use futures_lite::FutureExt;
+use glommio::timer::sleep;
+use glommio::{LocalExecutorBuilder, Placement};
+
+/// More than any wait here takes; reached only by a hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a test with a poller that is driven; one that hangs fails.
+fn with_poller<F: Future<Output = ()>>(test: impl FnOnce(Rc<Poller>) -> F + Send + 'static) {
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+        .io_memory(1 << 20)
+        .ring_depth(128)
+        .spawn(|| async move {
+            let poller = Poller::new().unwrap();
+            let driving = glommio::spawn_local(Rc::clone(&poller).drive());
+            let hang = async {
+                sleep(PATIENCE).await;
+                panic!("a hang");
+            };
+            test(poller).or(hang).await;
+            driving.cancel().await;
+        });
+    executor.unwrap().join().unwrap();
+}
+
+/// A watched socket, and its peer, which blocks.
+fn pair(poller: &Rc<Poller>) -> (Watched<TcpStream>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    (poller.register(socket).unwrap(), peer)
+}
+
+async fn read(socket: &Watched<TcpStream>, buffer: &mut [u8]) -> usize {
+    let bytes = socket.read(|mut socket| socket.read(buffer)).await.unwrap();
+    if bytes < buffer.len() {
+        socket.has_no_more();
+    }
+    bytes
+}
+
+#[test]
+fn reads_wait_for_what_comes_later_again_and_again() {
+    with_poller(|poller| async move {
+        let (socket, mut peer) = pair(&poller);
+        for round in 0..100u8 {
+            let sender = glommio::spawn_local(async move {
+                // The reader waits by then, in most rounds.
+                yield_now().await;
+                peer.write_all(&[round]).unwrap();
+                peer
+            });
+            let mut buffer = [0; 16];
+            assert_eq!(read(&socket, &mut buffer).await, 1);
+            assert_eq!(buffer[0], round);
+            peer = sender.await;
+        }
+    });
+}
+
+#[test]
+fn an_end_that_came_with_the_last_bytes_is_seen() {
+    with_poller(|poller| async move {
+        let (socket, mut peer) = pair(&poller);
+        peer.write_all(b"last").unwrap();
+        drop(peer);
+        // Both are there, and marked by one edge, before the first read.
+        sleep(Duration::from_millis(20)).await;
+        let mut buffer = [0; 16];
+        assert_eq!(read(&socket, &mut buffer).await, 4);
+        assert_eq!(read(&socket, &mut buffer).await, 0);
+    });
+}
+
+#[test]
+fn a_write_goes_on_when_the_peer_has_made_room() {
+    const BYTES: usize = 32 << 20;
+    with_poller(|poller| async move {
+        let (socket, mut peer) = pair(&poller);
+        let reader = std::thread::spawn(move || {
+            let (mut total, mut buffer) = (0, vec![0; 1 << 16]);
+            loop {
+                match peer.read(&mut buffer).unwrap() {
+                    0 => return total,
+                    bytes => total += bytes,
+                }
+            }
+        });
+        let body = vec![7; BYTES];
+        let (mut sent, mut short) = (0, 0);
+        while sent < BYTES {
+            let rest = &body[sent..];
+            let bytes = socket.write(|mut socket| socket.write(rest)).await.unwrap();
+            if bytes < rest.len() {
+                socket.has_no_room();
+                short += 1;
+            }
+            sent += bytes;
+        }
+        assert!(short > 0, "nothing ever waited");
+        drop(socket);
+        assert_eq!(reader.join().unwrap(), BYTES);
+    });
+}
+
+#[test]
+fn shutting_a_socket_down_wakes_who_waits() {
+    with_poller(|poller| async move {
+        let (socket, _peer) = pair(&poller);
+        let handle = socket.socket().try_clone().unwrap();
+        let sweeper = glommio::spawn_local(async move {
+            sleep(Duration::from_millis(5)).await;
+            handle.shutdown(Shutdown::Both).unwrap();
+        });
+        assert_eq!(read(&socket, &mut [0; 16]).await, 0);
+        sweeper.await;
+
+        let (socket, _peer) = pair(&poller);
+        let handle = socket.socket().try_clone().unwrap();
+        let sweeper = glommio::spawn_local(async move {
+            sleep(Duration::from_millis(5)).await;
+            handle.shutdown(Shutdown::Write).unwrap();
+        });
+        let body = vec![0; 1 << 20];
+        // Full at some time, since nobody reads.
+        while socket.write(|mut socket| socket.write(&body)).await.is_ok() {}
+        sweeper.await;
+    });
+}
+
+#[test]
+fn a_port_ends_when_it_is_shut_down() {
+    with_poller(|poller| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = poller.register(listener).unwrap();
+        let _peers: Vec<_> = (0..50).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for _ in 0..50 {
+            listener.read(TcpListener::accept).await.unwrap();
+        }
+        let waker = crate::sys::Waker::new(listener.socket());
+        let sweeper = glommio::spawn_local(async move {
+            sleep(Duration::from_millis(5)).await;
+            waker.shut_down(Shutdown::Read);
+        });
+        assert!(listener.read(TcpListener::accept).await.is_err());
+        sweeper.await;
+    });
+}
+
+#[test]
+fn timers_have_their_turn_beside_busy_sockets() {
+    with_poller(|poller| async move {
+        let (one, peer) = pair(&poller);
+        peer.set_nonblocking(true).unwrap();
+        let other = poller.register(peer).unwrap();
+        let is_over = Rc::new(Cell::new(false));
+        let busy = Rc::clone(&is_over);
+        let echo = glommio::spawn_local(async move {
+            let mut rounds = 0u64;
+            while !busy.get() {
+                for (from, to) in [(&one, &other), (&other, &one)] {
+                    from.write(|mut socket| socket.write(b"x")).await.unwrap();
+                    assert_eq!(read(to, &mut [0; 16]).await, 1);
+                }
+                rounds += 1;
+            }
+            rounds
+        });
+        let begin = Instant::now();
+        for _ in 0..20 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let took = begin.elapsed();
+        is_over.set(true);
+        assert!(echo.await > 0);
+        // The runtime's preemption alone would take 100 ms for each.
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    });
+}
+
+#[test]
+fn numbers_are_given_out_again() {
+    with_poller(|poller| async move {
+        let kept = pair(&poller);
+        for _ in 0..100 {
+            let (socket, mut peer) = pair(&poller);
+            assert!(socket.number < 3);
+            peer.write_all(b"x").unwrap();
+            assert_eq!(read(&socket, &mut [0; 2]).await, 1);
+        }
+        drop(kept);
+        assert!(poller.sockets.borrow().registered.iter().all(Option::is_none));
+    });
+}
