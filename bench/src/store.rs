@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::keys::{KeyShape, digest, mixed};
 use crate::memory::resident_bytes;
-use engine::platform::glommio::{GlommioPlatform, direct_io_active};
+use engine::platform::glommio::{GlommioPlatform, Reactor, direct_io_active};
 use engine::store::{EngineOptions, FormatOptions, Layout, OpenStore, open_or_format};
 use engine::{BucketId, Commit, Engine, EngineMetrics, Etag, Recovered, Shared, Which};
 use glommio::timer::sleep;
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// What the server gives each core, unless it is told otherwise.
 const IO_MEMORY_BYTES: usize = 64 << 20;
+/// Registered memory of the runtime's own, which nothing goes through.
+const RUNTIME_IO_MEMORY_BYTES: usize = 1 << 20;
 const RING_DEPTH: usize = 1024;
 /// An executor that parked although a task could run is woken by this.
 const TICK: Duration = Duration::from_millis(50);
@@ -36,7 +38,7 @@ pub fn on_executor<T: Send + 'static>(
 ) -> Result<T> {
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .name("bench")
-        .io_memory(IO_MEMORY_BYTES)
+        .io_memory(RUNTIME_IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(2))
         .spawn(move || async move {
@@ -77,7 +79,7 @@ pub async fn open_with(
     format: FormatOptions,
     options: EngineOptions,
 ) -> Result<Store> {
-    let platform = GlommioPlatform::new().map_err(|source| Error::io("the platform", source))?;
+    let platform = platform()?;
     let begin = Instant::now();
     let store = open_or_format(&platform, &[directory.to_owned()], || format).await?;
     let open = begin.elapsed();
@@ -100,7 +102,7 @@ async fn start_core(
     shared: &Arc<Shared>,
     core: usize,
 ) -> Result<Engine<GlommioPlatform>> {
-    let platform = GlommioPlatform::new().map_err(|source| Error::io("the platform", source))?;
+    let platform = platform()?;
     Ok(Engine::start(platform, layout.clone(), options, Arc::clone(shared), core).await?)
 }
 
@@ -109,6 +111,13 @@ async fn start_core(
 pub struct Started {
     pub recovered: Recovered,
     pub metrics: EngineMetrics,
+}
+
+/// The platform of the executor that this is called on.
+fn platform() -> Result<GlommioPlatform> {
+    Reactor::new(IO_MEMORY_BYTES, Duration::ZERO)
+        .and_then(|reactor| GlommioPlatform::new(&reactor))
+        .map_err(|source| Error::io("the platform", source))
 }
 
 /// What a whole store says of its start.
@@ -132,7 +141,7 @@ pub async fn reopen(
     cores: usize,
     (shape, checked): (KeyShape, Vec<u64>),
 ) -> Result<Reopened> {
-    let platform = GlommioPlatform::new().map_err(|source| Error::io("the platform", source))?;
+    let platform = platform()?;
     let begin = Instant::now();
     let format = || format_options(keys, 0);
     let store = open_or_format(&platform, &[directory.to_owned()], format).await?;

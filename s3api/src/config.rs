@@ -32,7 +32,7 @@ pub struct Config {
     pub placement: Placement,
     /// The memory budget of the process; none: half of what the host has.
     pub memory_bytes: Option<u64>,
-    /// Registered I/O buffers of one core.
+    /// Freed I/O buffers that one core keeps for use again.
     pub io_memory_bytes: usize,
     pub ring_depth: usize,
     pub region: String,

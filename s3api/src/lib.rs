@@ -24,7 +24,6 @@ pub mod object_lock;
 pub mod offline;
 pub mod ops;
 pub mod percent;
-mod poller;
 pub mod range;
 pub mod readiness;
 pub mod restore_command;

@@ -56,15 +56,17 @@ pub const SEGMENT_FILES_PER_CORE: usize = 512;
 /// Descriptors beside those of connections and segments: rings, listeners, directories.
 pub const OPEN_FILES_RESERVE: u64 = 256;
 /// How often a core wakes for certain: an executor that parks with runnable tasks is woken by it.
-pub const TICK: Duration = Duration::from_millis(50);
+pub const TICK: Duration = Duration::from_millis(100);
 /// How often connections are looked over for expired deadlines.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a core publishes what it counted.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long accepting pauses when the process is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Before parking, a pinned executor watches this long for messages of other cores.
-pub const SPIN_BEFORE_PARK: Duration = Duration::from_micros(100);
+/// After something last arrived, a pinned core watches this long for messages of others before it rests.
+pub const SPIN_BEFORE_REST: Duration = Duration::from_micros(100);
+/// Registered memory of the runtime, which nothing goes through.
+pub const RUNTIME_IO_MEMORY_BYTES: usize = 1 << 20;
 /// Threads per core for calls that block; they serve no request.
 pub const BLOCKING_THREADS: usize = 2;
 

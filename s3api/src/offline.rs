@@ -2,12 +2,15 @@
 //!
 //! Not here: what it does there.
 
-use engine::platform::glommio::GlommioPlatform;
+use std::time::Duration;
+
+use engine::platform::glommio::{GlommioPlatform, Reactor};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
+use crate::limits::RUNTIME_IO_MEMORY_BYTES;
 use crate::start_error::StartError;
 
-/// Registered buffers and queue depth: a few pieces of 1 MiB at once.
+/// Freed buffers that are kept: a few pieces of 1 MiB.
 const IO_MEMORY_BYTES: usize = 32 << 20;
 const RING_DEPTH: usize = 256;
 
@@ -16,13 +19,14 @@ pub fn run<T>(
     work: impl AsyncFnOnce(GlommioPlatform) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
-        .io_memory(IO_MEMORY_BYTES)
+        .io_memory(RUNTIME_IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .make()
         .map_err(|error| StartError::Host(error.to_string()))?;
     executor.run(async {
-        let platform = GlommioPlatform::new()
+        let platform = Reactor::new(IO_MEMORY_BYTES, Duration::ZERO)
+            .and_then(|reactor| GlommioPlatform::new(&reactor))
             .map_err(|source| StartError::io("prepare the executor", source))?;
         work(platform).await
     })

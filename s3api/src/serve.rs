@@ -30,6 +30,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::Health;
+use engine::platform::glommio::Reactor;
 use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
 
 use crate::admin::api::{ApiAnswer, ApiRequest};
@@ -76,6 +77,8 @@ pub struct CoreContext {
     pub cores: usize,
     pub recorder: Rc<Recorder>,
     pub readiness: Readiness,
+    /// What the core's disk goes through.
+    pub reactor: Reactor,
 }
 
 /// What one core found when it opened.
@@ -178,16 +181,12 @@ fn builder(config: &Config, plan: &Plan) -> Result<LocalExecutorPoolBuilder, Sta
             PoolPlacement::MaxSpread(cores, Some(online.filter(|l| cpus.contains(&l.cpu))))
         }
     };
-    let builder = LocalExecutorPoolBuilder::new(placement)
+    Ok(LocalExecutorPoolBuilder::new(placement)
         .name("core")
-        .io_memory(config.io_memory_bytes)
+        .io_memory(limits::RUNTIME_IO_MEMORY_BYTES)
         .ring_depth(config.ring_depth)
         // Left alone, these threads would share CPU 0 with its executor.
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::BLOCKING_THREADS));
-    if plan.cpus.is_some() && cores > 1 {
-        return Ok(builder.spin_before_park(limits::SPIN_BEFORE_PARK));
-    }
-    Ok(builder)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(limits::BLOCKING_THREADS)))
 }
 
 /// Watches the cores from the main thread until all have ended: says when all are ready, and passes on

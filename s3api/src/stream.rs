@@ -7,13 +7,12 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::rc::Rc;
 
+use engine::platform::glommio::{Reactor, Watched};
 use http::Peer;
 use socket2::SockRef;
 
 use crate::limits::UNSENT_BYTES_MAX;
-use crate::poller::{Poller, Watched};
 use crate::sys::Waker;
 
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub struct TcpConnection {
 impl TcpConnection {
     /// Takes an accepted connection and sets its options. An option that cannot be set costs speed
     /// only, and a connection that is already gone says so at its first read.
-    pub(crate) fn new(poller: &Rc<Poller>, stream: TcpStream) -> io::Result<Self> {
+    pub(crate) fn new(reactor: &Reactor, stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let socket = SockRef::from(&stream);
         let options = socket
@@ -38,7 +37,7 @@ impl TcpConnection {
         // Without TLS.
         let address = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
         let peer = Peer { address, is_secure: false };
-        Ok(Self { stream: poller.register(stream)?, peer })
+        Ok(Self { stream: reactor.register(stream)?, peer })
     }
 
     /// What the sweeper shuts this connection down with.

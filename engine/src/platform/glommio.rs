@@ -1,6 +1,6 @@
 //! The platform on io_uring: glommio's executor, direct I/O, the kernel's clocks.
 //!
-//! This is the only file of the engine that names glommio. It turns the runtime's habits into the
+//! This file and its directory are the only ones of the engine that name glommio. It turns the runtime's habits into the
 //! contract of [`Platform`]:
 //! - every offset, length and buffer is a multiple of [`BLOCK_BYTES`], whatever the device accepts;
 //! - a short read or write is an error, never a count;
@@ -9,17 +9,28 @@
 //! - nothing here blocks the executor for longer than a system call on cached metadata: what can
 //!   wait for the device goes through the ring or the blocking pool.
 //!
+//! Files are read and written through a ring of our own (`ring.rs`), which the same task attends to as the
+//! core's sockets (`reactor.rs`); timers, tasks and blocking calls are the runtime's.
+//!
 //! An executor that serves this platform should place its blocking threads with
-//! `PoolPlacement::Unbound` (by default all of them share one CPU) and give `io_memory` at least
-//! twice the bytes in flight at peak, in powers of two (beyond it buffers come from the heap and
-//! cost more). Before it ends all I/O must have ended: nothing else waits for the kernel.
+//! `PoolPlacement::Unbound` (by default all of them share one CPU). Its `io_memory` is not used.
 //!
 //! Not here: retries, limits of what is in flight, the executors themselves.
 
-// Four system calls have no safe wrapper among our dependencies; each block says why it is sound.
+// Requests of the ring name memory, which belongs to buffers that the kernel may outlast, and two system calls
+// have no safe wrapper among our dependencies; each block says why it is sound.
 #![allow(unsafe_code)]
 // Here the seam meets the real world, which everything else in the engine reaches through it.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod buffers;
+mod numbered;
+mod reactor;
+mod ring;
+mod sockets;
+
+pub use reactor::Reactor;
+pub use sockets::Watched;
 
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -27,7 +38,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
@@ -38,11 +49,12 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use ::glommio::GlommioError;
-use ::glommio::io::{DmaBuffer, DmaFile, OpenOptions, PollableFd, ReadResult};
 use ::glommio::timer::Timer;
 use futures_lite::FutureExt;
+use io_uring::{opcode, squeue, types};
 
+use self::buffers::Buffer;
+use self::ring::Held;
 use super::{BLOCK_BYTES, Durability, File, FilesystemSpace, OpenMode, Platform};
 
 /// Random words fetched from the kernel at a time.
@@ -51,42 +63,34 @@ const RANDOM_POOL_WORDS: usize = 64;
 /// The platform of one executor.
 #[derive(Debug, Clone)]
 pub struct GlommioPlatform {
-    core: Rc<Core>,
-}
-
-#[derive(Debug)]
-struct Core {
-    random: RefCell<RandomPool>,
-    /// Always readable: a poll of it completes at once, but only through the ring.
-    ready: PollableFd<fs::File>,
+    reactor: Reactor,
+    random: Rc<RefCell<RandomPool>>,
 }
 
 impl GlommioPlatform {
-    /// The platform of the executor that this is called on. Fails when the kernel gives no randomness
-    /// or no descriptor; panics outside an executor.
-    pub fn new() -> io::Result<Self> {
-        let ready = PollableFd::new(fs::File::open("/dev/null")?).map_err(into_io_error)?;
-        let random = RefCell::new(RandomPool::new()?);
-        Ok(Self { core: Rc::new(Core { random, ready }) })
+    /// The platform of the executor that this is called on. Fails when the kernel gives no randomness.
+    pub fn new(reactor: &Reactor) -> io::Result<Self> {
+        let random = Rc::new(RefCell::new(RandomPool::new()?));
+        Ok(Self { reactor: reactor.clone(), random })
     }
 }
 
-/// Whether files below a directory are really read and written without the page cache. glommio
-/// silently opens them without `O_DIRECT` where the filesystem has none (tmpfs); who starts a store
-/// there should say so.
+/// Whether files below a directory are really read and written without the page cache. Where the
+/// filesystem has no direct I/O they are opened without; who starts a store there should say so.
 pub async fn direct_io_active(directory: &Path) -> io::Result<bool> {
-    let probe = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .tmpfile(true)
-        .dma_open(directory)
-        .await
-        .map_err(into_io_error)?;
-    // SAFETY: F_GETFL reads the flags of a descriptor that `probe` keeps open; no memory is passed.
-    let flags = unsafe { libc::fcntl(probe.as_raw_fd(), libc::F_GETFL) };
-    let result = if flags < 0 { Err(io::Error::last_os_error()) } else { Ok(flags) };
-    probe.close().await.map_err(into_io_error)?;
-    Ok(result? & libc::O_DIRECT != 0)
+    blocking(directory, |directory| {
+        let open = |flags| {
+            fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(directory)
+        };
+        match open(libc::O_TMPFILE | libc::O_DIRECT) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                open(libc::O_TMPFILE).map(|_| false)
+            }
+            Err(error) => Err(error),
+        }
+    })
+    .await
 }
 
 impl Platform for GlommioPlatform {
@@ -97,29 +101,27 @@ impl Platform for GlommioPlatform {
 
     fn allocate(&self, bytes: usize) -> GlommioWriteBuffer {
         assert_aligned(0, bytes);
-        let mut buffer = ::glommio::allocate_dma_buffer(bytes);
-        buffer.trim_to_size(bytes);
-        GlommioWriteBuffer(buffer)
+        GlommioWriteBuffer(self.reactor.buffer(bytes))
     }
 
-    /// The name must stay while this runs: glommio looks at the path again after the open, and panics
-    /// when it has gone.
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<GlommioFile> {
         assert!(mode.write || !mode.create_new, "a file is created to be written");
-        let durable = match mode.durability {
+        let access = if mode.write { libc::O_RDWR } else { libc::O_RDONLY };
+        let creation = if mode.create_new { libc::O_CREAT | libc::O_EXCL } else { 0 };
+        let durability = match mode.durability {
             Durability::OnSync => 0,
             Durability::EachWrite => libc::O_DSYNC,
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(mode.write)
-            .create_new(mode.create_new)
-            .custom_flags(durable)
-            .mode(0o600)
-            .dma_open(path)
-            .await
-            .map_err(into_io_error)?;
-        Ok(GlommioFile { file })
+        let flags = access | creation | durability | libc::O_CLOEXEC;
+        let file = match open(&self.reactor, path, flags | libc::O_DIRECT).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                // The filesystem has no direct I/O. It may have made the file before it said so.
+                let flags = flags & !libc::O_EXCL;
+                open(&self.reactor, path, flags).await?
+            }
+            outcome => outcome?,
+        };
+        Ok(GlommioFile { file, reactor: self.reactor.clone() })
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -137,8 +139,8 @@ impl Platform for GlommioPlatform {
         .await
     }
 
-    /// An `fsync`, where glommio's `Directory::sync` is an `fdatasync`: whether an entry counts as a
-    /// directory's data is left to the filesystem.
+    /// An `fsync`: whether an entry counts as a directory's data, for `fdatasync`, is left to the
+    /// filesystem.
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         blocking(path, |path| fs::File::open(path)?.sync_all()).await
     }
@@ -183,7 +185,7 @@ impl Platform for GlommioPlatform {
     }
 
     fn random_u64(&self) -> u64 {
-        self.core.random.borrow_mut().next()
+        self.random.borrow_mut().next()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -208,16 +210,31 @@ impl Platform for GlommioPlatform {
     /// completions until the preempt timer fires, 100 ms later (measured: 200 ms for each read beside
     /// such a task, 70 us beside one that yields like this; the yield itself takes 7 us).
     async fn yield_now(&self) {
-        if self.core.ready.readable().await.is_err() {
-            futures_lite::future::yield_now().await;
-        }
+        self.reactor.yield_now().await;
     }
 }
 
-/// An open file with direct I/O.
+/// An open file with direct I/O; dropping it closes it when its last operation has ended.
 #[derive(Debug)]
 pub struct GlommioFile {
-    file: DmaFile,
+    file: Rc<OwnedFd>,
+    reactor: Reactor,
+}
+
+impl GlommioFile {
+    fn descriptor(&self) -> types::Fd {
+        types::Fd(self.file.as_raw_fd())
+    }
+
+    fn held(&self, buffer: Option<Buffer>) -> Held {
+        Held { buffer, file: Some(Rc::clone(&self.file)), path: None }
+    }
+
+    /// An operation on the file alone.
+    async fn perform(&self, entry: squeue::Entry) -> io::Result<()> {
+        // SAFETY: the callers' entries name this descriptor and no memory.
+        unsafe { self.reactor.start(entry, self.held(None)) }.await.0.map(|_| ())
+    }
 }
 
 impl File for GlommioFile {
@@ -226,11 +243,17 @@ impl File for GlommioFile {
 
     async fn read_at(&self, offset: u64, bytes: usize) -> io::Result<GlommioReadBuffer> {
         assert_aligned(offset, bytes);
-        let result = self.file.read_at_aligned(offset, bytes).await.map_err(into_io_error)?;
-        if result.len() != bytes {
+        let mut buffer = self.reactor.buffer(bytes);
+        let entry = opcode::Read::new(self.descriptor(), buffer.as_mut_ptr(), length(bytes))
+            .offset(offset)
+            .build();
+        // SAFETY: the descriptor and the buffer, whose memory stays where it is, are held.
+        let pending = unsafe { self.reactor.start(entry, self.held(Some(buffer))) };
+        let (outcome, held) = pending.await;
+        if outcome? != bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(GlommioReadBuffer(result))
+        Ok(GlommioReadBuffer(Rc::new(given_back(held)?)))
     }
 
     async fn write_at(
@@ -238,26 +261,28 @@ impl File for GlommioFile {
         buffer: GlommioWriteBuffer,
         offset: u64,
     ) -> io::Result<GlommioWriteBuffer> {
-        assert_aligned(offset, buffer.len());
-        let shared = Rc::new(buffer.0);
-        let written =
-            self.file.write_rc_at(Rc::clone(&shared), offset).await.map_err(into_io_error)?;
-        if written != shared.len() {
+        let (bytes, buffer) = (buffer.len(), buffer.0);
+        assert_aligned(offset, bytes);
+        let entry = opcode::Write::new(self.descriptor(), buffer.as_ptr(), length(bytes))
+            .offset(offset)
+            .build();
+        // SAFETY: the descriptor and the buffer, whose memory stays where it is, are held.
+        let pending = unsafe { self.reactor.start(entry, self.held(Some(buffer))) };
+        let (outcome, held) = pending.await;
+        if outcome? != bytes {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        // glommio has dropped its reference with the finished request.
-        Rc::try_unwrap(shared)
-            .map(GlommioWriteBuffer)
-            .map_err(|_| io::Error::other("the runtime kept a written buffer"))
+        Ok(GlommioWriteBuffer(given_back(held)?))
     }
 
     async fn sync(&self) -> io::Result<()> {
-        self.file.fdatasync().await.map_err(into_io_error)
+        let data = types::FsyncFlags::DATASYNC;
+        self.perform(opcode::Fsync::new(self.descriptor()).flags(data).build()).await
     }
 
     async fn preallocate(&self, bytes: u64) -> io::Result<()> {
         assert_aligned_length(bytes);
-        self.file.pre_allocate(bytes, false).await.map_err(into_io_error)
+        self.perform(opcode::Fallocate::new(self.descriptor(), bytes).build()).await
     }
 
     async fn len(&self) -> io::Result<u64> {
@@ -272,31 +297,52 @@ impl File for GlommioFile {
     }
 
     async fn close(self) -> io::Result<()> {
-        self.file.close().await.map_err(into_io_error)
+        Ok(())
     }
 }
 
-/// A buffer of the executor's registered memory, or of the heap when that is exhausted.
+async fn open(reactor: &Reactor, path: &Path, flags: i32) -> io::Result<Rc<OwnedFd>> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let entry = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr())
+        .flags(flags)
+        .mode(0o600)
+        .build();
+    let held = Held { path: Some(path), ..Held::default() };
+    // SAFETY: the path, whose memory stays where it is, is held.
+    let (outcome, held) = unsafe { reactor.start(entry, held) }.await;
+    outcome?;
+    held.file.ok_or_else(|| io::Error::other("an operation lost its file"))
+}
+
+fn given_back(held: Held) -> io::Result<Buffer> {
+    held.buffer.ok_or_else(|| io::Error::other("an operation lost its buffer"))
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("I/O of less than 4 GiB")
+}
+
+/// A buffer to be written.
 #[derive(Debug)]
-pub struct GlommioWriteBuffer(DmaBuffer);
+pub struct GlommioWriteBuffer(Buffer);
 
 impl Deref for GlommioWriteBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.as_bytes()
+        &self.0
     }
 }
 
 impl DerefMut for GlommioWriteBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.0.as_bytes_mut()
+        &mut self.0
     }
 }
 
 /// The bytes of one read.
 #[derive(Debug, Clone)]
-pub struct GlommioReadBuffer(ReadResult);
+pub struct GlommioReadBuffer(Rc<Buffer>);
 
 impl Deref for GlommioReadBuffer {
     type Target = [u8];
@@ -401,14 +447,6 @@ fn filesystem_space(path: &Path) -> io::Result<FilesystemSpace> {
         total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
         available_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
     })
-}
-
-/// Keeps the operating system's error number, which glommio's own conversion drops.
-fn into_io_error(error: GlommioError<()>) -> io::Error {
-    match error {
-        GlommioError::EnhancedIoError { source, .. } => source,
-        other => other.into(),
-    }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {

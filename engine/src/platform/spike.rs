@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ::glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
-use super::glommio::GlommioPlatform;
+use super::glommio::{GlommioPlatform, Reactor};
 use super::sim::{Sim, SimOptions};
 use super::{BLOCK_BYTES, File, OpenMode, Platform};
 
@@ -28,7 +28,11 @@ fn on_glommio<F: Future<Output = ()> + 'static>(
         .io_memory(1 << 20)
         .ring_depth(128)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-        .spawn(move || async move { test(GlommioPlatform::new().unwrap(), path).await })
+        .spawn(move || async move {
+            let platform =
+                GlommioPlatform::new(&Reactor::new(1 << 20, Duration::ZERO).unwrap()).unwrap();
+            test(platform, path).await;
+        })
         .unwrap()
         .join()
         .unwrap();

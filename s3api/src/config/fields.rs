@@ -103,7 +103,7 @@ const FIELDS: &[Field] = &[
         .default("604800"),
     field("log-format", "human|json", "Form of the log on standard error").default("human"),
     field("placement", "pinned|unbound", "Whether cores keep their CPU").default("pinned"),
-    field("io-memory", "BYTES", "Registered I/O buffers of each core").default("64MiB"),
+    field("io-memory", "BYTES", "I/O buffers that each core keeps for use again").default("64MiB"),
     field("ring-depth", "N", "Depth of each core's io_uring queues").default("1024"),
     field("sse-key-file", "FILE", "Master keys of server-side encryption, the current one first"),
     field("sse-key-beside-data", "", "Accept a key file within a data directory").default("false"),

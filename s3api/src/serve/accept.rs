@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use engine::platform::glommio::{Reactor, Watched};
 use futures_lite::FutureExt;
 use http::{Connection, Control, Limits, Service, Time};
 use socket2::SockRef;
@@ -17,7 +18,6 @@ use socket2::SockRef;
 use super::connections::Connections;
 use crate::limits::ACCEPT_PAUSE;
 use crate::metrics::Recorder;
-use crate::poller::{Poller, Watched};
 use crate::stream::TcpConnection;
 
 const BUSY: &[u8] =
@@ -26,7 +26,7 @@ const BUSY: &[u8] =
 /// Everything that a connection of this port needs.
 #[derive(Debug)]
 pub(super) struct Port<V> {
-    pub(super) poller: Rc<Poller>,
+    pub(super) reactor: Reactor,
     pub(super) service: Rc<V>,
     pub(super) connections: Rc<Connections>,
     /// How many more connections there may be, over all cores.
@@ -95,7 +95,7 @@ where
 }
 
 async fn serve<V: Service<TcpConnection>>(port: &Port<V>, stream: TcpStream) {
-    let mut stream = match TcpConnection::new(&port.poller, stream) {
+    let mut stream = match TcpConnection::new(&port.reactor, stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
     };

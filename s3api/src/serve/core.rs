@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use engine::platform::glommio::Reactor;
 use glommio::Task;
 use glommio::timer::sleep;
 use http::{Limits, Service, Time};
@@ -22,7 +23,6 @@ use super::{Application, CoreContext, listen};
 use crate::admin::{AdminService, Managed};
 use crate::limits;
 use crate::metrics::Recorder;
-use crate::poller::Poller;
 use crate::start_error::StartError;
 use crate::stream::TcpConnection;
 use crate::sys::Waker;
@@ -41,9 +41,9 @@ pub(super) async fn run<A: Application>(
 ) -> Result<(), StartError> {
     // An executor that parked although a task could run is woken by this within a tick.
     let ticker = glommio::spawn_local(every(limits::TICK, || {}));
-    let poller = Poller::new().map_err(|e| StartError::io("polling sockets", e))?;
-    let polling = glommio::spawn_local(Rc::clone(&poller).drive());
-    let context = PortContext { time: Time::new(CoreClock(Instant::now())), poller };
+    let reactor = Reactor::new(shared.io_memory_bytes, shared.spin)
+        .map_err(|e| StartError::io("setting up the I/O of a core", e))?;
+    let context = PortContext { time: Time::new(CoreClock(Instant::now())), reactor };
     let managed = Managed::default();
     let result = match admin_port(shared, core, &context, &managed) {
         Ok(admin) => {
@@ -55,7 +55,6 @@ pub(super) async fn run<A: Application>(
         }
         Err(error) => Err(error),
     };
-    polling.cancel().await;
     ticker.cancel().await;
     result
 }
@@ -63,7 +62,7 @@ pub(super) async fn run<A: Application>(
 /// What the ports of a core share.
 struct PortContext {
     time: Rc<Time>,
-    poller: Rc<Poller>,
+    reactor: Reactor,
 }
 
 /// The management port answers from the first moment, so that health can be asked during recovery.
@@ -89,7 +88,7 @@ fn admin_port<A: Application>(
         recorder: Rc::default(),
         limits: http_limits(shared.idle_timeout),
         time: Rc::clone(&context.time),
-        poller: Rc::clone(&context.poller),
+        reactor: context.reactor.clone(),
     };
     Serving::start(socket, port).map(Some)
 }
@@ -106,6 +105,7 @@ async fn open_and_serve<A: Application>(
         cores: shared.cores,
         recorder: Rc::clone(&recorder),
         readiness: shared.readiness.clone(),
+        reactor: context.reactor.clone(),
     };
     let begin = Instant::now();
     let (service, opened) = shared.application.open(core_context).await?;
@@ -144,7 +144,7 @@ async fn serve_until_stop<A: Application>(
         recorder: Rc::clone(recorder),
         limits: http_limits(shared.idle_timeout),
         time: Rc::clone(&context.time),
-        poller: Rc::clone(&context.poller),
+        reactor: context.reactor.clone(),
     };
     let serving = Serving::start(socket, port)?;
     shared.listening.arrive(core);
@@ -188,7 +188,7 @@ impl Serving {
         let listener = Waker::new(&socket);
         let watched = socket
             .set_nonblocking(true)
-            .and_then(|()| port.poller.register(socket))
+            .and_then(|()| port.reactor.register(socket))
             .map_err(|e| StartError::io("watching a port", e))?;
         let (connections, time) = (Rc::clone(&port.connections), Rc::clone(&port.time));
         let sweep = {

@@ -71,7 +71,7 @@ fn needs(config: &Config, plan: &Plan) -> Needs {
         cpus,
         pinned: config.placement == Placement::Pinned,
         memory_bytes: plan.memory_bytes,
-        io_memory_bytes: config.io_memory_bytes as u64,
+        io_memory_bytes: limits::RUNTIME_IO_MEMORY_BYTES as u64,
         open_files: limits::OPEN_FILES_RESERVE + connections as u64 + segment_files as u64,
         backlog: limits::LISTEN_BACKLOG,
     }

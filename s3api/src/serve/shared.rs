@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::{Application, Opened, Plan, Sockets, Started};
 use crate::config::Config;
+use crate::limits::SPIN_BEFORE_REST;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::start_error::StartError;
@@ -75,6 +76,10 @@ pub(super) struct Shared<A> {
     pub(super) application: A,
     pub(super) cores: usize,
     pub(super) idle_timeout: Duration,
+    /// Freed I/O buffers that a core keeps.
+    pub(super) io_memory_bytes: usize,
+    /// How long a core looks out for others before it rests.
+    pub(super) spin: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) admin_api_key: String,
     pub(super) metrics: Arc<Metrics>,
@@ -118,6 +123,12 @@ impl<A: Application> Shared<A> {
             application,
             cores,
             idle_timeout: config.idle_timeout,
+            io_memory_bytes: config.io_memory_bytes,
+            spin: if plan.cpus.is_some() && plan.cores > 1 {
+                SPIN_BEFORE_REST
+            } else {
+                Duration::ZERO
+            },
             drain_timeout: config.drain_timeout,
             admin_api_key,
             metrics: Arc::new(Metrics::new(cores)),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::platform::Platform;
-use engine::platform::glommio::GlommioPlatform;
+use engine::platform::glommio::{GlommioPlatform, Reactor};
 use engine::store::{EngineOptions, FormatOptions, Layout, OpenStore, open_or_format};
 use engine::{Engine, Health};
 use http::{RequestBody, RequestHead, Response, Service, Stream};
@@ -82,8 +82,9 @@ impl S3Application {
     async fn open_engine(
         &self,
         core: usize,
+        reactor: &Reactor,
     ) -> Result<(Engine<GlommioPlatform>, Option<OpenStore<GlommioPlatform>>), StartError> {
-        let platform = GlommioPlatform::new()
+        let platform = GlommioPlatform::new(reactor)
             .map_err(|e| StartError::io("setting up the platform of a core", e))?;
         let (layout, store) = if core == 0 {
             let opened = self.open_directories(&platform).await;
@@ -203,8 +204,10 @@ impl Application for S3Application {
     type Service = CoreStore;
 
     async fn open(&self, core: CoreContext) -> Result<(CoreStore, Opened), StartError> {
-        let (engine, directories) =
-            self.open_engine(core.core).await.inspect_err(|_| self.give_up(core.core))?;
+        let (engine, directories) = self
+            .open_engine(core.core, &core.reactor)
+            .await
+            .inspect_err(|_| self.give_up(core.core))?;
         let recovered = engine.recovered();
         if recovered.torn_tails > 0 {
             let torn = recovered.torn_tails;

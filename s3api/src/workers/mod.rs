@@ -6,7 +6,7 @@
 //! nothing that they do is seen before it is durable.
 //!
 //! Invariants: every task has ended when [`Tasks::end`] returns, which is before any core closes its
-//! store; a task looks for a stop at least every [`STOP_POLL`].
+//! store; a task that sleeps is woken by a stop.
 //!
 //! Not here: the operations that put and get the documents (`ops`).
 
@@ -20,14 +20,13 @@ use crate::ops::Owner;
 use crate::services::Services;
 use engine::Bucket;
 use engine::platform::Platform;
-use std::cell::Cell;
-use std::future::Future;
+use futures_lite::FutureExt;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
-
-/// How often a task that sleeps looks whether it is to end.
-const STOP_POLL: Duration = Duration::from_millis(50);
 
 /// What workers tell of the server that they belong to.
 #[derive(Debug, Clone)]
@@ -51,21 +50,38 @@ impl Origin {
 
 /// Asks the tasks of a core to end.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Rc<Cell<bool>>);
+pub struct Stop(Rc<StopState>);
+
+#[derive(Debug, Default)]
+struct StopState {
+    is_requested: Cell<bool>,
+    /// Of tasks that sleep, one each; some may have woken since.
+    sleeping: RefCell<Vec<Waker>>,
+}
 
 impl Stop {
     pub fn is_requested(&self) -> bool {
-        self.0.get()
+        self.0.is_requested.get()
+    }
+
+    fn request(&self) {
+        self.0.is_requested.set(true);
+        self.0.sleeping.take().into_iter().for_each(Waker::wake);
     }
 
     /// Sleeps for so long, or until a stop is asked for.
     pub async fn sleep<P: Platform>(&self, platform: &P, duration: Duration) {
-        let mut left = duration;
-        while !left.is_zero() && !self.is_requested() {
-            let step = left.min(STOP_POLL);
-            platform.sleep(step).await;
-            left -= step;
-        }
+        let requested = poll_fn(|context| {
+            if self.is_requested() {
+                return Poll::Ready(());
+            }
+            let mut sleeping = self.0.sleeping.borrow_mut();
+            if !sleeping.iter().any(|waker| waker.will_wake(context.waker())) {
+                sleeping.push(context.waker().clone());
+            }
+            Poll::Pending
+        });
+        requested.or(platform.sleep(duration)).await;
     }
 }
 
@@ -101,7 +117,7 @@ impl Tasks {
 
     /// Asks all tasks to end, and waits until they have.
     pub async fn end<P: Platform>(&self, platform: &P) {
-        self.stop.0.set(true);
+        self.stop.request();
         while self.running.get() > 0 {
             platform.sleep(Duration::from_millis(1)).await;
         }

@@ -1,41 +1,41 @@
 #![allow(clippy::unwrap_used)]
+use super::super::Reactor;
 use super::*;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
+use ::glommio::timer::sleep;
+use ::glommio::{LocalExecutorBuilder, Placement};
 use futures_lite::FutureExt;
-use glommio::timer::sleep;
-use glommio::{LocalExecutorBuilder, Placement};
 
 /// More than any wait here takes; reached only by a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs a test with a poller that is driven; one that hangs fails.
-fn with_poller<F: Future<Output = ()>>(test: impl FnOnce(Rc<Poller>) -> F + Send + 'static) {
+/// Runs a test with a reactor; one that hangs fails.
+fn with_reactor<F: Future<Output = ()>>(test: impl FnOnce(Reactor) -> F + Send + 'static) {
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(1 << 20)
         .ring_depth(128)
         .spawn(|| async move {
-            let poller = Poller::new().unwrap();
-            let driving = glommio::spawn_local(Rc::clone(&poller).drive());
+            let reactor = Reactor::new(0, Duration::ZERO).unwrap();
             let hang = async {
                 sleep(PATIENCE).await;
                 panic!("a hang");
             };
-            test(poller).or(hang).await;
-            driving.cancel().await;
+            test(reactor).or(hang).await;
         });
     executor.unwrap().join().unwrap();
 }
 
 /// A watched socket, and its peer, which blocks.
-fn pair(poller: &Rc<Poller>) -> (Watched<TcpStream>, TcpStream) {
+fn pair(reactor: &Reactor) -> (Watched<TcpStream>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (socket, _) = listener.accept().unwrap();
     socket.set_nonblocking(true).unwrap();
-    (poller.register(socket).unwrap(), peer)
+    (reactor.register(socket).unwrap(), peer)
 }
 
 async fn read(socket: &Watched<TcpStream>, buffer: &mut [u8]) -> usize {
@@ -48,10 +48,10 @@ async fn read(socket: &Watched<TcpStream>, buffer: &mut [u8]) -> usize {
 
 #[test]
 fn reads_wait_for_what_comes_later_again_and_again() {
-    with_poller(|poller| async move {
-        let (socket, mut peer) = pair(&poller);
+    with_reactor(|reactor| async move {
+        let (socket, mut peer) = pair(&reactor);
         for round in 0..100u8 {
-            let sender = glommio::spawn_local(async move {
+            let sender = ::glommio::spawn_local(async move {
                 // The reader waits by then, in most rounds.
                 yield_now().await;
                 peer.write_all(&[round]).unwrap();
@@ -67,8 +67,8 @@ fn reads_wait_for_what_comes_later_again_and_again() {
 
 #[test]
 fn an_end_that_came_with_the_last_bytes_is_seen() {
-    with_poller(|poller| async move {
-        let (socket, mut peer) = pair(&poller);
+    with_reactor(|reactor| async move {
+        let (socket, mut peer) = pair(&reactor);
         peer.write_all(b"last").unwrap();
         drop(peer);
         // Both are there, and marked by one edge, before the first read.
@@ -82,8 +82,8 @@ fn an_end_that_came_with_the_last_bytes_is_seen() {
 #[test]
 fn a_write_goes_on_when_the_peer_has_made_room() {
     const BYTES: usize = 32 << 20;
-    with_poller(|poller| async move {
-        let (socket, mut peer) = pair(&poller);
+    with_reactor(|reactor| async move {
+        let (socket, mut peer) = pair(&reactor);
         let reader = std::thread::spawn(move || {
             let (mut total, mut buffer) = (0, vec![0; 1 << 16]);
             loop {
@@ -112,19 +112,19 @@ fn a_write_goes_on_when_the_peer_has_made_room() {
 
 #[test]
 fn shutting_a_socket_down_wakes_who_waits() {
-    with_poller(|poller| async move {
-        let (socket, _peer) = pair(&poller);
+    with_reactor(|reactor| async move {
+        let (socket, _peer) = pair(&reactor);
         let handle = socket.socket().try_clone().unwrap();
-        let sweeper = glommio::spawn_local(async move {
+        let sweeper = ::glommio::spawn_local(async move {
             sleep(Duration::from_millis(5)).await;
             handle.shutdown(Shutdown::Both).unwrap();
         });
         assert_eq!(read(&socket, &mut [0; 16]).await, 0);
         sweeper.await;
 
-        let (socket, _peer) = pair(&poller);
+        let (socket, _peer) = pair(&reactor);
         let handle = socket.socket().try_clone().unwrap();
-        let sweeper = glommio::spawn_local(async move {
+        let sweeper = ::glommio::spawn_local(async move {
             sleep(Duration::from_millis(5)).await;
             handle.shutdown(Shutdown::Write).unwrap();
         });
@@ -137,19 +137,19 @@ fn shutting_a_socket_down_wakes_who_waits() {
 
 #[test]
 fn a_port_ends_when_it_is_shut_down() {
-    with_poller(|poller| async move {
+    with_reactor(|reactor| async move {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let listener = poller.register(listener).unwrap();
+        let listener = reactor.register(listener).unwrap();
         let _peers: Vec<_> = (0..50).map(|_| TcpStream::connect(address).unwrap()).collect();
         for _ in 0..50 {
             listener.read(TcpListener::accept).await.unwrap();
         }
-        let waker = crate::sys::Waker::new(listener.socket());
-        let sweeper = glommio::spawn_local(async move {
+        let handle = listener.socket().try_clone().unwrap();
+        let sweeper = ::glommio::spawn_local(async move {
             sleep(Duration::from_millis(5)).await;
-            waker.shut_down(Shutdown::Read);
+            rustix::net::shutdown(handle, rustix::net::Shutdown::Read).unwrap();
         });
         assert!(listener.read(TcpListener::accept).await.is_err());
         sweeper.await;
@@ -158,13 +158,13 @@ fn a_port_ends_when_it_is_shut_down() {
 
 #[test]
 fn timers_have_their_turn_beside_busy_sockets() {
-    with_poller(|poller| async move {
-        let (one, peer) = pair(&poller);
+    with_reactor(|reactor| async move {
+        let (one, peer) = pair(&reactor);
         peer.set_nonblocking(true).unwrap();
-        let other = poller.register(peer).unwrap();
+        let other = reactor.register(peer).unwrap();
         let is_over = Rc::new(Cell::new(false));
         let busy = Rc::clone(&is_over);
-        let echo = glommio::spawn_local(async move {
+        let echo = ::glommio::spawn_local(async move {
             let mut rounds = 0u64;
             while !busy.get() {
                 for (from, to) in [(&one, &other), (&other, &one)] {
@@ -189,15 +189,16 @@ fn timers_have_their_turn_beside_busy_sockets() {
 
 #[test]
 fn numbers_are_given_out_again() {
-    with_poller(|poller| async move {
-        let kept = pair(&poller);
+    with_reactor(|reactor| async move {
+        let kept = pair(&reactor);
         for _ in 0..100 {
-            let (socket, mut peer) = pair(&poller);
+            let (socket, mut peer) = pair(&reactor);
             assert!(socket.number < 3);
             peer.write_all(b"x").unwrap();
             assert_eq!(read(&socket, &mut [0; 2]).await, 1);
         }
         drop(kept);
-        assert!(poller.sockets.borrow().registered.iter().all(Option::is_none));
+        let (socket, _peer) = pair(&reactor);
+        assert_eq!(socket.home.marks.borrow().len(), 1);
     });
 }

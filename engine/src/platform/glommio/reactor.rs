@@ -1,0 +1,169 @@
+//! What a core waits for beside its runtime: its disk's ring and its sockets.
+//!
+//! One task collects from both. It runs behind all tasks that it woke, so that one call submits what all of them
+//! queued. While there is nothing to collect the runtime's ring watches the epoll, in which the disk's
+//! ring has its eventfd.
+//!
+//! Invariants: whatever was queued is submitted before the core rests; what completes or arrives after the last
+//! look is told to the epoll; the runtime's own ring (timers, other cores) has its turn after [`TURN`] at the
+//! latest. A core with neighbours gives that ring turns for a while after something last arrived, since what a
+//! neighbour sends to a core that has parked takes ten times as long.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use ::glommio::Task;
+use ::glommio::io::{PollState, PollableFd};
+use futures_lite::future::yield_now;
+use io_uring::squeue;
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::buffers::{Buffer, Buffers};
+use super::ring::{Held, Pending, Ring};
+use super::sockets::{Events, Sockets, Watched};
+
+/// How long the runtime's ring may be kept waiting. A turn costs several microseconds.
+const TURN: Duration = Duration::from_micros(100);
+/// Between attempts to watch the epoll, should the runtime refuse.
+const WATCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// The disk and the sockets of one core; clones are the same. Nothing of it may be awaited any more when the
+/// last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Reactor {
+    core: Rc<Core>,
+    _driver: Rc<Task<()>>,
+}
+
+#[derive(Debug)]
+struct Core {
+    ring: Rc<Ring>,
+    sockets: Rc<Sockets>,
+    buffers: Rc<Buffers>,
+    /// What the ring tells of completions. Closed, it would leave the epoll.
+    _eventfd: OwnedFd,
+    watched: PollableFd<Descriptor>,
+    /// Always readable: a poll of it completes at once, but only through the runtime's ring.
+    ready: PollableFd<File>,
+    /// How long turns go on when nothing arrives.
+    spin: Duration,
+    /// The driver, while it has nothing to do.
+    resting: RefCell<Option<Waker>>,
+}
+
+/// The epoll, which is the sockets'.
+#[derive(Debug)]
+struct Descriptor(Rc<Sockets>);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Reactor {
+    /// The reactor of the executor that this is called on, which keeps so many bytes of freed buffers, and
+    /// looks out for other cores for so long before it rests. An executor has one.
+    pub fn new(kept_bytes_max: usize, spin: Duration) -> io::Result<Self> {
+        let sockets = Rc::new(Sockets::new()?);
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        sockets.watch_eventfd(&eventfd)?;
+        let ring = Rc::new(Ring::new(&eventfd)?);
+        let core = Rc::new(Core {
+            ring,
+            buffers: Buffers::new(kept_bytes_max),
+            _eventfd: eventfd,
+            watched: PollableFd::new(Descriptor(Rc::clone(&sockets)))?,
+            ready: PollableFd::new(File::open("/dev/null")?)?,
+            sockets,
+            spin,
+            resting: RefCell::new(None),
+        });
+        let driver = ::glommio::spawn_local(Rc::clone(&core).drive());
+        Ok(Self { core, _driver: Rc::new(driver) })
+    }
+
+    /// Watches a socket, which must not block, until the result is dropped.
+    pub fn register<S: AsFd>(&self, socket: S) -> io::Result<Watched<S>> {
+        self.core.sockets.register(socket)
+    }
+
+    /// Lets other tasks run and I/O complete.
+    pub(super) async fn yield_now(&self) {
+        if self.core.ready.readable().await.is_err() {
+            yield_now().await;
+        }
+    }
+
+    pub(super) fn buffer(&self, bytes: usize) -> Buffer {
+        self.core.buffers.take(bytes)
+    }
+
+    /// Queues an operation of the disk.
+    ///
+    /// # Safety
+    /// As of [`Ring::start`].
+    pub(super) unsafe fn start(&self, entry: squeue::Entry, held: Held) -> Pending {
+        if let Some(driver) = self.core.resting.take() {
+            driver.wake();
+        }
+        // SAFETY: the caller vouches for it.
+        unsafe { self.core.ring.start(entry, held) }
+    }
+}
+
+impl Core {
+    /// Collects for ever.
+    async fn drive(self: Rc<Self>) {
+        let (mut events, mut watch) = (Events::new(), PollState::new());
+        let mut turn = Instant::now();
+        let mut last_arrival = turn;
+        loop {
+            let has_more = self.ring.collect() | self.sockets.collect(&mut events);
+            let now = Instant::now();
+            if has_more {
+                last_arrival = now;
+                if now.duration_since(turn) < TURN {
+                    yield_now().await;
+                    continue;
+                }
+            }
+            let outcome = if has_more || now.duration_since(last_arrival) < self.spin {
+                self.ready.readable().await
+            } else {
+                self.rest(&mut watch).await
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the runtime cannot watch the disk and sockets of a core");
+                ::glommio::timer::sleep(WATCH_PAUSE).await;
+            }
+            turn = Instant::now();
+        }
+    }
+
+    /// Waits until something may be there to be submitted or collected.
+    async fn rest(&self, watch: &mut PollState) -> ::glommio::Result<(), ()> {
+        self.ring.tell(true);
+        let outcome = poll_fn(|context| {
+            // What completed before the eventfd was told of it is seen here, or by the next collection.
+            if self.ring.is_due() {
+                return Poll::Ready(Ok(()));
+            }
+            *self.resting.borrow_mut() = Some(context.waker().clone());
+            self.watched.poll_readable(context, watch)
+        })
+        .await;
+        self.ring.tell(false);
+        self.resting.take();
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests;
