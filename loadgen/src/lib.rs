@@ -35,6 +35,8 @@ pub mod stats;
 pub mod sweep;
 pub mod verify;
 mod verify_listing;
+mod runtime;
+mod stream;
 mod worker;
 pub mod workload;
 pub mod zipf;

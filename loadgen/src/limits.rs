@@ -21,6 +21,9 @@ pub const ETAG_BYTES_MAX: usize = 43;
 pub const ENDPOINTS_MAX: usize = 64;
 /// Headers that are part of a signature.
 pub const SIGNED_HEADERS_MAX: usize = 8;
+/// Kinds of request, by host and by what is said of the payload, of which the parts that stay the same
+/// are kept ready.
+pub const REQUEST_KINDS_MAX: usize = 8;
 /// How long a presigned URL is good for.
 pub const PRESIGNED_EXPIRES: Duration = Duration::from_secs(3600);
 /// Different sizes in `--size`.

@@ -11,6 +11,7 @@ use crate::keyspace::WriteEnd;
 use crate::options::{Payload, Target};
 use crate::pace::Start;
 use crate::request::Head;
+use crate::runtime::spawn;
 use crate::sign::UNSIGNED_PAYLOAD;
 use crate::workload::Operation;
 use sha2::{Digest, Sha256};
@@ -113,7 +114,7 @@ impl Worker {
         });
         let senders: Vec<_> = std::mem::take(&mut self.part_connections)
             .into_iter()
-            .map(|connection| glommio::spawn_local(Rc::clone(&upload).send(connection)))
+            .map(|connection| spawn(Rc::clone(&upload).send(connection)))
             .collect();
         for sender in senders {
             self.part_connections.push(sender.await);
