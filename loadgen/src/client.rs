@@ -11,7 +11,7 @@ use crate::body::Body;
 use crate::limits;
 use crate::options::Target;
 use crate::runtime::{Expired, Watch};
-use crate::stream::Stream;
+use crate::stream::{ReceiveBuffer, Stream};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
@@ -102,7 +102,7 @@ struct ParsedHead {
 pub struct Connection {
     target: Rc<Target>,
     stream: Option<Stream>,
-    receive_bytes: usize,
+    buffer: ReceiveBuffer,
     watch: Rc<Watch>,
     last_used: Option<Instant>,
     /// A head or a chunk's line of which not all has arrived.
@@ -113,14 +113,12 @@ pub struct Connection {
 
 impl Connection {
     /// Connects with the first request. `watch` is this connection's own, and somebody must call its
-    /// `tick`. `largest_body` sets the size of the receive buffer.
-    pub(crate) fn new(target: Rc<Target>, watch: Rc<Watch>, largest_body: u64) -> Self {
-        let (least, most) = (limits::RECEIVE_BYTES_MIN, limits::RECEIVE_BYTES_MAX);
-        let receive_bytes = (largest_body.min(most as u64) as usize + 1024).clamp(least, most);
+    /// `tick`; `buffer` is all connections'.
+    pub(crate) fn new(target: Rc<Target>, watch: Rc<Watch>, buffer: &ReceiveBuffer) -> Self {
         Self {
             target,
             stream: None,
-            receive_bytes,
+            buffer: buffer.clone(),
             watch,
             last_used: None,
             partial: Vec::new(),
@@ -156,7 +154,7 @@ impl Connection {
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
-        let connecting = Stream::connect(self.target.address, &self.watch, self.receive_bytes);
+        let connecting = Stream::connect(self.target.address, &self.watch, &self.buffer);
         self.stream = Some(connecting.await?);
         Ok(())
     }
@@ -194,7 +192,7 @@ impl Connection {
             if from == slices.len() {
                 return Ok(());
             }
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
             let written = stream.write(&slices[from..slices.len() - after]).await?;
             if written == 0 {
                 return Err(Failure::Closed);
@@ -232,6 +230,9 @@ impl Connection {
             Framing::Chunked => self.receive_chunks(receiver).await?,
             Framing::UntilClose => self.receive_until_close(receiver).await?,
         }
+        if keep_alive && self.stream.as_ref().is_some_and(Stream::has_received) {
+            return Err(Failure::Protocol("bytes behind the end of the answer"));
+        }
         if !keep_alive {
             self.stream = None;
         }
@@ -261,25 +262,25 @@ impl Connection {
 
     /// Consumes the head if all of it is there, else all of what is there.
     fn take_head(&mut self) -> Result<Option<ParsedHead>, Failure> {
-        let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+        let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
         let bytes = stream.received();
         let before = self.partial.len();
-        let (parsed, there) = if before == 0 {
-            (parse_head(bytes, &mut self.etag)?, bytes.len())
+        let parsed = if before == 0 {
+            parse_head(&bytes, &mut self.etag)?
         } else {
-            self.partial.extend_from_slice(bytes);
-            (parse_head(&self.partial, &mut self.etag)?, bytes.len())
+            self.partial.extend_from_slice(&bytes);
+            parse_head(&self.partial, &mut self.etag)?
         };
         match &parsed {
             Some(head) => stream.consume(head.length - before),
             None => {
                 if before == 0 {
-                    self.partial.extend_from_slice(bytes);
+                    self.partial.extend_from_slice(&bytes);
                 }
                 if self.partial.len() > limits::ANSWER_HEAD_BYTES_MAX {
                     return Err(Failure::Protocol("the answer's head is too long"));
                 }
-                stream.consume(there);
+                stream.consume(bytes.len());
             }
         }
         Ok(parsed)
@@ -294,7 +295,7 @@ impl Connection {
             if self.fill().await? == 0 {
                 return Err(Failure::Closed);
             }
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
             let bytes = stream.received();
             let take = (bytes.len() as u64).min(remaining) as usize;
             receiver.piece(&bytes[..take]);
@@ -338,7 +339,7 @@ impl Connection {
             if self.fill().await? == 0 {
                 return Err(Failure::Closed);
             }
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
             let bytes = stream.received();
             let end = bytes.iter().position(|&byte| byte == b'\n');
             let take = end.map_or(bytes.len(), |end| end + 1);
@@ -353,18 +354,17 @@ impl Connection {
 
     async fn receive_until_close(&mut self, receiver: &mut impl Receive) -> Result<(), Failure> {
         while self.fill().await? > 0 {
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
             let bytes = stream.received();
-            receiver.piece(bytes);
-            let take = bytes.len();
-            stream.consume(take);
+            receiver.piece(&bytes);
+            stream.consume(bytes.len());
         }
         Ok(())
     }
 
     /// Waits until received bytes are there and says how many; 0 at the end of the stream.
     async fn fill(&mut self) -> Result<usize, Failure> {
-        self.stream.as_mut().ok_or(Failure::Closed)?.fill().await
+        self.stream.as_ref().ok_or(Failure::Closed)?.fill().await
     }
 }
 
@@ -373,8 +373,7 @@ fn parse_head(bytes: &[u8], etag: &mut Vec<u8>) -> Result<Option<ParsedHead>, Fa
     let mut headers = [const { MaybeUninit::uninit() }; limits::ANSWER_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let parsed =
-        config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),

@@ -40,7 +40,7 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 pub const TRAILER_LINES_MAX: usize = 64;
 /// Informational answers (1xx) before the final one.
 pub const INFORMATIONAL_MAX: usize = 8;
-/// A connection's receive buffer follows the largest object, between these two.
+/// An executor's receive buffer follows the largest object, between these two.
 pub const RECEIVE_BYTES_MIN: usize = 8 << 10;
 pub const RECEIVE_BYTES_MAX: usize = 128 << 10;
 

@@ -27,6 +27,8 @@ pub struct Head<'a> {
     pub payload_hash: &'a str,
     /// `None`: a request that has no body.
     pub content_length: Option<u64>,
+    /// Sent in a header: by which the parts of the upload that this begins will be checked.
+    pub checksum_algorithm: Option<Checksum>,
     /// Sent in a header: the body's checksum.
     pub checksum: Option<(Checksum, &'a str)>,
     /// The body is sent in chunks.
@@ -54,10 +56,19 @@ impl<'a> Head<'a> {
             query: "",
             payload_hash: EMPTY_SHA256,
             content_length: None,
+            checksum_algorithm: None,
             checksum: None,
             chunked: None,
             unsigned: None,
         }
+    }
+
+    fn algorithm_header(&self) -> Option<(&'static str, &'static str)> {
+        self.checksum_algorithm.map(|checksum| ("x-amz-checksum-algorithm", checksum.name()))
+    }
+
+    fn checksum_header(&self) -> Option<(&'static str, &'a str)> {
+        self.checksum.map(|(checksum, text)| (checksum.header(), text))
     }
 }
 
@@ -117,8 +128,8 @@ impl RequestWriter {
                 push(out, &[head.method, " ", head.path]);
                 push(out, &[if head.query.is_empty() { "" } else { "?" }, head.query]);
                 push(out, &[" HTTP/1.1\r\nhost: ", head.host, "\r\n"]);
-                let checksum = head.checksum.map(|(checksum, text)| (checksum.header(), text));
-                push_headers(out, checksum.as_slice());
+                push_headers(out, head.algorithm_header().as_slice());
+                push_headers(out, head.checksum_header().as_slice());
                 None
             }
         };
@@ -163,16 +174,16 @@ impl RequestWriter {
 
     /// The place of what this request has in common with others, made anew if it is not of this second.
     fn common(&mut self, head: &Head<'_>) -> usize {
-        let shares = head.checksum.is_none()
+        let shares = head.checksum_algorithm.is_none()
+            && head.checksum.is_none()
             && head.chunked.is_none()
             && matches!(head.payload_hash, EMPTY_SHA256 | UNSIGNED_PAYLOAD);
         if !shares {
             self.prepare(head, 0);
             return 0;
         }
-        let is_of = |common: &Common| {
-            common.host == head.host && common.payload_hash == head.payload_hash
-        };
+        let is_of =
+            |common: &Common| common.host == head.host && common.payload_hash == head.payload_hash;
         let found = self.commons.iter().skip(1).position(is_of).map(|position| position + 1);
         let place = found.unwrap_or_else(|| {
             if self.commons.len() < limits::REQUEST_KINDS_MAX {
@@ -200,8 +211,8 @@ impl RequestWriter {
             count += 1;
         };
         add("host", head.host);
-        if let Some((checksum, text)) = head.checksum {
-            add(checksum.header(), text);
+        for (name, value) in head.algorithm_header().into_iter().chain(head.checksum_header()) {
+            add(name, value);
         }
         common.query.clear();
         common.lines.clear();
@@ -307,7 +318,8 @@ mod tests {
         // More kinds than are remembered, each more than once, over the end of a second.
         let hosts: Vec<String> = (0..limits::REQUEST_KINDS_MAX).map(|n| format!("h{n}")).collect();
         for _ in 0..2 {
-            for (host, path) in hosts.iter().chain(&hosts).zip(["/b/1", "/b/2"].into_iter().cycle()) {
+            for (host, path) in hosts.iter().chain(&hosts).zip(["/b/1", "/b/2"].into_iter().cycle())
+            {
                 let get = Head::plain("GET", host, path);
                 check(&mut writer, &get);
                 check(&mut writer, &Head { query: "a=b", ..get });
@@ -315,6 +327,7 @@ mod tests {
                 check(&mut writer, &Head { payload_hash: hash, ..get });
                 check(&mut writer, &Head { chunked: Some(chunking), ..get });
                 check(&mut writer, &Head { checksum: Some((Checksum::Crc32, "AAAA")), ..get });
+                check(&mut writer, &Head { checksum_algorithm: Some(Checksum::Sha1), ..get });
                 check(&mut writer, &Head::plain("HEAD", host, path));
             }
             // As if a second had passed: what was kept is good for nothing.

@@ -16,6 +16,7 @@ use crate::report::Report;
 use crate::request::RequestWriter;
 use crate::runtime::{Watch, run as run_tasks, sleep, sleep_until, spawn};
 use crate::setup::{TICK, ensure_bucket, ticks_in};
+use crate::stream::ReceiveBuffer;
 use crate::worker::{Shared, Worker};
 use crate::workload::{Mix, Operation, Random};
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
@@ -257,7 +258,7 @@ async fn drive(
 /// Makes the connections of one executor's workers.
 struct Connectors {
     targets: Vec<Rc<Target>>,
-    largest_body: u64,
+    buffer: ReceiveBuffer,
     part_parallel: usize,
     watches: RefCell<Vec<Rc<Watch>>>,
 }
@@ -275,7 +276,7 @@ impl Connectors {
         let multipart = phase.mix.has(Operation::Multipart);
         Self {
             targets: context.targets.iter().cloned().map(Rc::new).collect(),
-            largest_body: reads.map(|(_, bytes)| bytes).max().unwrap_or(0),
+            buffer: ReceiveBuffer::for_bodies(reads.map(|(_, bytes)| bytes).max().unwrap_or(0)),
             part_parallel: if multipart { options.part_parallel } else { 0 },
             watches: RefCell::default(),
         }
@@ -284,15 +285,15 @@ impl Connectors {
     /// `number`: of the worker, over all executors. Endpoints take turns.
     fn worker(&self, shared: &Rc<Shared>, number: u64) -> Worker {
         let target = &self.targets[(number % self.targets.len() as u64) as usize];
-        let parts = (0..self.part_parallel).map(|_| self.connection(target, 0)).collect();
-        let connection = self.connection(target, self.largest_body);
+        let parts = (0..self.part_parallel).map(|_| self.connection(target)).collect();
+        let connection = self.connection(target);
         Worker::new(Rc::clone(shared), Rc::clone(target), connection, parts)
     }
 
-    fn connection(&self, target: &Rc<Target>, largest_body: u64) -> Connection {
+    fn connection(&self, target: &Rc<Target>) -> Connection {
         let watch = Rc::<Watch>::default();
         self.watches.borrow_mut().push(Rc::clone(&watch));
-        Connection::new(Rc::clone(target), watch, largest_body)
+        Connection::new(Rc::clone(target), watch, &self.buffer)
     }
 }
 

@@ -58,10 +58,7 @@ fn with_current<T>(use_it: impl FnOnce(&Rc<Runtime>) -> T) -> T {
 
 /// Registers a socket with the runtime of this thread; `watch` hears of its readiness until it is
 /// dropped.
-pub(crate) fn register(
-    socket: &impl AsFd,
-    watch: &Rc<Watch>,
-) -> io::Result<Registration> {
+pub(crate) fn register(socket: &impl AsFd, watch: &Rc<Watch>) -> io::Result<Registration> {
     with_current(|runtime| runtime.poller.register(socket, watch))
 }
 
@@ -90,10 +87,13 @@ mod tests {
     #[test]
     fn a_task_s_result_comes_whether_it_ends_before_or_after_it_is_awaited() {
         let sum = run(async {
-            let (early, late) = (spawn(async { 1 }), spawn(async {
-                sleep(Duration::from_millis(2)).await;
-                2
-            }));
+            let (early, late) = (
+                spawn(async { 1 }),
+                spawn(async {
+                    sleep(Duration::from_millis(2)).await;
+                    2
+                }),
+            );
             step_aside().await;
             let nested = spawn(async { spawn(async { 4 }).await });
             early.await + late.await + nested.await

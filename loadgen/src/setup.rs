@@ -9,6 +9,7 @@ use crate::limits;
 use crate::options::{EndpointOptions, RunOptions, Signing, Target};
 use crate::request::{Head, RequestWriter};
 use crate::runtime::{Task, Watch, run, sleep, spawn};
+use crate::stream::ReceiveBuffer;
 use crate::worker::{Receiver, elements};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -84,7 +85,8 @@ impl Caller {
                 }
             })
         };
-        let connection = Connection::new(Rc::new(target.clone()), watch, 0);
+        let buffer = ReceiveBuffer::for_bodies(0);
+        let connection = Connection::new(Rc::new(target.clone()), watch, &buffer);
         let writer = RequestWriter::new(endpoint, signing);
         let host = target.host.clone();
         Self { host, connection, writer, head: Vec::new(), body: Vec::new(), ticker }

@@ -1,14 +1,21 @@
-//! A TCP connection that never blocks its thread, with a buffer of what was received.
+//! A TCP connection that never blocks its thread, and the buffer into which it receives.
 //!
+//! All connections of a thread receive into one buffer: it stays in the CPU's cache, where as many
+//! buffers as connections would push out all else.
+//!
+//! **Invariant:** what was received is consumed before its task waits again. Who breaks this loses it,
+//! and gets an error for it.
 //! **Invariant:** the kernel is asked only for what it may have: after a read that did not fill the
 //! buffer, and after a write that was cut short, the next edge is waited for.
 //!
 //! Deliberately absent: a buffer for what is sent; callers send what they have as it lies.
 
 use crate::client::Failure;
+use crate::limits;
 use crate::runtime::{Interest, Registration, Watch, register};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
+use std::cell::{Cell, Ref, RefCell};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -18,10 +25,26 @@ pub(crate) struct Stream {
     _registration: Registration,
     socket: TcpStream,
     watch: Rc<Watch>,
-    buffer: Box<[u8]>,
+    buffer: ReceiveBuffer,
     /// Received, and not yet consumed: `start..end` of the buffer.
-    start: usize,
-    end: usize,
+    start: Cell<usize>,
+    end: Cell<usize>,
+}
+
+/// A thread's one buffer for what it receives.
+#[derive(Debug, Clone)]
+pub(crate) struct ReceiveBuffer(Rc<RefCell<Box<[u8]>>>);
+
+impl ReceiveBuffer {
+    /// For answers whose bodies have up to so many bytes; longer ones come in pieces.
+    pub(crate) fn for_bodies(largest_body: u64) -> Self {
+        let (least, most) = (limits::RECEIVE_BYTES_MIN, limits::RECEIVE_BYTES_MAX);
+        Self::new((largest_body.min(most as u64) as usize + 1024).clamp(least, most))
+    }
+
+    fn new(bytes: usize) -> Self {
+        Self(Rc::new(RefCell::new(vec![0; bytes].into_boxed_slice())))
+    }
 }
 
 impl Stream {
@@ -29,7 +52,7 @@ impl Stream {
     pub(crate) async fn connect(
         address: SocketAddr,
         watch: &Rc<Watch>,
-        buffer_bytes: usize,
+        buffer: &ReceiveBuffer,
     ) -> Result<Self, Failure> {
         let (socket, registration) =
             begin_connect(address, watch).map_err(|error| Failure::Connect(error.to_string()))?;
@@ -44,45 +67,57 @@ impl Stream {
             _registration: registration,
             socket,
             watch: Rc::clone(watch),
-            buffer: vec![0; buffer_bytes].into_boxed_slice(),
-            start: 0,
-            end: 0,
+            buffer: buffer.clone(),
+            start: Cell::new(0),
+            end: Cell::new(0),
         })
     }
 
     /// Waits until received bytes are there, and says how many; 0 at the end of the stream.
-    pub(crate) async fn fill(&mut self) -> Result<usize, Failure> {
-        while self.start == self.end {
+    pub(crate) async fn fill(&self) -> Result<usize, Failure> {
+        while !self.has_received() {
             if !self.watch.is_ready(Interest::Read) {
                 self.watch.ready(Interest::Read).await?;
             }
-            match self.socket.read(&mut self.buffer) {
+            let buffer = &mut *self.buffer.0.borrow_mut();
+            match (&self.socket).read(buffer) {
                 Ok(count) => {
-                    if count < self.buffer.len() {
+                    if count < buffer.len() {
                         self.watch.drained(Interest::Read);
                     }
-                    (self.start, self.end) = (0, count);
+                    self.start.set(0);
+                    self.end.set(count);
                     return Ok(count);
                 }
                 Err(error) => self.retry(error, Interest::Read)?,
             }
         }
-        Ok(self.end - self.start)
+        Ok(self.end.get() - self.start.get())
     }
 
-    /// What is there without waiting.
-    pub(crate) fn received(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+    /// Whether there is something without waiting.
+    pub(crate) fn has_received(&self) -> bool {
+        self.start.get() < self.end.get()
+    }
+
+    /// What is there without waiting. Not to be held while waiting.
+    pub(crate) fn received(&self) -> Ref<'_, [u8]> {
+        let received = self.start.get()..self.end.get();
+        Ref::map(self.buffer.0.borrow(), |buffer| &buffer[received])
     }
 
     /// Of `received`, from its front.
-    pub(crate) fn consume(&mut self, count: usize) {
-        self.start += count;
-        debug_assert!(self.start <= self.end, "more was consumed than received");
+    pub(crate) fn consume(&self, count: usize) {
+        let start = self.start.get() + count;
+        assert!(start <= self.end.get(), "more was consumed than received");
+        self.start.set(start);
     }
 
     /// Waits until some bytes of the slices were taken, and says how many.
-    pub(crate) async fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Failure> {
+    pub(crate) async fn write(&self, slices: &[IoSlice<'_>]) -> Result<usize, Failure> {
+        if self.has_received() {
+            return Err(Failure::Protocol("bytes behind the end of the answer"));
+        }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         loop {
             if !self.watch.is_ready(Interest::Write) {
@@ -90,8 +125,8 @@ impl Stream {
             }
             // One slice costs the kernel less as such.
             let written = match slices {
-                [slice] => self.socket.write(slice),
-                slices => self.socket.write_vectored(slices),
+                [slice] => (&self.socket).write(slice),
+                slices => (&self.socket).write_vectored(slices),
             };
             match written {
                 Ok(count) => {
@@ -105,7 +140,7 @@ impl Stream {
         }
     }
 
-    /// Whether an operation is to be tried again.
+    /// `Ok`: the operation is to be tried again.
     fn retry(&self, error: io::Error, interest: Interest) -> Result<(), Failure> {
         match error.kind() {
             ErrorKind::WouldBlock => {
@@ -118,10 +153,7 @@ impl Stream {
     }
 }
 
-fn begin_connect(
-    address: SocketAddr,
-    watch: &Rc<Watch>,
-) -> io::Result<(TcpStream, Registration)> {
+fn begin_connect(address: SocketAddr, watch: &Rc<Watch>) -> io::Result<(TcpStream, Registration)> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
@@ -157,20 +189,21 @@ mod tests {
     }
 
     async fn connect_to(address: SocketAddr, buffer_bytes: usize) -> Stream {
-        Stream::connect(address, &Rc::default(), buffer_bytes).await.unwrap()
+        let buffer = ReceiveBuffer::new(buffer_bytes);
+        Stream::connect(address, &Rc::default(), &buffer).await.unwrap()
     }
 
     /// All that comes until the end, in pieces as they were received.
-    async fn receive_all(stream: &mut Stream) -> Vec<Vec<u8>> {
+    async fn receive_all(stream: &Stream) -> Vec<Vec<u8>> {
         let mut pieces = Vec::new();
         while stream.fill().await.unwrap() > 0 {
             pieces.push(stream.received().to_vec());
-            stream.consume(stream.received().len());
+            stream.consume(pieces.last().map_or(0, Vec::len));
         }
         pieces
     }
 
-    async fn send_all(stream: &mut Stream, bytes: &[u8]) {
+    async fn send_all(stream: &Stream, bytes: &[u8]) {
         let mut sent = 0;
         while sent < bytes.len() {
             sent += stream.write(&[IoSlice::new(&bytes[sent..])]).await.unwrap();
@@ -185,10 +218,12 @@ mod tests {
                 std::thread::sleep(SHORT);
             }
         });
-        let pieces = run(async move { receive_all(&mut connect_to(address, 8).await).await });
+        let pieces = run(async move { receive_all(&connect_to(address, 8).await).await });
         let bytes = pieces.unwrap().concat();
-        let expected: Vec<u8> =
-            [8, 8, 3, 16, 1, 9].into_iter().flat_map(|length| vec![length; length.into()]).collect();
+        let expected: Vec<u8> = [8, 8, 3, 16, 1, 9]
+            .into_iter()
+            .flat_map(|length| vec![length; length.into()])
+            .collect();
         assert_eq!(bytes, expected);
         peer.join().unwrap();
     }
@@ -197,11 +232,11 @@ mod tests {
     fn the_end_of_the_stream_is_seen_though_it_came_together_with_the_last_bytes() {
         let (address, peer) = serve(|mut socket| socket.write_all(b"last words").unwrap());
         let pieces = run(async move {
-            let mut stream = connect_to(address, 100).await;
+            let stream = connect_to(address, 100).await;
             // All of it has arrived before the first look.
             peer.join().unwrap();
             sleep(SHORT).await;
-            receive_all(&mut stream).await
+            receive_all(&stream).await
         });
         assert_eq!(pieces.unwrap(), [b"last words"]);
     }
@@ -212,7 +247,7 @@ mod tests {
             socket.write_all(b"last words").unwrap();
             std::thread::sleep(4 * SHORT);
         });
-        let pieces = run(async move { receive_all(&mut connect_to(address, 100).await).await });
+        let pieces = run(async move { receive_all(&connect_to(address, 100).await).await });
         assert_eq!(pieces.unwrap().concat(), b"last words");
         peer.join().unwrap();
     }
@@ -225,8 +260,8 @@ mod tests {
             drop(socket);
         });
         run(async move {
-            let mut stream = connect_to(address, 100).await;
-            send_all(&mut stream, b"never read").await;
+            let stream = connect_to(address, 100).await;
+            send_all(&stream, b"never read").await;
             assert!(matches!(stream.fill().await, Err(Failure::Io(_))));
             assert!(matches!(stream.write(&[IoSlice::new(b"x")]).await, Err(Failure::Io(_))));
         })
@@ -246,7 +281,7 @@ mod tests {
         let bytes: Vec<u8> = (0..LENGTH).map(|index| (index % 251) as u8).collect();
         let sent = bytes.clone();
         let writes = run(async move {
-            let mut stream = connect_to(address, 100).await;
+            let stream = connect_to(address, 100).await;
             let (mut position, mut writes) = (0, 0);
             while position < LENGTH {
                 let (first, second) = sent[position..].split_at((LENGTH - position) / 2);
@@ -271,10 +306,10 @@ mod tests {
             socket.write_all(b"late").unwrap();
         });
         run(async move {
-            let mut stream = connect_to(address, 100).await;
+            let stream = connect_to(address, 100).await;
             // The edge of the early answer comes while the writer waits.
-            send_all(&mut stream, &vec![1; LENGTH]).await;
-            assert_eq!(receive_all(&mut stream).await.concat(), b"earlylate");
+            send_all(&stream, &vec![1; LENGTH]).await;
+            assert_eq!(receive_all(&stream).await.concat(), b"earlylate");
         })
         .unwrap();
         peer.join().unwrap();
@@ -300,14 +335,19 @@ mod tests {
             }
         });
         run(async move {
-            let talk = |number: usize| async move {
-                let mut stream = connect_to(address, 16).await;
-                for round in 0..ROUNDS {
-                    let question = [number as u8, round as u8];
-                    send_all(&mut stream, &question).await;
-                    stream.fill().await.unwrap();
-                    assert_eq!(stream.received(), question);
-                    stream.consume(2);
+            // One buffer for all of them.
+            let buffer = ReceiveBuffer::new(16);
+            let talk = |number: usize| {
+                let buffer = buffer.clone();
+                async move {
+                    let stream = Stream::connect(address, &Rc::default(), &buffer).await.unwrap();
+                    for round in 0..ROUNDS {
+                        let question = [number as u8, round as u8];
+                        send_all(&stream, &question).await;
+                        stream.fill().await.unwrap();
+                        assert_eq!(*stream.received(), question);
+                        stream.consume(2);
+                    }
                 }
             };
             let tasks: Vec<_> = (0..CONNECTIONS).map(|number| spawn(talk(number))).collect();
@@ -331,8 +371,9 @@ mod tests {
         run(async move {
             let watch = Rc::default();
             for number in 0..20 {
-                let mut stream = Stream::connect(address, &watch, 16).await.unwrap();
-                assert_eq!(receive_all(&mut stream).await.concat(), [number]);
+                let stream =
+                    Stream::connect(address, &watch, &ReceiveBuffer::new(16)).await.unwrap();
+                assert_eq!(receive_all(&stream).await.concat(), [number]);
             }
         })
         .unwrap();
@@ -342,7 +383,9 @@ mod tests {
     #[test]
     fn a_port_that_nobody_listens_on_refuses() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let result = run(async move { Stream::connect(address, &Rc::default(), 16).await });
+        let result = run(async move {
+            Stream::connect(address, &Rc::default(), &ReceiveBuffer::new(16)).await
+        });
         assert!(matches!(result.unwrap(), Err(Failure::Connect(_))));
     }
 
@@ -364,7 +407,7 @@ mod tests {
                     }
                 })
             };
-            let mut stream = Stream::connect(address, &watch, 16).await.unwrap();
+            let stream = Stream::connect(address, &watch, &ReceiveBuffer::new(16)).await.unwrap();
             assert_eq!(stream.fill().await.unwrap(), 7);
             stream.consume(7);
             assert!(matches!(stream.fill().await, Err(Failure::Timeout)));

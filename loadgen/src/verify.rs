@@ -15,6 +15,7 @@ use crate::request::{Head, RequestWriter};
 use crate::runtime::{Watch, sleep, spawn};
 use crate::setup::{TICK, on_executor, ticks_in, wait_until_ready};
 use crate::stats::Tally;
+use crate::stream::ReceiveBuffer;
 use crate::verify_listing::{Lister, common_prefix, walk};
 use crate::worker::Receiver;
 use serde::{Deserialize, Serialize};
@@ -102,15 +103,12 @@ async fn verify_all(
     });
     let (target, timeout) = (Rc::new(target), options.endpoint.timeout);
     let watches: Vec<Rc<Watch>> = (0..options.concurrency).map(|_| Rc::default()).collect();
-    let connect = |watch: &Rc<Watch>| {
-        let largest = limits::RECEIVE_BYTES_MAX as u64;
-        Connection::new(Rc::clone(&target), Rc::clone(watch), largest)
-    };
+    let buffer = ReceiveBuffer::for_bodies(limits::RECEIVE_BYTES_MAX as u64);
+    let connect =
+        |watch: &Rc<Watch>| Connection::new(Rc::clone(&target), Rc::clone(watch), &buffer);
     let mut listing_connection = watches.first().map(connect);
-    let readers: Vec<_> = watches
-        .iter()
-        .map(|watch| spawn(read_keys(Rc::clone(&shared), connect(watch))))
-        .collect();
+    let readers: Vec<_> =
+        watches.iter().map(|watch| spawn(read_keys(Rc::clone(&shared), connect(watch)))).collect();
     let ticker = spawn(async move {
         loop {
             sleep(TICK).await;

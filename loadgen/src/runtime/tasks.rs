@@ -24,7 +24,7 @@ thread_local! {
     static WOKEN: RefCell<VecDeque<usize>> = const { RefCell::new(VecDeque::new()) };
 }
 
-type Future_ = Pin<Box<dyn Future<Output = ()>>>;
+type BoxedFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 #[derive(Default)]
 pub(super) struct Tasks {
@@ -35,7 +35,7 @@ pub(super) struct Tasks {
 /// Empty while the task runs, and after its end.
 #[derive(Default)]
 struct Slot {
-    task: Option<(Future_, Waker, Arc<Woken>)>,
+    task: Option<(BoxedFuture, Waker, Arc<Woken>)>,
 }
 
 /// What a waker knows of its task.
@@ -67,7 +67,7 @@ impl Wake for Woken {
 }
 
 impl Tasks {
-    fn add(&self, future: Future_) -> usize {
+    fn add(&self, future: BoxedFuture) -> usize {
         let mut slots = self.slots.borrow_mut();
         let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(Slot::default());
@@ -159,7 +159,11 @@ impl Drop for Entered<'_> {
 
 /// Starts a task on this thread's runtime. It goes on if the handle is dropped.
 pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    let end = Rc::new(End { result: Cell::new(None), ended: Cell::new(false), waiter: RefCell::default() });
+    let end = Rc::new(End {
+        result: Cell::new(None),
+        ended: Cell::new(false),
+        waiter: RefCell::default(),
+    });
     let task = {
         let end = Rc::clone(&end);
         async move {
@@ -190,7 +194,7 @@ impl<T> Task<T> {
     /// Ends the task where it stands. Not to be called by the task itself.
     pub(crate) fn cancel(self) {
         if !self.end.ended.get() {
-            with_current(|runtime| Rc::clone(runtime)).tasks.remove(self.slot);
+            with_current(Rc::clone).tasks.remove(self.slot);
         }
     }
 }
