@@ -400,12 +400,13 @@ fn parse_head(bytes: &[u8], etag: &mut Vec<u8>) -> Result<Option<ParsedHead>, Fa
             let range = ContentRange::parse(value);
             head.content_range = Some(range.ok_or(Failure::Protocol("bad Content-Range"))?);
         } else if is("transfer-encoding") {
-            head.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
+            let last = value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
+            head.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
         } else if is("connection") {
-            match value.to_ascii_lowercase().as_slice() {
-                b"close" => head.keep_alive = false,
-                b"keep-alive" => head.keep_alive = true,
-                _ => {}
+            if value.eq_ignore_ascii_case(b"close") {
+                head.keep_alive = false;
+            } else if value.eq_ignore_ascii_case(b"keep-alive") {
+                head.keep_alive = true;
             }
         }
     }

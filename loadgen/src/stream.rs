@@ -13,10 +13,13 @@
 use crate::client::Failure;
 use crate::limits;
 use crate::runtime::{Interest, Registration, Watch, register};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
+use rustix::io::{Errno, writev};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, ipproto, recv, send,
+    socket_with,
+};
 use std::cell::{Cell, Ref, RefCell};
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 
@@ -76,12 +79,10 @@ impl Stream {
     /// Waits until received bytes are there, and says how many; 0 at the end of the stream.
     pub(crate) async fn fill(&self) -> Result<usize, Failure> {
         while !self.has_received() {
-            if !self.watch.is_ready(Interest::Read) {
-                self.watch.ready(Interest::Read).await?;
-            }
+            self.watch.ready(Interest::Read).await?;
             let buffer = &mut *self.buffer.0.borrow_mut();
-            match (&self.socket).read(buffer) {
-                Ok(count) => {
+            match recv(&self.socket, &mut **buffer, RecvFlags::empty()) {
+                Ok((count, _)) => {
                     if count < buffer.len() {
                         self.watch.drained(Interest::Read);
                     }
@@ -120,13 +121,11 @@ impl Stream {
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         loop {
-            if !self.watch.is_ready(Interest::Write) {
-                self.watch.ready(Interest::Write).await?;
-            }
+            self.watch.ready(Interest::Write).await?;
             // One slice costs the kernel less as such.
             let written = match slices {
-                [slice] => (&self.socket).write(slice),
-                slices => (&self.socket).write_vectored(slices),
+                [slice] => send(&self.socket, slice, SendFlags::NOSIGNAL),
+                slices => writev(&self.socket, slices),
             };
             match written {
                 Ok(count) => {
@@ -141,14 +140,14 @@ impl Stream {
     }
 
     /// `Ok`: the operation is to be tried again.
-    fn retry(&self, error: io::Error, interest: Interest) -> Result<(), Failure> {
-        match error.kind() {
-            ErrorKind::WouldBlock => {
+    fn retry(&self, error: Errno, interest: Interest) -> Result<(), Failure> {
+        match error {
+            Errno::AGAIN => {
                 self.watch.blocked(interest);
                 Ok(())
             }
-            ErrorKind::Interrupted => Ok(()),
-            _ => Err(Failure::Io(error)),
+            Errno::INTR => Ok(()),
+            _ => Err(Failure::Io(error.into())),
         }
     }
 }
@@ -173,6 +172,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::runtime::{run, sleep, spawn};
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread::JoinHandle;
     use std::time::Duration;
@@ -403,7 +403,7 @@ mod tests {
                 spawn(async move {
                     loop {
                         sleep(SHORT).await;
-                        watch.tick(10);
+                        watch.tick(40);
                     }
                 })
             };

@@ -26,6 +26,9 @@ use std::time::Duration;
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 256;
 
+/// A connection on which bytes move faster than they are dealt with gives way after so many operations.
+const OPERATIONS_IN_A_ROW: u32 = 16;
+
 /// What an operation may wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interest {
@@ -50,6 +53,8 @@ pub(crate) struct Watch {
     waiting: Cell<bool>,
     /// Of the task that waited last: it is nearly always the one that waits next.
     waker: RefCell<Option<Waker>>,
+    /// Operations since the task last gave way to others.
+    in_a_row: Cell<u32>,
     idle_ticks: Cell<u32>,
     expired: Cell<bool>,
 }
@@ -66,10 +71,6 @@ impl Watch {
         }
     }
 
-    pub(crate) fn is_ready(&self, interest: Interest) -> bool {
-        self.flag(interest).get()
-    }
-
     /// The kernel has nothing more.
     pub(crate) fn drained(&self, interest: Interest) {
         if !self.ended.get() {
@@ -82,13 +83,20 @@ impl Watch {
         self.flag(interest).set(false);
     }
 
-    /// Waits until the socket is ready.
+    /// To be called before each operation: waits until the socket is ready. Where it always is, others
+    /// have their turn now and then.
     pub(crate) async fn ready(&self, interest: Interest) -> Result<(), Expired> {
         self.idle_ticks.set(0);
         // The last wait may have ended in the moment in which its time was up.
         self.expired.set(false);
         poll_fn(|context| {
-            let result = if self.is_ready(interest) {
+            let result = if self.flag(interest).get() {
+                let in_a_row = self.in_a_row.get();
+                self.in_a_row.set((in_a_row + 1) % OPERATIONS_IN_A_ROW);
+                if in_a_row + 1 == OPERATIONS_IN_A_ROW {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Ok(())
             } else if self.expired.get() {
                 Err(Expired)
@@ -99,6 +107,7 @@ impl Watch {
                     _ => *waker = Some(context.waker().clone()),
                 }
                 self.waiting.set(true);
+                self.in_a_row.set(0);
                 return Poll::Pending;
             };
             self.waiting.set(false);
@@ -223,3 +232,55 @@ impl Poller {
 }
 
 const LONG: Timespec = Timespec { tv_sec: 86_400, tv_nsec: 0 };
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::runtime::{run, sleep, spawn};
+
+    #[test]
+    fn a_connection_that_is_always_ready_does_not_keep_others_from_running() {
+        let count = run(async {
+            let (watch, count) = (Rc::<Watch>::default(), Rc::new(Cell::new(0u64)));
+            watch.take_event(EventFlags::IN);
+            let busy = {
+                let count = Rc::clone(&count);
+                spawn(async move {
+                    loop {
+                        watch.ready(Interest::Read).await.unwrap();
+                        count.set(count.get() + 1);
+                    }
+                })
+            };
+            sleep(Duration::from_millis(2)).await;
+            busy.cancel();
+            count.get()
+        });
+        assert!(count.unwrap() > u64::from(OPERATIONS_IN_A_ROW));
+    }
+
+    #[test]
+    fn each_event_makes_ready_what_it_says_and_an_end_makes_the_rest_ready_for_good() {
+        use EventFlags as E;
+        for (flags, readable, writable, ended) in [
+            (E::IN, true, false, false),
+            (E::OUT, false, true, false),
+            (E::IN | E::OUT, true, true, false),
+            (E::IN | E::RDHUP, true, false, true),
+            (E::HUP, true, true, true),
+            (E::ERR, true, true, true),
+        ] {
+            let watch = Watch::default();
+            watch.take_event(flags);
+            let ready = |interest| watch.flag(interest).get();
+            assert_eq!((ready(Interest::Read), ready(Interest::Write)), (readable, writable));
+            watch.drained(Interest::Read);
+            assert_eq!(ready(Interest::Read), ended, "{flags:?}");
+            watch.blocked(Interest::Read);
+            assert!(!ready(Interest::Read));
+            watch.reset();
+            assert!(!ready(Interest::Write) && !watch.ended.get());
+        }
+    }
+}

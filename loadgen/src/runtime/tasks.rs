@@ -151,6 +151,7 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         // What they hold may still ask for the runtime.
         drop(self.0.tasks.slots.take());
+        self.0.tasks.free.take();
         WOKEN.with_borrow_mut(VecDeque::clear);
         CURRENT.set(None);
         NUMBER.set(0);
