@@ -30,6 +30,18 @@ impl Checksum {
         }
     }
 
+    /// Of the algorithm, in a request that begins an upload and, behind `Checksum`, in the document that
+    /// ends it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crc32 => "CRC32",
+            Self::Crc32c => "CRC32C",
+            Self::Crc64nvme => "CRC64NVME",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+        }
+    }
+
     /// Length of its text, base64.
     pub fn text_bytes(self) -> u64 {
         match self {

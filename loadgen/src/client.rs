@@ -10,15 +10,12 @@
 use crate::body::Body;
 use crate::limits;
 use crate::options::Target;
-use futures_lite::io::{AsyncBufRead, AsyncWrite};
-use glommio::net::{Preallocated, TcpStream};
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use crate::runtime::{Expired, Watch};
+use crate::stream::{ReceiveBuffer, Stream};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Why a request got no complete answer.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +37,12 @@ impl Failure {
     /// Whether the server cannot have carried out the request.
     pub fn nothing_was_sent(&self) -> bool {
         matches!(self, Self::Connect(_))
+    }
+}
+
+impl From<Expired> for Failure {
+    fn from(_: Expired) -> Self {
+        Self::Timeout
     }
 }
 
@@ -79,51 +82,6 @@ pub trait Receive {
     fn piece(&mut self, bytes: &[u8]);
 }
 
-/// Finds operations in which no byte moves, without a timer per operation: a ticker calls `tick`.
-#[derive(Debug, Default)]
-pub struct Watch {
-    waiting: RefCell<Option<Waker>>,
-    idle_ticks: Cell<u32>,
-    expired: Cell<bool>,
-}
-
-impl Watch {
-    /// Called at a steady pace; after `ticks_max` calls without progress the operation ends.
-    pub fn tick(&self, ticks_max: u32) {
-        if let Some(waker) = &*self.waiting.borrow() {
-            self.idle_ticks.set(self.idle_ticks.get() + 1);
-            if self.idle_ticks.get() > ticks_max {
-                self.expired.set(true);
-                waker.wake_by_ref();
-            }
-        }
-    }
-
-    async fn guard<T>(
-        &self,
-        mut operation: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Result<T, Failure> {
-        self.idle_ticks.set(0);
-        // The last operation may have ended in the moment in which its time was up.
-        self.expired.set(false);
-        let result = poll_fn(|context| match operation(context) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(Failure::Io)),
-            Poll::Pending if self.expired.replace(false) => Poll::Ready(Err(Failure::Timeout)),
-            Poll::Pending => {
-                let mut waiting = self.waiting.borrow_mut();
-                match &*waiting {
-                    Some(waker) if waker.will_wake(context.waker()) => {}
-                    _ => *waiting = Some(context.waker().clone()),
-                }
-                Poll::Pending
-            }
-        });
-        let result = result.await;
-        self.waiting.borrow_mut().take();
-        result
-    }
-}
-
 enum Framing {
     Empty,
     Length(u64),
@@ -143,9 +101,8 @@ struct ParsedHead {
 #[derive(Debug)]
 pub struct Connection {
     target: Rc<Target>,
-    stream: Option<TcpStream<Preallocated>>,
-    receive_bytes: usize,
-    connect_timeout: Duration,
+    stream: Option<Stream>,
+    buffer: ReceiveBuffer,
     watch: Rc<Watch>,
     last_used: Option<Instant>,
     /// A head or a chunk's line of which not all has arrived.
@@ -155,15 +112,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects with the first request. `largest_body` sets the size of the receive buffer.
-    pub fn new(target: Rc<Target>, watch: Rc<Watch>, largest_body: u64, timeout: Duration) -> Self {
-        let (least, most) = (limits::RECEIVE_BYTES_MIN, limits::RECEIVE_BYTES_MAX);
-        let receive_bytes = (largest_body.min(most as u64) as usize + 1024).clamp(least, most);
+    /// Connects with the first request. `watch` is this connection's own, and somebody must call its
+    /// `tick`; `buffer` is all connections'.
+    pub(crate) fn new(target: Rc<Target>, watch: Rc<Watch>, buffer: &ReceiveBuffer) -> Self {
         Self {
             target,
             stream: None,
-            receive_bytes,
-            connect_timeout: timeout.max(Duration::from_millis(1)),
+            buffer: buffer.clone(),
             watch,
             last_used: None,
             partial: Vec::new(),
@@ -199,10 +154,8 @@ impl Connection {
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
-        let connecting = TcpStream::connect_timeout(self.target.address, self.connect_timeout);
-        let stream = connecting.await.map_err(|error| Failure::Connect(error.to_string()))?;
-        stream.set_nodelay(true).map_err(|error| Failure::Connect(error.to_string()))?;
-        self.stream = Some(stream.buffered_with(Preallocated::new(self.receive_bytes)));
+        let connecting = Stream::connect(self.target.address, &self.watch, &self.buffer);
+        self.stream = Some(connecting.await?);
         Ok(())
     }
 
@@ -234,16 +187,13 @@ impl Connection {
             let head_rest = &head[head_sent..];
             let [first, second] = body.next();
             let slices = [IoSlice::new(head_rest), IoSlice::new(first), IoSlice::new(second)];
-            // Empty slices in front cost the kernel a little and some runtimes the whole write.
-            let empty = slices.iter().take_while(|slice| slice.is_empty()).count();
-            if empty == slices.len() {
+            let from = slices.iter().take_while(|slice| slice.is_empty()).count();
+            let after = slices.iter().rev().take_while(|slice| slice.is_empty()).count();
+            if from == slices.len() {
                 return Ok(());
             }
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
-            let write = |context: &mut Context<'_>| {
-                Pin::new(&mut *stream).poll_write_vectored(context, &slices[empty..])
-            };
-            let written = self.watch.guard(write).await?;
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
+            let written = stream.write(&slices[from..slices.len() - after]).await?;
             if written == 0 {
                 return Err(Failure::Closed);
             }
@@ -280,6 +230,9 @@ impl Connection {
             Framing::Chunked => self.receive_chunks(receiver).await?,
             Framing::UntilClose => self.receive_until_close(receiver).await?,
         }
+        if keep_alive && self.stream.as_ref().is_some_and(Stream::has_received) {
+            return Err(Failure::Protocol("bytes behind the end of the answer"));
+        }
         if !keep_alive {
             self.stream = None;
         }
@@ -309,25 +262,25 @@ impl Connection {
 
     /// Consumes the head if all of it is there, else all of what is there.
     fn take_head(&mut self) -> Result<Option<ParsedHead>, Failure> {
-        let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
-        let bytes = buffered(stream);
+        let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
+        let bytes = stream.received();
         let before = self.partial.len();
-        let (parsed, there) = if before == 0 {
-            (parse_head(bytes, &mut self.etag)?, bytes.len())
+        let parsed = if before == 0 {
+            parse_head(&bytes, &mut self.etag)?
         } else {
-            self.partial.extend_from_slice(bytes);
-            (parse_head(&self.partial, &mut self.etag)?, bytes.len())
+            self.partial.extend_from_slice(&bytes);
+            parse_head(&self.partial, &mut self.etag)?
         };
         match &parsed {
-            Some(head) => Pin::new(stream).consume(head.length - before),
+            Some(head) => stream.consume(head.length - before),
             None => {
                 if before == 0 {
-                    self.partial.extend_from_slice(bytes);
+                    self.partial.extend_from_slice(&bytes);
                 }
                 if self.partial.len() > limits::ANSWER_HEAD_BYTES_MAX {
                     return Err(Failure::Protocol("the answer's head is too long"));
                 }
-                Pin::new(stream).consume(there);
+                stream.consume(bytes.len());
             }
         }
         Ok(parsed)
@@ -342,11 +295,11 @@ impl Connection {
             if self.fill().await? == 0 {
                 return Err(Failure::Closed);
             }
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
-            let bytes = buffered(stream);
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
+            let bytes = stream.received();
             let take = (bytes.len() as u64).min(remaining) as usize;
             receiver.piece(&bytes[..take]);
-            Pin::new(stream).consume(take);
+            stream.consume(take);
             remaining -= take as u64;
         }
         Ok(())
@@ -386,54 +339,42 @@ impl Connection {
             if self.fill().await? == 0 {
                 return Err(Failure::Closed);
             }
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
-            let bytes = buffered(stream);
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
+            let bytes = stream.received();
             let end = bytes.iter().position(|&byte| byte == b'\n');
             let take = end.map_or(bytes.len(), |end| end + 1);
             if self.partial.len() + take > limits::CHUNK_LINE_BYTES_MAX {
                 return Err(Failure::Protocol("a chunk's line is too long"));
             }
             self.partial.extend_from_slice(&bytes[..take]);
-            Pin::new(stream).consume(take);
+            stream.consume(take);
         }
         Ok(())
     }
 
     async fn receive_until_close(&mut self, receiver: &mut impl Receive) -> Result<(), Failure> {
         while self.fill().await? > 0 {
-            let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
-            let bytes = buffered(stream);
-            receiver.piece(bytes);
-            let take = bytes.len();
-            Pin::new(stream).consume(take);
+            let stream = self.stream.as_ref().ok_or(Failure::Closed)?;
+            let bytes = stream.received();
+            receiver.piece(&bytes);
+            stream.consume(bytes.len());
         }
         Ok(())
     }
 
     /// Waits until received bytes are there and says how many; 0 at the end of the stream.
     async fn fill(&mut self) -> Result<usize, Failure> {
-        let stream = self.stream.as_mut().ok_or(Failure::Closed)?;
-        let poll = |context: &mut Context<'_>| {
-            Pin::new(&mut *stream).poll_fill_buf(context).map_ok(<[u8]>::len)
-        };
-        self.watch.guard(poll).await
-    }
-}
-
-/// What a successful `fill` has left in the stream's buffer. With bytes there, polling again gives
-/// them at once and makes no system call.
-fn buffered(stream: &mut TcpStream<Preallocated>) -> &[u8] {
-    match Pin::new(stream).poll_fill_buf(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(bytes)) => bytes,
-        Poll::Ready(Err(_)) | Poll::Pending => &[],
+        self.stream.as_ref().ok_or(Failure::Closed)?.fill().await
     }
 }
 
 /// `None`: not all of the head is there.
 fn parse_head(bytes: &[u8], etag: &mut Vec<u8>) -> Result<Option<ParsedHead>, Failure> {
-    let mut headers = [httparse::EMPTY_HEADER; limits::ANSWER_HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut headers);
-    let length = match response.parse(bytes) {
+    let mut headers = [const { MaybeUninit::uninit() }; limits::ANSWER_HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(Failure::Protocol("malformed answer head")),
@@ -459,12 +400,13 @@ fn parse_head(bytes: &[u8], etag: &mut Vec<u8>) -> Result<Option<ParsedHead>, Fa
             let range = ContentRange::parse(value);
             head.content_range = Some(range.ok_or(Failure::Protocol("bad Content-Range"))?);
         } else if is("transfer-encoding") {
-            head.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
+            let last = value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
+            head.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
         } else if is("connection") {
-            match value.to_ascii_lowercase().as_slice() {
-                b"close" => head.keep_alive = false,
-                b"keep-alive" => head.keep_alive = true,
-                _ => {}
+            if value.eq_ignore_ascii_case(b"close") {
+                head.keep_alive = false;
+            } else if value.eq_ignore_ascii_case(b"keep-alive") {
+                head.keep_alive = true;
             }
         }
     }

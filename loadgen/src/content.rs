@@ -183,7 +183,8 @@ impl Verifier {
             return Ok(None);
         }
         let version = self.version_field();
-        if self.is_version(version) {
+        // With all of its header there, that was held against the version before.
+        if self.content.is_some() || self.is_version(version) {
             return Ok(Some(version));
         }
         let reason = "the header is not one of this key and size";

@@ -257,18 +257,18 @@ impl Keyspace {
 }
 
 /// Enough for `limits::OBJECTS_MAX`.
-const KEY_DIGITS: u32 = 10;
+const KEY_DIGITS: usize = 10;
 
 /// Writes the name of the key at `index` into `key`. Names sort as their indexes do.
 pub fn name_key(key: &mut String, prefix: &str, index: u64) {
     key.clear();
     key.push_str(prefix);
     // Once per request, where the general formatter costs several times as much.
-    let mut divisor = 10u64.pow(KEY_DIGITS - 1);
-    while divisor > 0 {
-        key.push(char::from(b'0' + (index / divisor % 10) as u8));
-        divisor /= 10;
+    let (mut digits, mut rest) = ([0; KEY_DIGITS], index);
+    for digit in digits.iter_mut().rev() {
+        (*digit, rest) = (b'0' + (rest % 10) as u8, rest / 10);
     }
+    key.push_str(std::str::from_utf8(&digits).expect("digits are ASCII"));
 }
 
 /// The hash by which content is bound to a key of a bucket.

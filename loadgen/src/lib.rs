@@ -3,6 +3,8 @@
 //!
 //! **Invariant:** imports none of the project's other crates, and signs requests by its own code, so
 //! that it is an independent witness of the server that it drives.
+//! **Invariant:** it costs less CPU than what it measures: its runtime does nothing but tasks, timers and
+//! sockets, and a request allocates nothing.
 //! **Invariant:** every run is bounded, by count or by duration, and goes to loopback unless the user
 //! says otherwise.
 //!
@@ -28,10 +30,12 @@ pub mod process;
 pub mod report;
 pub mod request;
 pub mod runner;
+mod runtime;
 pub mod samples;
 pub(crate) mod setup;
 pub mod sign;
 pub mod stats;
+mod stream;
 pub mod sweep;
 pub mod verify;
 mod verify_listing;

@@ -21,6 +21,9 @@ pub const ETAG_BYTES_MAX: usize = 43;
 pub const ENDPOINTS_MAX: usize = 64;
 /// Headers that are part of a signature.
 pub const SIGNED_HEADERS_MAX: usize = 8;
+/// Kinds of request, by host and by what is said of the payload, of which the parts that stay the same
+/// are kept ready.
+pub const REQUEST_KINDS_MAX: usize = 8;
 /// How long a presigned URL is good for.
 pub const PRESIGNED_EXPIRES: Duration = Duration::from_secs(3600);
 /// Different sizes in `--size`.
@@ -37,7 +40,7 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 pub const TRAILER_LINES_MAX: usize = 64;
 /// Informational answers (1xx) before the final one.
 pub const INFORMATIONAL_MAX: usize = 8;
-/// A connection's receive buffer follows the largest object, between these two.
+/// An executor's receive buffer follows the largest object, between these two.
 pub const RECEIVE_BYTES_MIN: usize = 8 << 10;
 pub const RECEIVE_BYTES_MAX: usize = 128 << 10;
 

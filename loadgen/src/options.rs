@@ -393,10 +393,6 @@ impl RunOptions {
                 "--payload streaming-unsigned needs a --checksum for its trailer",
             ),
             (
-                self.operations().has(Operation::Multipart) && self.checksum.is_some(),
-                "parts are sent without checksums",
-            ),
-            (
                 self.mix.is_some() && !matches!(self.workload, Workload::Mixed | Workload::Cdn),
                 "--mix is for mixed and cdn",
             ),
@@ -566,7 +562,7 @@ mod tests {
         check("put --payload streaming", true);
         check("put --payload streaming-unsigned", false);
         check("put --payload streaming-unsigned --checksum crc64nvme", true);
-        check("multipart --checksum crc32", false);
+        check("multipart --checksum crc32", true);
         check("multipart --size 5GiB --part-size 1KiB", false);
         check("get --mix put=1", false);
         let anonymous = ["x", "run", "get", "--access-key=", "--secret-key=", "--signing"];

@@ -8,10 +8,9 @@
 //! Beyond its bound arrivals are dropped and counted.
 
 use crate::options::Arrivals;
+use crate::runtime::{Turnstile, sleep_until};
 use crate::stats::Stats;
 use crate::workload::Random;
-use glommio::sync::Semaphore;
-use glommio::timer::sleep;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +38,7 @@ pub(crate) struct Start {
 /// Arrivals at a given rate. One worker at a time waits for the next one, so that there is one timer.
 #[derive(Debug)]
 pub(crate) struct OpenLoop {
-    turn: Semaphore,
+    turn: Turnstile,
     /// Connections that wait for an arrival.
     free: Cell<u32>,
     next: Cell<Instant>,
@@ -60,7 +59,7 @@ impl OpenLoop {
         random: Random,
     ) -> Self {
         Self {
-            turn: Semaphore::new(1),
+            turn: Turnstile::default(),
             free: Cell::new(0),
             next: Cell::new(schedule.begin),
             schedule,
@@ -140,15 +139,14 @@ impl Pace {
     }
 
     async fn next_arrival(&self, open_loop: &OpenLoop, stats: &RefCell<Stats>) -> Option<Instant> {
-        // An error says that the semaphore was closed, which nobody does.
-        let _turn = open_loop.turn.acquire_permit(1).await.ok()?;
+        let _turn = open_loop.turn.enter().await;
         let mut now = Instant::now();
         let next = open_loop.next.get();
         let end = self.schedule.until.map_or(next, |until| next.min(until));
         // A free connection was there before the arrival, so what delays it now is this side's doing.
         let was_free = end > now || open_loop.free.get() > 1;
         if end > now {
-            sleep(end - now).await;
+            sleep_until(end).await;
             now = Instant::now();
         }
         if self.is_over(now) {

@@ -3,7 +3,7 @@
 //! **Invariant:** executors share nothing but the options, the pattern and a flag to stop: each has
 //! its own part of the keys, its own connections and its own statistics.
 
-use crate::client::{Connection, Watch};
+use crate::client::Connection;
 use crate::content::Pattern;
 use crate::error::{Error, Result};
 use crate::keyspace::{Keyspace, Partition};
@@ -14,16 +14,20 @@ use crate::options::{Order, RunOptions, Signing, Target, Workload};
 use crate::pace::{OpenLoop, Pace, Schedule};
 use crate::report::Report;
 use crate::request::RequestWriter;
+use crate::runtime::{Watch, run as run_tasks, sleep, sleep_until, spawn};
 use crate::setup::{TICK, ensure_bucket, ticks_in};
+use crate::stream::ReceiveBuffer;
 use crate::worker::{Shared, Worker};
 use crate::workload::{Mix, Operation, Random};
-use glommio::timer::sleep;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time for the executors to start before the first request is due.
@@ -166,7 +170,8 @@ fn run_phase(context: &Context, phase: &Phase, keyspaces: &mut Vec<Keyspace>) ->
     let observer = Observer::new(&context.options, phase.schedule, handles.len());
     let outcome = observer.run(&inbox);
     for handle in handles {
-        keyspaces.push(handle.join().map_err(|error| Error::Runtime(error.to_string()))??);
+        let panicked = |_| Error::Runtime("an executor panicked".to_owned());
+        keyspaces.push(handle.join().map_err(panicked)??);
     }
     let stopped_early = context.stopped.load(Ordering::Relaxed);
     Ok(Outcome { stopped_early, ..outcome? })
@@ -178,20 +183,30 @@ fn start_executor(
     executor: usize,
     keyspace: Keyspace,
     sender: SyncSender<Message>,
-) -> Result<ExecutorJoinHandle<Result<Keyspace>>> {
-    let placement = match context.options.cores.get(executor) {
-        Some(&cpu) => Placement::Fixed(cpu),
-        None => Placement::Unbound,
-    };
+) -> Result<JoinHandle<Result<Keyspace>>> {
+    let cpu = context.options.cores.get(executor).copied();
     let (context, phase) = (context.clone(), phase.clone());
-    builder(placement)
-        .spawn(move || async move { drive(&context, &phase, executor, keyspace, &sender).await })
-        .map_err(|error| Error::Runtime(error.to_string()))
+    let drive = move || {
+        let failed = |error: io::Error| Error::Runtime(error.to_string());
+        place_thread(cpu).map_err(failed)?;
+        run_tasks(drive(&context, &phase, executor, keyspace, &sender)).map_err(failed)?
+    };
+    let thread = std::thread::Builder::new().name("loadgen".to_owned());
+    thread.spawn(drive).map_err(|error| Error::Runtime(error.to_string()))
 }
 
-/// Files are not read here, so little registered memory is needed.
-fn builder(placement: Placement) -> LocalExecutorBuilder {
-    LocalExecutorBuilder::new(placement).name("loadgen").io_memory(1 << 20).ring_depth(512)
+/// Pins this thread if it is to be pinned, and lets its timers fire when they are due: by default the
+/// kernel takes 50 us more to gather them.
+fn place_thread(cpu: Option<usize>) -> io::Result<()> {
+    set_current_timer_slack(NonZeroU64::new(1))?;
+    let Some(cpu) = cpu else { return Ok(()) };
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(io::Error::other(format!("there is no CPU {cpu}")));
+    }
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu);
+    let pinned = sched_setaffinity(None, &cpus);
+    pinned.map_err(|error| io::Error::other(format!("cannot run on CPU {cpu}: {error}")))
 }
 
 /// One executor's part of a phase.
@@ -211,15 +226,15 @@ async fn drive(
     let watches = connectors.watches.into_inner();
     let ticker = {
         let (shared, sender) = (Rc::clone(&shared), sender.clone());
-        glommio::spawn_local(async move { tick(&shared, &watches, &sender).await })
+        spawn(async move { tick(&shared, &watches, &sender).await })
     };
     let Schedule { begin, ramped, .. } = phase.schedule;
-    sleep(begin.saturating_duration_since(Instant::now())).await;
+    sleep_until(begin).await;
     // In an open loop the rate is what grows.
     let ramp = if phase.rate.is_some() { Duration::ZERO } else { ramped - begin };
     let step = ramp / u32::try_from(workers.len().max(1)).unwrap_or(u32::MAX);
     let start = |(index, worker): (u32, Worker)| {
-        glommio::spawn_local(async move {
+        spawn(async move {
             if !ramp.is_zero() {
                 sleep(step * index).await;
             }
@@ -230,7 +245,7 @@ async fn drive(
     for worker in workers {
         worker.await;
     }
-    ticker.cancel().await;
+    ticker.cancel();
     let at = Instant::now();
     let interval = Intervals::new(options, phase.schedule).current;
     let message = Message { stats: shared.stats.take(), interval, at };
@@ -243,8 +258,7 @@ async fn drive(
 /// Makes the connections of one executor's workers.
 struct Connectors {
     targets: Vec<Rc<Target>>,
-    timeout: Duration,
-    largest_body: u64,
+    buffer: ReceiveBuffer,
     part_parallel: usize,
     watches: RefCell<Vec<Rc<Watch>>>,
 }
@@ -262,8 +276,7 @@ impl Connectors {
         let multipart = phase.mix.has(Operation::Multipart);
         Self {
             targets: context.targets.iter().cloned().map(Rc::new).collect(),
-            timeout: options.endpoint.timeout,
-            largest_body: reads.map(|(_, bytes)| bytes).max().unwrap_or(0),
+            buffer: ReceiveBuffer::for_bodies(reads.map(|(_, bytes)| bytes).max().unwrap_or(0)),
             part_parallel: if multipart { options.part_parallel } else { 0 },
             watches: RefCell::default(),
         }
@@ -272,15 +285,15 @@ impl Connectors {
     /// `number`: of the worker, over all executors. Endpoints take turns.
     fn worker(&self, shared: &Rc<Shared>, number: u64) -> Worker {
         let target = &self.targets[(number % self.targets.len() as u64) as usize];
-        let parts = (0..self.part_parallel).map(|_| self.connection(target, 0)).collect();
-        let connection = self.connection(target, self.largest_body);
+        let parts = (0..self.part_parallel).map(|_| self.connection(target)).collect();
+        let connection = self.connection(target);
         Worker::new(Rc::clone(shared), Rc::clone(target), connection, parts)
     }
 
-    fn connection(&self, target: &Rc<Target>, largest_body: u64) -> Connection {
+    fn connection(&self, target: &Rc<Target>) -> Connection {
         let watch = Rc::<Watch>::default();
         self.watches.borrow_mut().push(Rc::clone(&watch));
-        Connection::new(Rc::clone(target), watch, largest_body, self.timeout)
+        Connection::new(Rc::clone(target), watch, &self.buffer)
     }
 }
 
@@ -340,7 +353,7 @@ async fn tick(shared: &Shared, watches: &[Rc<Watch>], sender: &SyncSender<Messag
     let mut next_tick = Instant::now() + TICK;
     loop {
         let next = next_tick.min(intervals.end());
-        sleep(next.saturating_duration_since(Instant::now())).await;
+        sleep_until(next).await;
         let now = Instant::now();
         if now >= next_tick {
             watches.iter().for_each(|watch| watch.tick(ticks_max));

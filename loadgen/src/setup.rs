@@ -1,16 +1,16 @@
 //! What happens before the load: waiting for the endpoint, making the bucket.
 
 use crate::body::Body;
-use crate::client::{Answer, Connection, Failure, Receive, Watch};
+use crate::client::{Answer, Connection, Failure, Receive};
 use crate::content::Pattern;
 use crate::error::{Error, Result};
 use crate::keyspace::content_hash;
 use crate::limits;
 use crate::options::{EndpointOptions, RunOptions, Signing, Target};
 use crate::request::{Head, RequestWriter};
+use crate::runtime::{Task, Watch, run, sleep, spawn};
+use crate::stream::ReceiveBuffer;
 use crate::worker::{Receiver, elements};
-use glommio::timer::sleep;
-use glommio::{LocalExecutorBuilder, Placement, Task};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,9 @@ pub(crate) fn ticks_in(timeout: Duration) -> u32 {
     u32::try_from(timeout.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
-/// Runs a future on an executor of its own, on this thread.
+/// Runs a future on a runtime of its own, on this thread.
 pub(crate) fn on_executor<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let builder = LocalExecutorBuilder::new(Placement::Unbound).io_memory(1 << 20).ring_depth(512);
-    let executor = builder.make().map_err(|error| Error::Runtime(error.to_string()))?;
-    executor.run(future)
+    run(future).map_err(|error| Error::Runtime(error.to_string()))?
 }
 
 /// Creates the bucket if it is missing, after waiting for the endpoint as long as the options allow.
@@ -42,7 +40,7 @@ pub(crate) fn ensure_bucket(
         if result.is_ok() && !options.allow_non_empty {
             result = caller.refuse_foreign(options, &path, pattern).await;
         }
-        caller.ticker.cancel().await;
+        caller.ticker.cancel();
         result
     })
 }
@@ -57,7 +55,7 @@ pub(crate) fn wait_until_ready(
     on_executor(async {
         let mut caller = Caller::new(endpoint, Signing::Header, target);
         let result = caller.until_ready("HEAD", &path, endpoint.wait_ready).await;
-        caller.ticker.cancel().await;
+        caller.ticker.cancel();
         match result? {
             200..300 | 404 => Ok(()),
             status => Err(refused("HEAD", &path, status, &caller.body)),
@@ -80,14 +78,15 @@ impl Caller {
         let watch = Rc::new(Watch::default());
         let ticker = {
             let (watch, ticks_max) = (Rc::clone(&watch), ticks_in(endpoint.timeout));
-            glommio::spawn_local(async move {
+            spawn(async move {
                 loop {
                     sleep(TICK).await;
                     watch.tick(ticks_max);
                 }
             })
         };
-        let connection = Connection::new(Rc::new(target.clone()), watch, 0, endpoint.timeout);
+        let buffer = ReceiveBuffer::for_bodies(0);
+        let connection = Connection::new(Rc::new(target.clone()), watch, &buffer);
         let writer = RequestWriter::new(endpoint, signing);
         let host = target.host.clone();
         Self { host, connection, writer, head: Vec::new(), body: Vec::new(), ticker }

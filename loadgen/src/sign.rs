@@ -55,6 +55,22 @@ impl std::fmt::Debug for Signer {
     }
 }
 
+/// What requests have in common that differ in method, path and query alone, in the forms in which it
+/// is hashed.
+#[derive(Debug)]
+pub struct Template {
+    /// Of the canonical request, what stands behind the query.
+    canonical: Vec<u8>,
+    /// Has taken in the string to sign up to the canonical request's hash.
+    mac: Hmac<Sha256>,
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        Self { canonical: Vec::new(), mac: keyed(b"") }
+    }
+}
+
 impl Signer {
     pub fn new(access_key: &str, secret_key: &str, region: &str) -> Self {
         Self {
@@ -70,12 +86,17 @@ impl Signer {
     /// Appends the value of the `Authorization` header to `out`; returns the signature.
     pub fn authorization(&mut self, request: &ToSign<'_>, out: &mut Vec<u8>) -> [u8; 32] {
         let signature = self.signature(request);
-        push(out, &["AWS4-HMAC-SHA256 Credential=", &self.access_key, "/", &self.day, "/"]);
-        push(out, &[&self.region, "/s3/aws4_request,SignedHeaders="]);
-        push_names(out, request.headers);
-        push(out, &[",Signature="]);
+        self.push_authorization(request.headers, out);
         push_hex(out, &signature);
         signature
+    }
+
+    /// The same up to the signature, with the day of the template or request that came last.
+    pub fn push_authorization(&self, headers: &[(&str, &str)], out: &mut Vec<u8>) {
+        push(out, &["AWS4-HMAC-SHA256 Credential=", &self.access_key, "/", &self.day, "/"]);
+        push(out, &[&self.region, "/s3/aws4_request,SignedHeaders="]);
+        push_names(out, headers);
+        push(out, &[",Signature="]);
     }
 
     /// Appends the parameters of a presigned query to `out`, all but the signature, which comes last.
@@ -105,14 +126,52 @@ impl Signer {
 
     /// The signature of a request.
     pub fn signature(&mut self, request: &ToSign<'_>) -> [u8; 32] {
-        self.use_day(request.stamp.get(..8).unwrap_or_default());
-        let canonical_hash = self.canonical_hash(request);
+        let mut template = Template::default();
+        self.prepare(&mut template, request.headers, request.payload_hash, request.stamp);
+        self.signature_by(&template, request.method, request.path, request.query)
+    }
+
+    /// Makes a template of what a request has but its method, path and query.
+    pub fn prepare(
+        &mut self,
+        template: &mut Template,
+        headers: &[(&str, &str)],
+        payload_hash: &str,
+        stamp: &str,
+    ) {
+        let canonical = &mut template.canonical;
+        canonical.clear();
+        for (name, value) in headers {
+            push(canonical, &[name, ":", value.trim(), "\n"]);
+        }
+        push(canonical, &["\n"]);
+        push_names(canonical, headers);
+        push(canonical, &["\n", payload_hash]);
+        self.use_day(stamp.get(..8).unwrap_or_default());
         let scratch = &mut self.scratch;
         scratch.clear();
-        push(scratch, &["AWS4-HMAC-SHA256\n", request.stamp, "\n"]);
+        push(scratch, &["AWS4-HMAC-SHA256\n", stamp, "\n"]);
         push(scratch, &[&self.day, "/", &self.region, "/s3/aws4_request\n"]);
+        template.mac.clone_from(&self.key);
+        template.mac.update(scratch);
+    }
+
+    /// The signature of the request that a template gives with these.
+    pub fn signature_by(
+        &mut self,
+        template: &Template,
+        method: &str,
+        path: &str,
+        query: &str,
+    ) -> [u8; 32] {
+        let scratch = &mut self.scratch;
+        scratch.clear();
+        push(scratch, &[method, "\n", path, "\n", query, "\n"]);
+        scratch.extend_from_slice(&template.canonical);
+        let canonical_hash = Sha256::digest(&scratch);
+        scratch.clear();
         push_hex(scratch, &canonical_hash);
-        let mut mac = self.key.clone();
+        let mut mac = template.mac.clone();
         mac.update(scratch);
         mac.finalize().into_bytes().into()
     }
@@ -129,19 +188,6 @@ impl Signer {
         let mut mac = self.key.clone();
         mac.update(text);
         mac.finalize().into_bytes().into()
-    }
-
-    fn canonical_hash(&mut self, request: &ToSign<'_>) -> [u8; 32] {
-        let scratch = &mut self.scratch;
-        scratch.clear();
-        push(scratch, &[request.method, "\n", request.path, "\n", request.query, "\n"]);
-        for (name, value) in request.headers {
-            push(scratch, &[name, ":", value.trim(), "\n"]);
-        }
-        push(scratch, &["\n"]);
-        push_names(scratch, request.headers);
-        push(scratch, &["\n", request.payload_hash]);
-        Sha256::digest(&scratch).into()
     }
 
     fn use_day(&mut self, day: &str) {
@@ -197,7 +243,14 @@ impl ChunkSigner {
 pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + 2 * bytes.len(), 0);
-    hex::encode_to_slice(bytes, &mut out[start..]).expect("the space is twice the input");
+    for (digits, byte) in out[start..].chunks_exact_mut(2).zip(bytes) {
+        digits.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    }
+}
+
+/// By arithmetic, of which the compiler makes vectors.
+fn hex_digit(value: u8) -> u8 {
+    value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
 fn push(out: &mut Vec<u8>, parts: &[&str]) {

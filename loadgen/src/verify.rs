@@ -4,7 +4,7 @@
 //! acceptable version was received.
 
 use crate::body::Body;
-use crate::client::{Connection, Watch};
+use crate::client::Connection;
 use crate::content::{Pattern, Verifier};
 use crate::error::Result;
 use crate::keyspace::content_hash;
@@ -12,11 +12,12 @@ use crate::ledger::{Event, KeyRecord, Ledger};
 use crate::limits;
 use crate::options::{Signing, Target, VerifyOptions};
 use crate::request::{Head, RequestWriter};
+use crate::runtime::{Watch, sleep, spawn};
 use crate::setup::{TICK, on_executor, ticks_in, wait_until_ready};
 use crate::stats::Tally;
+use crate::stream::ReceiveBuffer;
 use crate::verify_listing::{Lister, common_prefix, walk};
 use crate::worker::Receiver;
-use glommio::timer::sleep;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -102,16 +103,13 @@ async fn verify_all(
     });
     let (target, timeout) = (Rc::new(target), options.endpoint.timeout);
     let watches: Vec<Rc<Watch>> = (0..options.concurrency).map(|_| Rc::default()).collect();
-    let connect = |watch: &Rc<Watch>| {
-        let largest = limits::RECEIVE_BYTES_MAX as u64;
-        Connection::new(Rc::clone(&target), Rc::clone(watch), largest, timeout)
-    };
+    let buffer = ReceiveBuffer::for_bodies(limits::RECEIVE_BYTES_MAX as u64);
+    let connect =
+        |watch: &Rc<Watch>| Connection::new(Rc::clone(&target), Rc::clone(watch), &buffer);
     let mut listing_connection = watches.first().map(connect);
-    let readers: Vec<_> = watches
-        .iter()
-        .map(|watch| glommio::spawn_local(read_keys(Rc::clone(&shared), connect(watch))))
-        .collect();
-    let ticker = glommio::spawn_local(async move {
+    let readers: Vec<_> =
+        watches.iter().map(|watch| spawn(read_keys(Rc::clone(&shared), connect(watch)))).collect();
+    let ticker = spawn(async move {
         loop {
             sleep(TICK).await;
             watches.iter().for_each(|watch| watch.tick(ticks_in(timeout)));
@@ -124,7 +122,7 @@ async fn verify_all(
         let writer = RequestWriter::new(&options.endpoint, Signing::Header);
         compare_listing(&shared, connection, writer).await;
     }
-    ticker.cancel().await;
+    ticker.cancel();
     let mut result = shared.result.take();
     result.samples = shared.samples.take().samples;
     Ok(result)

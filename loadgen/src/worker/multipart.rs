@@ -1,16 +1,20 @@
 //! Uploads in parts: begun, parts beside each other, completed. One that fails is aborted.
 //!
+//! With a checksum, each part carries its own, and the document that completes the upload repeats them.
+//!
 //! The whole is one `multipart`, each part one `part`; the bytes count with the parts.
 
 use super::write::begin_upload;
 use super::{End, Receiver, Shared, Worker, elements};
 use crate::body::{Body, Stretch};
+use crate::checksum::Checksum;
 use crate::client::{Answer, Connection, Failure};
 use crate::content::Content;
 use crate::keyspace::WriteEnd;
 use crate::options::{Payload, Target};
 use crate::pace::Start;
 use crate::request::Head;
+use crate::runtime::spawn;
 use crate::sign::UNSIGNED_PAYLOAD;
 use crate::workload::Operation;
 use sha2::{Digest, Sha256};
@@ -28,10 +32,18 @@ struct Upload {
     upload_id: String,
     /// Of the next part to be sent, from 0 on.
     next: Cell<u64>,
-    /// By number; empty until the part was acknowledged.
-    etags: RefCell<Vec<Vec<u8>>>,
+    /// By number.
+    parts: RefCell<Vec<Part>>,
     failed: Cell<bool>,
     in_window: bool,
+}
+
+/// Empty until the part was acknowledged.
+#[derive(Debug, Clone, Default)]
+struct Part {
+    etag: Vec<u8>,
+    /// Its text, if parts have one.
+    checksum: String,
 }
 
 impl Worker {
@@ -39,7 +51,7 @@ impl Worker {
         let Some(write) = self.begin_write(false) else { return End::Skipped };
         let content = self.content_of(write);
         self.log(|ledger, key| ledger.put(write.version, content.size, key));
-        let begun = self.call("POST", "uploads=", Some(b"")).await;
+        let begun = self.call("POST", "uploads=", Some(b""), self.shared.options.checksum).await;
         let upload_id = {
             let text = String::from_utf8_lossy(&self.collected);
             elements(&text, "<UploadId>", "</UploadId>").next().map(encode)
@@ -55,13 +67,13 @@ impl Worker {
         let query = format!("uploadId={}", upload.upload_id);
         if upload.failed.get() {
             self.settle_write(write, WriteEnd::Refused);
-            return match self.call("DELETE", &query, None).await {
+            return match self.call("DELETE", &query, None, None).await {
                 Ok(answer) if answer.status == 204 => End::Done,
                 other => self.fail(Operation::Multipart, other),
             };
         }
-        let document = completion(&upload.etags.borrow());
-        let result = self.call("POST", &query, Some(document.as_bytes())).await;
+        let document = completion(&upload.parts.borrow(), self.shared.options.checksum);
+        let result = self.call("POST", &query, Some(document.as_bytes()), None).await;
         // An error may be found after the status was sent; then it is in the body.
         let refused_late = String::from_utf8_lossy(&self.collected).contains("<Error>");
         if let (Ok(_), true) = (&result, refused_late) {
@@ -77,6 +89,7 @@ impl Worker {
         method: &str,
         query: &str,
         body: Option<&[u8]>,
+        checksum_algorithm: Option<Checksum>,
     ) -> Result<Answer, Failure> {
         let plain = Head::plain(method, &self.target.host, &self.path);
         let hash = match (body, self.shared.options.payload) {
@@ -85,7 +98,8 @@ impl Worker {
             (None, _) => plain.payload_hash.to_owned(),
         };
         let content_length = body.map(|body| body.len() as u64);
-        let head = Head { query, payload_hash: &hash, content_length, ..plain };
+        let payload_hash = &hash;
+        let head = Head { query, payload_hash, content_length, checksum_algorithm, ..plain };
         self.shared.requests.borrow_mut().write(&head, &mut self.head);
         let mut receiver = Receiver::collecting(&self.shared.pattern, &mut self.collected);
         let body = body.map_or(Body::None, Body::Text);
@@ -107,13 +121,13 @@ impl Worker {
             path: self.path.clone(),
             upload_id,
             next: Cell::new(0),
-            etags: RefCell::new(vec![Vec::new(); parts as usize]),
+            parts: RefCell::new(vec![Part::default(); parts as usize]),
             failed: Cell::new(false),
             in_window: start.in_window,
         });
         let senders: Vec<_> = std::mem::take(&mut self.part_connections)
             .into_iter()
-            .map(|connection| glommio::spawn_local(Rc::clone(&upload).send(connection)))
+            .map(|connection| spawn(Rc::clone(&upload).send(connection)))
             .collect();
         for sender in senders {
             self.part_connections.push(sender.await);
@@ -129,7 +143,7 @@ impl Upload {
         let part_size = self.shared.options.part_size;
         while !self.failed.get() {
             let index = self.next.replace(self.next.get() + 1);
-            if index >= self.etags.borrow().len() as u64 {
+            if index >= self.parts.borrow().len() as u64 {
                 break;
             }
             let from = index * part_size;
@@ -139,15 +153,21 @@ impl Upload {
                 .expect("writing to a String cannot fail");
             let now = Instant::now();
             connection.refresh(now);
-            let request =
-                Head { query: &query, ..Head::plain("PUT", &self.target.host, &self.path) };
             let stretch = Stretch::new(&self.content, &self.shared.pattern, from, length);
+            // A trailer computes it once more as the part passes; the document needs it here.
+            let algorithm = self.shared.options.checksum;
+            let text = algorithm.map(|algorithm| stretch.checksum(algorithm));
+            let checksum = algorithm.zip(text.as_deref());
+            let plain = Head::plain("PUT", &self.target.host, &self.path);
+            let request = Head { query: &query, checksum, ..plain };
             let body = begin_upload(&self.shared, request, stretch, &mut head);
             let mut receiver = Receiver::collecting(&self.shared.pattern, &mut collected);
             let start = Start { intended: now, real: now, in_window: self.in_window };
             match connection.exchange(&mut head, body, false, &mut receiver).await {
                 Ok(answer) if answer.status == 200 && !connection.etag.is_empty() => {
-                    self.etags.borrow_mut()[index as usize].clone_from(&connection.etag);
+                    let etag = connection.etag.clone();
+                    let part = Part { etag, checksum: text.unwrap_or_default() };
+                    self.parts.borrow_mut()[index as usize] = part;
                     self.shared.complete(Operation::Part, start, &answer, length);
                 }
                 other => {
@@ -161,12 +181,18 @@ impl Upload {
 }
 
 /// The document that names the parts of an upload.
-fn completion(etags: &[Vec<u8>]) -> String {
+fn completion(parts: &[Part], checksum: Option<Checksum>) -> String {
     let mut document = String::from("<CompleteMultipartUpload>");
-    for (index, etag) in etags.iter().enumerate() {
-        let etag = String::from_utf8_lossy(etag).replace('"', "&quot;");
-        write!(document, "<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag></Part>", index + 1)
+    for (part, number) in parts.iter().zip(1..) {
+        let etag = String::from_utf8_lossy(&part.etag).replace('"', "&quot;");
+        write!(document, "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>")
             .expect("writing to a String cannot fail");
+        if let Some(checksum) = checksum {
+            let (name, text) = (checksum.name(), &part.checksum);
+            write!(document, "<Checksum{name}>{text}</Checksum{name}>")
+                .expect("writing to a String cannot fail");
+        }
+        document.push_str("</Part>");
     }
     document.push_str("</CompleteMultipartUpload>");
     document

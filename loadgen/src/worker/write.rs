@@ -98,7 +98,7 @@ impl Worker {
 }
 
 /// Writes the head of a request that sends a stretch of content, in the form that the options ask
-/// for, and returns the body in that form.
+/// for, and returns the body in that form. A checksum that stands in the request is not computed again.
 pub(super) fn begin_upload<'a>(
     shared: &Shared,
     request: Head<'_>,
@@ -117,8 +117,10 @@ pub(super) fn begin_upload<'a>(
         } else {
             UNSIGNED_PAYLOAD
         };
-        let text = checksum.map(|checksum| (checksum, stretch.checksum(checksum)));
-        let checksum = text.as_ref().map(|(checksum, text)| (*checksum, text.as_str()));
+        let missing = checksum.filter(|_| request.checksum.is_none());
+        let text = missing.map(|checksum| (checksum, stretch.checksum(checksum)));
+        let text = text.as_ref().map(|(checksum, text)| (*checksum, text.as_str()));
+        let checksum = request.checksum.or(text);
         let content_length = Some(length);
         requests.write(&Head { payload_hash, content_length, checksum, ..request }, head);
         return Body::Plain(stretch);
@@ -133,6 +135,7 @@ pub(super) fn begin_upload<'a>(
         payload_hash,
         content_length: Some(Chunked::encoded_length(length, signed, checksum)),
         chunked: Some(Chunking { decoded_length: length, trailer: checksum }),
+        checksum: None,
         ..request
     };
     let seed = requests.write(&request, head);

@@ -103,7 +103,17 @@ fn every_form_of_upload_arrives_whole() {
 fn uploads_in_parts_arrive_whole() {
     let mix = "mixed --mix multipart=50,get=50 --objects 20 --size 0,1000,95KiB,200KiB";
     let parts = "--part-size 10KiB --part-parallel 3 --count 200";
-    for payload in ["unsigned", "signed", "streaming"] {
+    for payload in [
+        "unsigned",
+        "signed",
+        "streaming",
+        "unsigned --checksum crc32c",
+        "signed --checksum crc64nvme",
+        "streaming --checksum sha256",
+        "streaming-unsigned --checksum crc32",
+        "unsigned --signing presigned --checksum sha1",
+        "unsigned --signing anonymous --checksum crc32",
+    ] {
         let report = run(Fault::None, &format!("{mix} {parts} --payload {payload}"));
         assert!(report.is_clean(), "{report}");
         assert!(report.operations["part"].requests > report.operations["multipart"].requests);

@@ -1,6 +1,7 @@
 //! A small S3 server that misbehaves when told to. It believes every signature: what is signed right is
 //! tested with AWS's examples, and against the real server.
 
+use loadgen::checksum::Checksum;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -8,6 +9,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+const CHECKSUMS: [Checksum; 5] =
+    [Checksum::Crc32, Checksum::Crc32c, Checksum::Crc64nvme, Checksum::Sha1, Checksum::Sha256];
 
 /// How the server misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +46,14 @@ pub(crate) enum Fault {
 pub(crate) struct Server {
     fault: Fault,
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
-    uploads: Mutex<BTreeMap<String, BTreeMap<usize, Vec<u8>>>>,
+    uploads: Mutex<BTreeMap<String, Upload>>,
     puts: AtomicU64,
+}
+
+#[derive(Default)]
+struct Upload {
+    checksum: Option<Checksum>,
+    parts: BTreeMap<usize, Vec<u8>>,
 }
 
 impl Server {
@@ -118,7 +128,7 @@ impl Server {
         };
         let query = query.split("&X-Amz-Signature").next().unwrap();
         if path != "/loadgen" && (query.contains("upload")) {
-            return self.upload(method, path, query, body);
+            return self.upload(head, path, query, body);
         }
         if path == "/loadgen" {
             return Some(if method == "GET" { self.list(query) } else { reply(200, b"", true) });
@@ -158,16 +168,19 @@ impl Server {
     }
 
     /// Everything that belongs to uploads in parts.
-    fn upload(&self, method: &str, path: &str, query: &str, body: Vec<u8>) -> Option<Vec<u8>> {
+    fn upload(&self, head: &str, path: &str, query: &str, body: Vec<u8>) -> Option<Vec<u8>> {
         let value = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name));
         let mut uploads = self.uploads.lock().unwrap();
         let Some(id) = value("uploadId=") else {
             let id = format!("id {}/", self.puts.fetch_add(1, Ordering::Relaxed));
-            uploads.insert(id.replace(' ', "%20").replace('/', "%2F"), BTreeMap::new());
+            let name = header(head, "x-amz-checksum-algorithm: ");
+            let checksum = CHECKSUMS.into_iter().find(|checksum| Some(checksum.name()) == name);
+            let upload = Upload { checksum, ..Upload::default() };
+            uploads.insert(id.replace(' ', "%20").replace('/', "%2F"), upload);
             let document = format!("<UploadId>{id}</UploadId>");
             return Some(reply(200, document.as_bytes(), true));
         };
-        match (method, value("partNumber=")) {
+        match (head.split(' ').next().unwrap(), value("partNumber=")) {
             ("PUT", Some(number)) => {
                 if self.fault == Fault::Refuses
                     && self.puts.fetch_add(1, Ordering::Relaxed) % 20 == 9
@@ -175,23 +188,34 @@ impl Server {
                     return Some(reply(503, b"<Error><Code>SlowDown</Code></Error>", true));
                 }
                 let answer = reply_with(200, b"", true, &etag_of(&body));
-                uploads.get_mut(id).unwrap().insert(number.parse().unwrap(), body);
+                let upload = uploads.get_mut(id).unwrap();
+                if let Some(checksum) = upload.checksum {
+                    let text = header(head, &format!("{}: ", checksum.header()));
+                    let trailer = header(head, "x-amz-trailer: ");
+                    let right = text == Some(text_of(checksum, &body).as_str());
+                    assert!(right || trailer == Some(checksum.header()), "{head}");
+                }
+                upload.parts.insert(number.parse().unwrap(), body);
                 Some(answer)
             }
             ("DELETE", None) => uploads.remove(id).map(|_| reply(204, b"", true)),
             ("POST", None) => {
-                let parts = uploads.remove(id).unwrap();
+                let Upload { checksum, parts } = uploads.remove(id).unwrap();
                 let document = String::from_utf8(body).unwrap();
                 for (number, part) in &parts {
                     let etag = etag_of(part).replace('"', "&quot;");
                     let row = format!("<PartNumber>{number}</PartNumber><ETag>{etag}</ETag>");
-                    assert!(document.contains(&row), "{document}");
+                    let checked = checksum.map_or(String::new(), |checksum| {
+                        let (name, text) = (checksum.name(), text_of(checksum, part));
+                        format!("<Checksum{name}>{text}</Checksum{name}>")
+                    });
+                    assert!(document.contains(&format!("{row}{checked}</Part>")), "{document}");
                 }
                 let whole = parts.into_values().flatten().collect();
                 self.objects.lock().unwrap().insert(path.to_owned(), whole);
                 Some(reply(200, b"<CompleteMultipartUploadResult/>", true))
             }
-            _ => panic!("{method} {path} {query}"),
+            _ => panic!("{head}"),
         }
     }
 
@@ -271,6 +295,12 @@ fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| line.strip_prefix(name))
+}
+
+fn text_of(checksum: Checksum, body: &[u8]) -> String {
+    let mut running = checksum.start();
+    running.update(body);
+    running.text()
 }
 
 fn etag_of(body: &[u8]) -> String {
