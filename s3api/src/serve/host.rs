@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use tuning::{Facts, Needs, Severity};
+use tuning::{Facts, Needs, Root, Severity};
 
 use crate::config::{Config, Cores, Placement};
 use crate::limits;
@@ -36,7 +36,7 @@ pub fn plan(config: &Config) -> Result<Plan, StartError> {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     sys::keep_freed_memory();
-    let facts = Facts::read(&data_dirs);
+    let facts = Facts::read(&Root::host(), &data_dirs);
     let plan = fill_in(config, &facts);
     check_memory(config, &plan)?;
     report(&tuning::check(&facts, &needs(config, &plan)))?;
