@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_device_is_measured_and_nothing_stays_behind() {
         let dir = directory();
-        let bounds = Bounds { time: Duration::from_secs(2), file_bytes: 32 << 20 };
+        let bounds = Bounds { time: Duration::from_secs(4), file_bytes: 32 << 20 };
         let mut parts = Vec::new();
         let figures =
             measure(dir.path(), bounds, &mut |part| parts.push(part.to_string())).unwrap();

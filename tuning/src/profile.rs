@@ -128,7 +128,8 @@ impl DeviceProfile {
             let mut text = serde_json::to_string_pretty(self)?;
             text.push('\n');
             let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
+            // The server that reads it may be another user's.
+            options.write(true).create(true).truncate(true).mode(0o644);
             let mut file = options.open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;

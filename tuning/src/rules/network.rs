@@ -150,7 +150,7 @@ fn queues(facts: &Facts, interface: &Interface) -> Option<Finding> {
         new(
             Severity::Info,
             "receive_queues",
-            format!("{name} has {now} receive queues for {} CPUs", facts.cpus.len()),
+            format!("receive queues of {name}: {now}, for {} CPUs", facts.cpus.len()),
             "packets are taken in by few CPUs, and each core's connections by others than its own.",
             format!("ethtool -L {name} combined {wanted}, if ethtool -l {name} says that it can."),
         )
