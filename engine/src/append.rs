@@ -264,7 +264,8 @@ impl<P: Platform> Shard<P> {
         }
         let target = self.group_target();
         let full = log.gathered_bytes >= target;
-        let allowed = if full { GROUPS_IN_FLIGHT_MAX } else { 1 };
+        let most = self.context.options.groups_in_flight_max.clamp(1, GROUPS_IN_FLIGHT_MAX);
+        let allowed = if full { most } else { 1 };
         let witness = log.witness_due && log.flights.is_empty();
         if log.held || log.flights.len() >= allowed || (log.gathered.is_empty() && !witness) {
             log.pumping = false;

@@ -44,6 +44,17 @@ impl Budget {
         self.used.get()
     }
 
+    /// A share for what can be done without: only while nobody waits and half of the budget stays free.
+    /// Who holds such shares never keeps those with a right to theirs from going on.
+    pub(crate) fn spare(self: &Rc<Self>, bytes: usize) -> Option<Permit> {
+        let used = self.used.get() + bytes;
+        if used > self.limit / 2 || !self.queue.borrow().is_empty() {
+            return None;
+        }
+        self.used.set(used);
+        Some(Permit { budget: self.clone(), bytes })
+    }
+
     pub(crate) async fn take<P: Platform>(
         self: &Rc<Self>,
         platform: &P,

@@ -14,6 +14,7 @@ use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::scrub::{ScrubBoard, ScrubTask};
 use crate::shard::Shard;
+use crate::slots::Slots;
 use crate::store::{EngineOptions, Layout, Mutation};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,6 +34,8 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) scrub: ScrubTask,
     pub(crate) counters: Counters,
     pub(crate) budget: Rc<Budget>,
+    /// Reads under way, for each drive.
+    read_slots: Vec<Rc<Slots>>,
     pub(crate) hot: HotRecords,
     pub(crate) md5_batch: Rc<Md5Batch<P>>,
     /// No new writes are taken.
@@ -52,6 +55,11 @@ impl<P: Platform> CoreContext<P> {
         Rc::new(Self {
             files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
             budget: Budget::new(options.body_budget_bytes),
+            read_slots: layout
+                .data_dirs
+                .iter()
+                .map(|_| Slots::new(options.reads_in_flight_max))
+                .collect(),
             hot: HotRecords::new(options.hot_record_bytes),
             md5_batch: Md5Batch::new(platform.clone()),
             shards: RefCell::new((0..layout.shard_count).map(|_| None).collect()),
@@ -89,6 +97,11 @@ impl<P: Platform> CoreContext<P> {
     /// Breaks the cycle between shards and context.
     pub(crate) fn drop_shards(&self) {
         self.shards.borrow_mut().iter_mut().for_each(|shard| *shard = None);
+    }
+
+    /// What bounds the reads of a shard's drive by this core.
+    pub(crate) fn read_slots(&self, shard: u16) -> &Rc<Slots> {
+        &self.read_slots[self.layout.drive_of(shard)]
     }
 
     pub(crate) fn index_has_room(&self) -> bool {

@@ -52,6 +52,7 @@ mod scrub;
 mod segments;
 mod shard;
 mod slab;
+mod slots;
 mod state;
 pub mod store;
 mod supply;

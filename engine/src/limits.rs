@@ -22,7 +22,7 @@ pub const GROUP_BYTES_TARGET: usize = 1 << 20;
 /// Placement leaves gaps: records of little more than half a block take one block each.
 pub const GROUP_BYTES_MAX: usize =
     RECORD_HEAD_BYTES_MAX + INLINE_BYTES_MAX + 2 * GROUP_BYTES_TARGET + 2 * BLOCK_BYTES;
-/// Groups being written at once per shard when each is full.
+/// Groups being written at once per shard when each is full: recovery knows that there were no more.
 pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
 /// Segments that a shard keeps free of new data: for deletions and compaction.
 pub const RESERVED_SEGMENTS: usize = 3;
@@ -73,8 +73,16 @@ pub const CHUNK_HEADER_BYTES: usize = BLOCK_BYTES;
 pub const CHUNK_PAYLOAD_MAX: usize = CHUNK_BYTES_MAX - CHUNK_HEADER_BYTES;
 /// Units asked of the owner at once for a large body: up to so many bytes ahead of what was received.
 pub const GRANT_UNITS_MAX: usize = 4 * CHUNK_UNITS_MAX;
-/// Chunks of one upload being written at once.
+/// Chunks of one upload being written at once by default, and at most: each has a buffer of its own.
 pub const CHUNK_WRITES_IN_FLIGHT: usize = 2;
+pub const CHUNK_WRITES_IN_FLIGHT_MAX: usize = 8;
+/// Large bodies are read in windows that end at multiples of this, counted from the chunk's start:
+/// small enough that the registered buffers of a core serve dozens of streams at once.
+pub const READ_WINDOW_BYTES: usize = 256 << 10;
+/// Windows read ahead of the one that is being sent, by default and at most. More than by default are
+/// read only while half of the budget is free.
+pub const READ_AHEAD_WINDOWS: usize = 2;
+pub const READ_AHEAD_WINDOWS_MAX: usize = 16;
 
 /// Zeroes are written so far ahead of the log's head in a segment that was never written.
 pub const FILL_AHEAD_BYTES: u64 = 16 << 20;

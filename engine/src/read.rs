@@ -5,7 +5,7 @@
 //! last read has returned.
 //!
 //! Budget of a small read: one read of the record's blocks, no copy of the data. Of a large one: the
-//! record, then one read per window, two windows ahead, no copy.
+//! record, then one read per window, some windows ahead, no copy.
 
 use crate::budget::Permit;
 use crate::core::CoreContext;
@@ -17,7 +17,10 @@ use crate::format::manifest::{ChunkPlace, Manifest, ManifestPart, extent_chunks}
 use crate::format::record::{Head, Location, Sections, peek_head_bytes};
 use crate::format::{Malformed, Salt};
 use crate::hot::Name;
-use crate::limits::{CHUNK_HEADER_BYTES, PART_READS_IN_FLIGHT};
+use crate::limits::{
+    CHUNK_HEADER_BYTES, PART_READS_IN_FLIGHT, READ_AHEAD_WINDOWS, READ_AHEAD_WINDOWS_MAX,
+    READ_WINDOW_BYTES,
+};
 use crate::metrics::count;
 use crate::multipart::PartRow;
 use crate::platform::{BLOCK_BYTES, File, Platform};
@@ -29,11 +32,8 @@ use std::collections::VecDeque;
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 
-/// Windows read ahead of the one that is being sent.
-const READ_AHEAD: usize = 2;
-/// Large bodies are read in windows that end at multiples of this, counted from the chunk's start:
-/// small enough that the registered buffers of a core serve dozens of streams at once.
-const WINDOW_BYTES: usize = 256 << 10;
+/// The most that a window and its chunk's header take.
+const WINDOW_MEMORY_BYTES: usize = READ_WINDOW_BYTES + CHUNK_HEADER_BYTES;
 /// Blocks before the wanted ones are read along with the header if they are at most so many bytes.
 const GAP_BYTES_MAX: usize = 128 << 10;
 /// What is read first of a record whose data is not wanted.
@@ -92,6 +92,7 @@ async fn read_blocks<P: Platform>(
     let read = async {
         let file = context.files.get(shard, segment).await?;
         let place = || format!("read segment {segment} of shard {shard} at {start}");
+        let _slot = context.read_slots(shard).take().await;
         file.read_at(start, bytes).await.map_err(|source| Error::io(place(), source))
     };
     match read.await {
@@ -442,7 +443,17 @@ impl<P: Platform> ObjectReader<P> {
         let Source::Extents { manifest, walk, opened, ahead } = &mut self.source else {
             return;
         };
-        while ahead.len() < READ_AHEAD {
+        let windows = self.context.options.read_ahead_windows.clamp(1, READ_AHEAD_WINDOWS_MAX);
+        while ahead.len() < windows {
+            // A window that waited for memory behind those after it would wait for ever: beyond the usual
+            // ones memory is there at once, or they are not read.
+            let permit = match ahead.len() < READ_AHEAD_WINDOWS {
+                true => None,
+                false => match self.context.budget.spare(WINDOW_MEMORY_BYTES) {
+                    Some(permit) => Some(permit),
+                    None => return,
+                },
+            };
             let leads = opened.is_none();
             if leads {
                 *opened = open_next(walk, manifest, &mut self.selected);
@@ -459,7 +470,7 @@ impl<P: Platform> ObjectReader<P> {
             ahead.push_back(pending.clone());
             let (context, shard, pin) = (self.context.clone(), self.shard, self.pin.clone());
             self.context.platform.spawn(async move {
-                let outcome = read_window(&context, shard, &chunk, window, leads).await;
+                let outcome = read_window(&context, shard, &chunk, window, leads, permit).await;
                 if leads && outcome.is_err() {
                     chunk.set_header(HeaderState::Failed);
                 }
@@ -495,7 +506,7 @@ fn open_next(
 /// The bytes of a chunk's payload up to the end of the window in which they begin.
 fn first_window(wanted: &Range<usize>) -> Range<usize> {
     let begin = CHUNK_HEADER_BYTES + wanted.start;
-    let end = (begin + 1).next_multiple_of(WINDOW_BYTES) - CHUNK_HEADER_BYTES;
+    let end = (begin + 1).next_multiple_of(READ_WINDOW_BYTES) - CHUNK_HEADER_BYTES;
     wanted.start..end.min(wanted.end)
 }
 
@@ -568,18 +579,24 @@ impl Walk {
 }
 
 /// Reads and verifies the bytes `wanted` of one chunk's payload. `leads`: the chunk's header is read
-/// with them.
+/// with them. Memory is taken from the budget unless there is a permit for it.
 async fn read_window<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
     chunk: &OpenChunk,
     wanted: Range<usize>,
     leads: bool,
+    permit: Option<Permit>,
 ) -> Result<Chunk<P>> {
     let place = &chunk.place;
     let first = wanted.start - wanted.start % BLOCK_BYTES;
-    let permit =
-        context.budget.take(&context.platform, wanted.end - first + CHUNK_HEADER_BYTES).await?;
+    let permit = match permit {
+        Some(permit) => permit,
+        None => {
+            let bytes = wanted.end - first + CHUNK_HEADER_BYTES;
+            context.budget.take(&context.platform, bytes).await?
+        }
+    };
     let header_end = place.offset + CHUNK_HEADER_BYTES as u64;
     let body = header_end + first as u64..header_end + wanted.end as u64;
     let read = |range: Range<u64>| read_blocks(context, shard, place.segment, range);

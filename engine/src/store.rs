@@ -26,8 +26,15 @@ pub(crate) const UNFINISHED_RESTORE: &str = "unfinished-restore";
 const SUPERBLOCK_NEW: &str = "superblock.new";
 const LOCK: &str = "lock";
 /// What may stand in a directory that is not formatted yet.
-const IGNORED: [&str; 6] =
-    [LOCK, SUPERBLOCK_NEW, "root-credentials.json", "sse-keys", "lost+found", "tuning"];
+const IGNORED: [&str; 7] = [
+    LOCK,
+    SUPERBLOCK_NEW,
+    "root-credentials.json",
+    "sse-keys",
+    "lost+found",
+    "device-profile.json",
+    "device-profile.json.new",
+];
 
 /// Safety rules that tests break on purpose, to prove that they notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +86,15 @@ pub struct EngineOptions {
     pub scrub_interval: Duration,
     /// Share of the log's space that may be alive, in percent; new data is refused beyond it.
     pub log_utilisation_max_percent: u8,
+    /// Windows of a large body that are read ahead of the one that is being sent, while there is memory.
+    pub read_ahead_windows: usize,
+    /// Chunks of one upload being written at once.
+    pub chunk_writes_in_flight: usize,
+    /// Full groups of one shard being written at once; more than the format allows are never.
+    pub groups_in_flight_max: usize,
+    /// Reads of requests that one core has under way on one drive; who comes next waits here, in order,
+    /// and not in the device, where what is urgent would wait behind it.
+    pub reads_in_flight_max: usize,
     #[cfg(feature = "mutants")]
     pub mutation: Option<Mutation>,
 }
@@ -97,6 +113,10 @@ impl Default for EngineOptions {
             scrub_bytes_per_second: crate::limits::SCRUB_BYTES_PER_SECOND,
             scrub_interval: crate::limits::SCRUB_INTERVAL,
             log_utilisation_max_percent: crate::limits::LOG_UTILISATION_MAX_PERCENT,
+            read_ahead_windows: crate::limits::READ_AHEAD_WINDOWS,
+            chunk_writes_in_flight: crate::limits::CHUNK_WRITES_IN_FLIGHT,
+            groups_in_flight_max: crate::limits::GROUPS_IN_FLIGHT_MAX,
+            reads_in_flight_max: usize::MAX,
             #[cfg(feature = "mutants")]
             mutation: None,
         }

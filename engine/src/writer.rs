@@ -4,9 +4,9 @@
 //! chunk by chunk, with direct I/O from this core, into space that the owner granted; the owner syncs
 //! its files before it logs the commit ([`crate::data_sync`]).
 //!
-//! Invariants: memory is taken from the budget before the first byte; at most
-//! [`CHUNK_WRITES_IN_FLIGHT`] chunks are being written; a writer that is dropped gives its space back
-//! once its last write has returned, and stores nothing.
+//! Invariants: memory is taken from the budget before the first byte, for as many chunks as may be
+//! written at once and the one that is being filled; a writer that is dropped gives its space back once
+//! its last write has returned, and stores nothing.
 
 use crate::budget::Permit;
 use crate::checksum::Md5;
@@ -16,7 +16,8 @@ use crate::format::chunk::{chunk_bytes, seal_chunk};
 use crate::format::manifest::{Extent, ManifestPart, extent_chunks, push_extent};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_PAYLOAD_MAX, CHUNK_UNITS_MAX,
-    CHUNK_WRITES_IN_FLIGHT, GRANT_UNITS_MAX, INLINE_BYTES_MAX, MD5_PIECE_BYTES_MIN, UNIT_BYTES,
+    CHUNK_WRITES_IN_FLIGHT, CHUNK_WRITES_IN_FLIGHT_MAX, GRANT_UNITS_MAX, INLINE_BYTES_MAX,
+    MD5_PIECE_BYTES_MIN, UNIT_BYTES,
 };
 use crate::metrics::count;
 use crate::platform::{File, Platform};
@@ -45,6 +46,8 @@ pub struct ObjectWriter<P: Platform> {
     announced: Option<u64>,
     written: u64,
     form: Form<P>,
+    /// Chunks that may be being written at once: memory was taken for so many, and one more.
+    chunk_writes: usize,
     permit: Permit,
 }
 
@@ -87,6 +90,7 @@ struct Space<P: Platform> {
     /// To be given back when the last user is gone.
     owned: RefCell<Vec<Extent>>,
     in_flight: Cell<usize>,
+    in_flight_max: usize,
     failed: Cell<bool>,
     event: Event,
 }
@@ -124,19 +128,32 @@ impl<P: Platform> ObjectWriter<P> {
         announced: Option<u64>,
         inline: bool,
     ) -> Result<Self> {
-        let memory = match announced {
-            Some(size) if inline => size as usize + OVERRUN_BYTES,
-            Some(size) if size < CHUNK_BYTES_MAX as u64 => chunk_bytes(size as usize),
-            _ => CHUNK_BYTES_MAX * (1 + CHUNK_WRITES_IN_FLIGHT),
+        let (permit, chunk_writes) = match announced {
+            Some(size) if inline => (engine.take_memory(size as usize + OVERRUN_BYTES).await?, 1),
+            Some(size) if size < CHUNK_BYTES_MAX as u64 => {
+                (engine.take_memory(chunk_bytes(size as usize)).await?, 1)
+            }
+            _ => memory_for_chunks(&engine).await?,
         };
-        let permit = engine.take_memory(memory).await?;
         let form = if inline {
             let room = announced.map_or(INLINE_BYTES_MAX, |size| size as usize);
             Form::Inline(vec![0; room + OVERRUN_BYTES])
         } else {
-            Form::Chunks(Chunks::new(&engine, shard, announced).await?)
+            Form::Chunks(Chunks::new(&engine, shard, announced, chunk_writes).await?)
         };
-        Ok(Self { engine, shard, bucket, key, target, announced, written: 0, form, permit })
+        let written = 0;
+        Ok(Self {
+            engine,
+            shard,
+            bucket,
+            key,
+            target,
+            announced,
+            written,
+            form,
+            chunk_writes,
+            permit,
+        })
     }
 
     /// Bytes received so far.
@@ -190,7 +207,8 @@ impl<P: Platform> ObjectWriter<P> {
                 }
                 body.truncate(self.written as usize);
                 let body = std::mem::take(body);
-                let mut chunks = Chunks::new(&self.engine, self.shard, None).await?;
+                let writes = self.chunk_writes;
+                let mut chunks = Chunks::new(&self.engine, self.shard, None, writes).await?;
                 chunks.copy(&body).await?;
                 self.form = Form::Chunks(chunks);
                 Ok(())
@@ -266,6 +284,21 @@ impl<P: Platform> Sealed<P> {
     }
 }
 
+/// Memory for a body of many chunks, and how many of them are written at once: as many as were
+/// configured while there is plenty, else as many as by default.
+async fn memory_for_chunks<P: Platform>(engine: &Engine<P>) -> Result<(Permit, usize)> {
+    let bytes = |writes: usize| CHUNK_BYTES_MAX * (1 + writes);
+    let context = engine.context();
+    let configured = context.options.chunk_writes_in_flight.clamp(1, CHUNK_WRITES_IN_FLIGHT_MAX);
+    if configured > CHUNK_WRITES_IN_FLIGHT
+        && let Some(permit) = context.budget.spare(bytes(configured))
+    {
+        return Ok((permit, configured));
+    }
+    let writes = configured.min(CHUNK_WRITES_IN_FLIGHT);
+    Ok((engine.take_memory(bytes(writes)).await?, writes))
+}
+
 /// Units that a chunk with so much payload needs.
 fn units_for(payload_bytes: usize) -> usize {
     (CHUNK_HEADER_BYTES + payload_bytes).div_ceil(UNIT_BYTES)
@@ -285,12 +318,18 @@ fn units_for_rest(left: Option<u64>) -> usize {
 }
 
 impl<P: Platform> Chunks<P> {
-    async fn new(engine: &Engine<P>, shard: u16, left: Option<u64>) -> Result<Self> {
+    async fn new(
+        engine: &Engine<P>,
+        shard: u16,
+        left: Option<u64>,
+        in_flight_max: usize,
+    ) -> Result<Self> {
         let space = Rc::new(Space {
             engine: engine.clone(),
             shard,
             owned: RefCell::default(),
             in_flight: Cell::new(0),
+            in_flight_max,
             failed: Cell::new(false),
             event: Event::default(),
         });
@@ -377,10 +416,8 @@ impl<P: Platform> Chunks<P> {
         self.next_index += 1;
         self.used.push(used);
         let space = self.space.clone();
-        space
-            .event
-            .wait_until(|| (space.in_flight.get() < CHUNK_WRITES_IN_FLIGHT).then_some(()))
-            .await;
+        let has_room = || (space.in_flight.get() < space.in_flight_max).then_some(());
+        space.event.wait_until(has_room).await;
         self.space.check()?;
         space.in_flight.set(space.in_flight.get() + 1);
         let (tag, task_space) = (self.tag, space.clone());

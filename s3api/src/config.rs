@@ -12,6 +12,7 @@ mod parse;
 mod targets;
 
 pub use fields::{Layers, serve_command};
+pub(crate) use parse::size_within;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

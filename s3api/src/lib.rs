@@ -40,6 +40,7 @@ pub mod stream;
 mod sys;
 pub mod system;
 pub mod tags;
+pub mod tune_command;
 pub mod users;
 pub mod verify_command;
 pub mod versioning;

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 /// A configuration file is a page of text.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+/// How long a drive is measured, and in how large a file: less tells little, and more of either wears it
+/// for nothing.
+pub const TUNE_SECONDS: RangeInclusive<u64> = 1..=600;
+pub const TUNE_FILE_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 40);
 /// Executors of one process.
 pub const CORES_MAX: usize = 1024;
 /// Below this not even the rings and the buffers of one core fit.
@@ -69,6 +73,17 @@ pub const SPIN_BEFORE_REST: Duration = Duration::from_micros(100);
 pub const RUNTIME_IO_MEMORY_BYTES: usize = 1 << 20;
 /// Threads per core for calls that block; they serve no request.
 pub const BLOCKING_THREADS: usize = 2;
+
+// What a measured profile can ask of the engine.
+
+/// 2 MiB ahead: beyond that a stream is as fast as its connection.
+pub const PROFILE_READ_AHEAD_MAX: usize = 8;
+/// Each chunk takes a buffer of 1 MiB for as long as its upload lasts.
+pub const PROFILE_CHUNK_WRITES_MAX: usize = 4;
+/// While one group is written the next is encoded and on its way.
+pub const PROFILE_GROUPS_MIN: usize = 2;
+/// Reads of one core on one drive: below that a burst waits although the device does not.
+pub const PROFILE_READS_MIN: usize = 32;
 
 // Metrics and the log.
 

@@ -1,7 +1,7 @@
 //! The `ringfort` binary: its subcommands, what it says on standard output, its exit codes.
 //!
 //! Exit codes: 0 after an orderly stop, 1 when something failed, 2 when the command line or the
-//! configuration was refused, 130 when a second signal cut a stop short; `verify` has its own.
+//! configuration was refused, 130 when a second signal cut a stop short; `verify` and `tune` have their own.
 //! Everything with more than a few lines of work is in the library.
 
 use std::io::{self, IsTerminal, Write};
@@ -21,6 +21,7 @@ use s3api::root_credentials::{self, MFA_SECRET, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
 use s3api::sse_key_command::{self, sse_key_command};
 use s3api::start_error::StartError;
+use s3api::tune_command::{self, tune_command};
 use s3api::verify_command::{self, verify_command};
 
 const EXIT_FAILED: u8 = 1;
@@ -34,7 +35,12 @@ fn main() -> ExitCode {
         Some(("backup", arguments)) => backup_command::run(arguments),
         Some(("restore", arguments)) => restore_command::run(arguments),
         Some(("sse-key", arguments)) => sse_key_command::run(arguments),
-        Some(("verify", arguments)) => return verify(arguments),
+        Some(("verify", arguments)) => {
+            return checked(verify_command::run(arguments), verify_command::EXIT_COULD_NOT_RUN);
+        }
+        Some(("tune", arguments)) => {
+            return checked(tune_command::run(arguments), tune_command::EXIT_COULD_NOT_RUN);
+        }
         // clap has answered everything else.
         _ => Ok(()),
     };
@@ -48,11 +54,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Its exit code tells damage from a check that could not be made.
-fn verify(arguments: &ArgMatches) -> ExitCode {
-    verify_command::run(arguments).unwrap_or_else(|error| {
+/// The exit code of a command that tells what it found from what it could not look for.
+fn checked(result: Result<ExitCode, StartError>, could_not_run: u8) -> ExitCode {
+    result.unwrap_or_else(|error| {
         report(&error);
-        ExitCode::from(verify_command::EXIT_COULD_NOT_RUN)
+        ExitCode::from(could_not_run)
     })
 }
 
@@ -76,6 +82,7 @@ fn command() -> Command {
         .subcommand(backup_command())
         .subcommand(restore_command())
         .subcommand(verify_command())
+        .subcommand(tune_command())
         .subcommand(sse_key_command())
 }
 

@@ -11,13 +11,15 @@
 mod accept;
 mod connections;
 mod core;
+mod device;
 mod host;
 mod listen;
 mod shared;
 mod store;
 
-pub(crate) use host::holds_store;
+pub use device::DeviceTuning;
 pub use host::{Plan, plan};
+pub(crate) use host::{holds_store, needs_of};
 pub use listen::Sockets;
 pub use shared::Stop;
 pub use store::{S3Application, Settings};

@@ -1,4 +1,4 @@
-//! What can go wrong while looking at the host or setting a limit of the process.
+//! What can go wrong while looking at the host, setting something, or measuring a device.
 
 use std::io;
 
@@ -8,6 +8,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     #[error("{context}: {source}")]
     Io { context: String, source: io::Error },
+    /// A directory that is not to be measured, and why.
+    #[error("{0}")]
+    NotMeasured(String),
 }
 
 impl Error {

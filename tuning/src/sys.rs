@@ -4,8 +4,10 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -93,5 +95,28 @@ pub(crate) fn probe_io_uring() -> io::Result<()> {
     match error.raw_os_error() {
         Some(libc::EFAULT | libc::EINVAL) => Ok(()),
         _ => Err(error),
+    }
+}
+
+/// Whether something keeps the clock of the host right: NTP, PTP, or a hypervisor.
+pub(crate) fn clock_is_synchronised() -> io::Result<bool> {
+    let mut answer = MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: all zeroes are a valid timex, and one without modes changes nothing; it is exclusively
+    // borrowed for the time of the call.
+    let state = unsafe { libc::adjtimex(answer.as_mut_ptr()) };
+    match state {
+        -1 => Err(io::Error::last_os_error()),
+        state => Ok(state != libc::TIME_ERROR),
+    }
+}
+
+/// Gives a file its blocks, so that writes to it need none.
+pub(crate) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let bytes =
+        libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the descriptor is open for the time of the call, which takes numbers only.
+    match unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

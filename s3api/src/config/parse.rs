@@ -45,7 +45,7 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
     number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too large"))
 }
 
-pub(super) fn size_within(text: &str, range: RangeInclusive<u64>) -> Parsed<u64> {
+pub(crate) fn size_within(text: &str, range: RangeInclusive<u64>) -> Parsed<u64> {
     let bytes = size(text)?;
     if !range.contains(&bytes) {
         let (least, most) = (range.start(), range.end());

@@ -7,8 +7,9 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use tuning::{Facts, Needs, Severity};
+use tuning::{Facts, Needs, Root, Severity};
 
+use super::device::DeviceTuning;
 use crate::config::{Config, Cores, Placement};
 use crate::limits;
 use crate::start_error::StartError;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub cpus: Option<Vec<usize>>,
     /// The memory budget of the process.
     pub memory_bytes: u64,
+    /// What the measured profiles of the drives ask for.
+    pub device: DeviceTuning,
 }
 
 /// What a host whose memory cannot be read is taken to have.
@@ -36,11 +39,16 @@ pub fn plan(config: &Config) -> Result<Plan, StartError> {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     sys::keep_freed_memory();
-    let facts = Facts::read(&data_dirs);
+    let facts = Facts::read(&Root::host(), &data_dirs);
     let plan = fill_in(config, &facts);
     check_memory(config, &plan)?;
     report(&tuning::check(&facts, &needs(config, &plan)))?;
-    Ok(plan)
+    Ok(Plan { device: DeviceTuning::read(&facts.data_dirs, plan.cores), ..plan })
+}
+
+/// What a server of this configuration would ask of this host.
+pub(crate) fn needs_of(config: &Config, facts: &Facts) -> Needs {
+    needs(config, &fill_in(config, facts))
 }
 
 fn fill_in(config: &Config, facts: &Facts) -> Plan {
@@ -56,7 +64,8 @@ fn fill_in(config: &Config, facts: &Facts) -> Plan {
         (_, Placement::Pinned) => Some(facts.cpus.clone()),
     };
     let half = facts.memory_bytes.unwrap_or(MEMORY_BYTES_UNKNOWN) / 2;
-    Plan { cores, cpus, memory_bytes: config.memory_bytes.unwrap_or(half) }
+    let memory_bytes = config.memory_bytes.unwrap_or(half);
+    Plan { cores, cpus, memory_bytes, device: DeviceTuning::default() }
 }
 
 fn needs(config: &Config, plan: &Plan) -> Needs {

@@ -340,6 +340,10 @@ fn engine_options(settings: &Settings) -> EngineOptions {
         checkpoint_records: config.checkpoint_records as u64,
         scrub_bytes_per_second: config.scrub_bytes_per_second,
         scrub_interval: config.scrub_interval,
+        read_ahead_windows: plan.device.read_ahead_windows,
+        chunk_writes_in_flight: plan.device.chunk_writes_in_flight,
+        groups_in_flight_max: plan.device.groups_in_flight_max,
+        reads_in_flight_max: plan.device.reads_in_flight_max,
         ..EngineOptions::default()
     }
 }
@@ -349,6 +353,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::{Layers, serve_command};
+    use crate::serve::DeviceTuning;
 
     fn settings(flags: &[&str], cores: usize, memory_bytes: u64) -> Settings {
         let arguments = ["serve"].iter().chain(flags);
@@ -360,7 +365,8 @@ mod tests {
             admin_api_key: "bearer-1".to_string(),
         };
         let masters = Arc::default();
-        let plan = Plan { cores, cpus: None, memory_bytes };
+        let device = DeviceTuning::default();
+        let plan = Plan { cores, cpus: None, memory_bytes, device };
         Settings { config, plan, root, masters, mfa: None }
     }
 
@@ -409,5 +415,9 @@ mod tests {
         assert_eq!(usual.checkpoint_records, engine.checkpoint_records);
         assert_eq!(usual.scrub_bytes_per_second, engine.scrub_bytes_per_second);
         assert_eq!(usual.scrub_interval, engine.scrub_interval);
+        assert_eq!(usual.read_ahead_windows, engine.read_ahead_windows);
+        assert_eq!(usual.chunk_writes_in_flight, engine.chunk_writes_in_flight);
+        assert_eq!(usual.groups_in_flight_max, engine.groups_in_flight_max);
+        assert_eq!(usual.reads_in_flight_max, engine.reads_in_flight_max);
     }
 }

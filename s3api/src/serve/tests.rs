@@ -104,7 +104,8 @@ fn prepare(flags: &[&str]) -> (Config, Plan, Sockets) {
     let arguments = small.iter().chain(&anywhere).chain(flags);
     let matches = serve_command().try_get_matches_from(arguments).unwrap();
     let config = Config::resolve(&Layers::gather(&matches, &|_| None).unwrap()).unwrap();
-    let plan = Plan { cores: 2, cpus: None, memory_bytes: 64 << 20 };
+    let device = DeviceTuning::default();
+    let plan = Plan { cores: 2, cpus: None, memory_bytes: 64 << 20, device };
     let sockets = Sockets::bind(&config, plan.cores).unwrap();
     (config, plan, sockets)
 }

@@ -27,4 +27,5 @@ mod races;
 mod restarts;
 mod rules;
 mod seeds;
+mod tune;
 mod verify;
