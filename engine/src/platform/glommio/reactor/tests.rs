@@ -1,3 +1,5 @@
+//! Files on a real disk, and whoever waits for them or stops waiting.
+
 #![allow(clippy::unwrap_used)]
 // The directory of a test is made before there is a platform to make it.
 #![expect(clippy::disallowed_methods)]

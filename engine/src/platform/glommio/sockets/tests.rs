@@ -1,3 +1,5 @@
+//! Sockets on the loopback, and whoever waits for them.
+
 #![allow(clippy::unwrap_used)]
 use super::super::Reactor;
 use super::*;
