@@ -5,13 +5,16 @@
 //! that a tiny budget slows down and does not deadlock.
 
 use crate::error::{Error, Result};
-use crate::limits::BUDGET_WAIT_MAX;
+use crate::limits::{BUDGET_WAIT_MAX, CHUNK_BYTES_MAX, CHUNK_WRITES_IN_FLIGHT};
 use crate::platform::Platform;
 use crate::wait::Event;
 use futures_lite::FutureExt;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+
+/// What an upload takes without asking whether it can be spared.
+const SHARE_BYTES_MAX: usize = (CHUNK_WRITES_IN_FLIGHT + 1) * CHUNK_BYTES_MAX;
 
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -44,11 +47,12 @@ impl Budget {
         self.used.get()
     }
 
-    /// A share for what can be done without: only while nobody waits and half of the budget stays free.
-    /// Who holds such shares never keeps those with a right to theirs from going on.
+    /// A share for what can be done without: only while nobody waits, and half of the budget stays free, and the
+    /// largest share that anybody has a right to. Who holds such shares never keeps those with a right to theirs from going on.
     pub(crate) fn spare(self: &Rc<Self>, bytes: usize) -> Option<Permit> {
         let used = self.used.get() + bytes;
-        if used > self.limit / 2 || !self.queue.borrow().is_empty() {
+        let free = self.limit.saturating_sub(used);
+        if free < (self.limit / 2).max(SHARE_BYTES_MAX) || !self.queue.borrow().is_empty() {
             return None;
         }
         self.used.set(used);

@@ -25,9 +25,12 @@ pub fn run<T>(
         .make()
         .map_err(|error| StartError::Host(error.to_string()))?;
     executor.run(async {
-        let platform = Reactor::new(IO_MEMORY_BYTES, Duration::ZERO)
-            .and_then(|reactor| GlommioPlatform::new(&reactor))
+        let reactor = Reactor::new(IO_MEMORY_BYTES, Duration::ZERO)
             .map_err(|source| StartError::io("prepare the executor", source))?;
-        work(platform).await
+        let platform = GlommioPlatform::new(&reactor)
+            .map_err(|source| StartError::io("prepare the executor", source))?;
+        let outcome = work(platform).await;
+        reactor.close().await;
+        outcome
     })
 }

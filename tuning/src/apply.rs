@@ -68,6 +68,10 @@ fn set(root: &Root, setting: &Setting) -> Outcome {
     let Some(before) = value(root, &setting.path) else {
         return Outcome::Refused("it cannot be read".to_string());
     };
+    // Such as that of a CPU whose frequency is another's too, which has just been set.
+    if before == words(&setting.wanted) {
+        return Outcome::Done;
+    }
     // Somebody else sets it too: what they want is not known here.
     if before != words(&setting.now) {
         return Outcome::Refused(format!("it has changed to {before} meanwhile"));

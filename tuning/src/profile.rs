@@ -89,7 +89,9 @@ impl DeviceProfile {
     /// There is one, and it is not to be used.
     pub fn load(dir: &Path, device: &Identity) -> std::result::Result<Option<Self>, Unusable> {
         let mut text = String::new();
-        match File::open(dir.join(FILE)) {
+        // Neither followed nor waited for, whatever lies there.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        match OpenOptions::new().read(true).custom_flags(flags).open(dir.join(FILE)) {
             Ok(file) => file.take(PROFILE_BYTES_MAX).read_to_string(&mut text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -110,26 +112,38 @@ impl DeviceProfile {
             None => return Err(Unusable::Damaged("it has no version".to_string())),
         }
         let profile: Self = serde_json::from_value(value).map_err(damaged)?;
-        let Figures { small_reads, window_reads, large_writes, durable_writes, .. } =
-            &profile.figures;
-        for steps in [small_reads, window_reads, large_writes, durable_writes] {
-            check(steps).map_err(Unusable::Damaged)?;
-        }
+        profile.check().map_err(Unusable::Damaged)?;
         Ok(profile)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        let Figures { small_reads, window_reads, large_writes, durable_writes, .. } = &self.figures;
+        [small_reads, window_reads, large_writes, durable_writes]
+            .into_iter()
+            .try_for_each(|s| check(s))
     }
 
     /// Puts the profile into the directory, in the place of the one that was there.
     ///
     /// # Errors
-    /// It cannot be written; the former one is there then.
+    /// It cannot be written, or would not be read back; the former one is there then.
     pub fn save(&self, dir: &Path) -> Result<()> {
+        self.check().map_err(|_| {
+            let text = "in some step not one request ended: give it more --seconds";
+            Error::NotMeasured(format!("{}: {text}", dir.display()))
+        })?;
         let write = || {
             let (new, path) = (dir.join(FILE_NEW), dir.join(FILE));
             let mut text = serde_json::to_string_pretty(self)?;
             text.push('\n');
             let mut options = OpenOptions::new();
             // The server that reads it may be another user's.
-            options.write(true).create(true).truncate(true).mode(0o644);
+            options.write(true).create_new(true).mode(0o644);
+            // What another run left; nothing is followed that lies there instead.
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let mut file = options.open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;

@@ -28,6 +28,7 @@ mod numbered;
 mod reactor;
 mod ring;
 mod sockets;
+mod turn;
 
 pub use reactor::Reactor;
 pub use sockets::Watched;
@@ -38,7 +39,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
@@ -52,6 +53,8 @@ use std::time::{Duration, Instant, SystemTime};
 use ::glommio::timer::Timer;
 use futures_lite::FutureExt;
 use io_uring::{opcode, squeue, types};
+use rustix::fs::{OFlags, StatFs};
+use rustix::io::Errno;
 
 use self::buffers::Buffer;
 use self::ring::Held;
@@ -75,22 +78,18 @@ impl GlommioPlatform {
     }
 }
 
-/// Whether files below a directory are really read and written without the page cache. Where the
-/// filesystem has no direct I/O they are opened without; who starts a store there should say so.
+/// Whether files below a directory are really read and written without the page cache. In memory (tmpfs) they
+/// are not, and any other filesystem that has no direct I/O is refused; who starts a store there should
+/// say so.
 pub async fn direct_io_active(directory: &Path) -> io::Result<bool> {
-    blocking(directory, |directory| {
-        let open = |flags| {
-            fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(directory)
-        };
-        match open(libc::O_TMPFILE | libc::O_DIRECT) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                open(libc::O_TMPFILE).map(|_| false)
-            }
-            Err(error) => Err(error),
-        }
-    })
-    .await
+    blocking(directory, |directory| Ok(!is_memory(&rustix::fs::statfs(directory)?))).await
+}
+
+/// Whether a filesystem keeps its files in memory.
+fn is_memory(filesystem: &StatFs) -> bool {
+    /// Of tmpfs, see statfs(2).
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    filesystem.f_type == TMPFS_MAGIC
 }
 
 impl Platform for GlommioPlatform {
@@ -113,14 +112,13 @@ impl Platform for GlommioPlatform {
             Durability::EachWrite => libc::O_DSYNC,
         };
         let flags = access | creation | durability | libc::O_CLOEXEC;
-        let file = match open(&self.reactor, path, flags | libc::O_DIRECT).await {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                // The filesystem has no direct I/O. It may have made the file before it said so.
-                let flags = flags & !libc::O_EXCL;
-                open(&self.reactor, path, flags).await?
-            }
+        let file = open(&self.reactor, path, flags).await?;
+        // Set afterwards: a filesystem that has no direct I/O may have made the file before it says so. The
+        // other flags cannot be changed by this, so they need not be repeated.
+        match rustix::fs::fcntl_setfl(&file, OFlags::DIRECT) {
+            Err(Errno::INVAL) if is_memory(&rustix::fs::fstatfs(&file)?) => {}
             outcome => outcome?,
-        };
+        }
         Ok(GlommioFile { file, reactor: self.reactor.clone() })
     }
 
@@ -297,7 +295,11 @@ impl File for GlommioFile {
     }
 
     async fn close(self) -> io::Result<()> {
-        Ok(())
+        // Whoever still reads or writes it closes it when that has ended.
+        let Ok(file) = Rc::try_unwrap(self.file) else { return Ok(()) };
+        let entry = opcode::Close::new(types::Fd(file.into_raw_fd())).build();
+        // SAFETY: the descriptor is the operation's own: nobody else has it, or closes it.
+        unsafe { self.reactor.start(entry, Held::default()) }.await.0.map(|_| ())
     }
 }
 

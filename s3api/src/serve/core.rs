@@ -39,10 +39,14 @@ pub(super) async fn run<A: Application>(
     shared: &Arc<Shared<A>>,
     core: usize,
 ) -> Result<(), StartError> {
-    // An executor that parked although a task could run is woken by this within a tick.
-    let ticker = glommio::spawn_local(every(limits::TICK, || {}));
     let reactor = Reactor::new(shared.io_memory_bytes, shared.spin)
         .map_err(|e| StartError::io("setting up the I/O of a core", e))?;
+    // An executor that parked although a task could run is woken by this within a tick.
+    let nudge = {
+        let reactor = reactor.clone();
+        move || reactor.nudge()
+    };
+    let ticker = glommio::spawn_local(every(limits::TICK, nudge));
     let context = PortContext { time: Time::new(CoreClock(Instant::now())), reactor };
     let managed = Managed::default();
     let result = match admin_port(shared, core, &context, &managed) {
@@ -56,6 +60,7 @@ pub(super) async fn run<A: Application>(
         Err(error) => Err(error),
     };
     ticker.cancel().await;
+    context.reactor.close().await;
     result
 }
 

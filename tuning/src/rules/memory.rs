@@ -67,7 +67,7 @@ fn dirty(memory: &Memory) -> Option<Finding> {
     let total = memory.total_bytes?;
     let now = memory.dirty_ratio.filter(|percent| *percent > DIRTY_PERCENT)?;
     let background = memory.dirty_background_ratio?;
-    let dirty = total / 100 * now;
+    let dirty = (total / 100).saturating_mul(now);
     if dirty <= DIRTY_BYTES_MAX {
         return None;
     }

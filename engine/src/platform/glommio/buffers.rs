@@ -105,32 +105,37 @@ impl Buffers {
 
 impl Regions {
     fn take(&mut self, class: usize, regions_max: usize) -> Option<(NonNull<u8>, (usize, u32))> {
-        let block_bytes = class_bytes(class);
-        if block_bytes > REGION_BYTES {
+        if class_bytes(class) > REGION_BYTES {
             return None;
         }
-        if self.available.len() <= class {
-            self.available.resize_with(class + 1, Vec::new);
-        }
-        let number = match self.available[class].last() {
-            Some(number) => *number,
-            None => {
-                let number = self.find_region(regions_max)?;
-                let blocks = (REGION_BYTES / block_bytes) as u32;
-                self.all[number].class = class;
-                self.all[number].free = (0..blocks).rev().collect();
-                self.available[class].push(number);
-                number
-            }
-        };
+        let number = self.available_region(class, regions_max)?;
         let region = &mut self.all[number];
         let block = region.free.pop()?;
         region.used += 1;
-        if region.free.is_empty() {
+        let (class, is_full) = (region.class, region.free.is_empty());
+        let memory = region.memory.at(block as usize * class_bytes(class));
+        if is_full {
             self.available[class].pop();
         }
-        let memory = region.memory.at(block as usize * block_bytes);
         Some((memory, (number, block)))
+    }
+
+    /// A region with a free block of that class; when no region is left, of a larger one.
+    fn available_region(&mut self, class: usize, regions_max: usize) -> Option<usize> {
+        if self.available.len() <= class {
+            self.available.resize_with(class + 1, Vec::new);
+        }
+        if let Some(number) = self.available[class].last() {
+            return Some(*number);
+        }
+        let Some(number) = self.find_region(regions_max) else {
+            return self.available[class..].iter().find_map(|regions| regions.last().copied());
+        };
+        let blocks = (REGION_BYTES / class_bytes(class)) as u32;
+        self.all[number].class = class;
+        self.all[number].free = (0..blocks).rev().collect();
+        self.available[class].push(number);
+        Some(number)
     }
 
     /// A new region, or one that nothing uses.
@@ -278,11 +283,13 @@ mod tests {
         assert_eq!(outside, 2000 - REGION_BYTES / BLOCK_BYTES);
         assert!(home.take(1 << 20).place.is_none(), "all of it is in use");
         drop(many);
-        let large = home.take(1 << 20);
-        assert!(large.place.is_some());
-        assert!(home.take(BLOCK_BYTES).place.is_none());
-        drop(large);
-        assert!(home.take(BLOCK_BYTES).place.is_some());
+        let large: Vec<_> = (0..3).map(|_| home.take(1 << 20)).collect();
+        assert!(large.iter().all(|buffer| buffer.place.is_some()));
+        let small = home.take(BLOCK_BYTES);
+        assert!(small.place.is_some(), "a larger block will do");
+        assert!(home.take(BLOCK_BYTES).place.is_none(), "that was the last one");
+        drop((large, small));
+        assert!(home.take(2 * BLOCK_BYTES).place.is_some());
         assert_eq!(home.regions.borrow().all.len(), 1);
     }
 

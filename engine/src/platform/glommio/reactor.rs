@@ -10,7 +10,6 @@
 //! neighbour sends to a core that has parked takes ten times as long.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -27,18 +26,18 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::buffers::{Buffer, Buffers};
 use super::ring::{Held, Pending, Ring};
 use super::sockets::{Events, Sockets, Watched};
+use super::turn::Turn;
 
 /// How long the runtime's ring may be kept waiting. A turn costs several microseconds.
 const TURN: Duration = Duration::from_micros(100);
 /// Between attempts to watch the epoll, should the runtime refuse.
 const WATCH_PAUSE: Duration = Duration::from_millis(10);
 
-/// The disk and the sockets of one core; clones are the same. Nothing of it may be awaited any more when the
-/// last clone is dropped.
+/// The disk and the sockets of one core; clones are the same.
 #[derive(Debug, Clone)]
 pub struct Reactor {
     core: Rc<Core>,
-    _driver: Rc<Task<()>>,
+    driver: Rc<RefCell<Option<Task<()>>>>,
 }
 
 #[derive(Debug)]
@@ -49,8 +48,7 @@ struct Core {
     /// What the ring tells of completions. Closed, it would leave the epoll.
     _eventfd: OwnedFd,
     watched: PollableFd<Descriptor>,
-    /// Always readable: a poll of it completes at once, but only through the runtime's ring.
-    ready: PollableFd<File>,
+    turn: Rc<Turn>,
     /// How long turns go on when nothing arrives.
     spin: Duration,
     /// The driver, while it has nothing to do.
@@ -71,7 +69,8 @@ impl Reactor {
     /// The reactor of the executor that this is called on, which keeps so many bytes of freed buffers, and
     /// looks out for other cores for so long before it rests. An executor has one.
     pub fn new(kept_bytes_max: usize, spin: Duration) -> io::Result<Self> {
-        let sockets = Rc::new(Sockets::new()?);
+        let turn = Rc::new(Turn::new()?);
+        let sockets = Rc::new(Sockets::new(Rc::clone(&turn))?);
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         sockets.watch_eventfd(&eventfd)?;
         let ring = Rc::new(Ring::new(&eventfd)?);
@@ -80,13 +79,29 @@ impl Reactor {
             buffers: Buffers::new(kept_bytes_max),
             _eventfd: eventfd,
             watched: PollableFd::new(Descriptor(Rc::clone(&sockets)))?,
-            ready: PollableFd::new(File::open("/dev/null")?)?,
+            turn,
             sockets,
             spin,
             resting: RefCell::new(None),
         });
         let driver = ::glommio::spawn_local(Rc::clone(&core).drive());
-        Ok(Self { core, _driver: Rc::new(driver) })
+        Ok(Self { core, driver: Rc::new(RefCell::new(Some(driver))) })
+    }
+
+    /// Ends it; nothing of it may be awaited any more. An executor that ends before leaks it.
+    pub async fn close(&self) {
+        let driver = self.driver.borrow_mut().take();
+        if let Some(driver) = driver {
+            driver.cancel().await;
+        }
+    }
+
+    /// Has it look once more, whatever it was told or not. Nothing is known to need this but processors on which
+    /// the kernel may look whether to tell before others see that there is work.
+    pub fn nudge(&self) {
+        if let Some(driver) = self.core.resting.take() {
+            driver.wake();
+        }
     }
 
     /// Watches a socket, which must not block, until the result is dropped.
@@ -96,9 +111,7 @@ impl Reactor {
 
     /// Lets other tasks run and I/O complete.
     pub(super) async fn yield_now(&self) {
-        if self.core.ready.readable().await.is_err() {
-            yield_now().await;
-        }
+        self.core.turn.give().await;
     }
 
     pub(super) fn buffer(&self, bytes: usize) -> Buffer {
@@ -110,9 +123,7 @@ impl Reactor {
     /// # Safety
     /// As of [`Ring::start`].
     pub(super) unsafe fn start(&self, entry: squeue::Entry, held: Held) -> Pending {
-        if let Some(driver) = self.core.resting.take() {
-            driver.wake();
-        }
+        self.nudge();
         // SAFETY: the caller vouches for it.
         unsafe { self.core.ring.start(entry, held) }
     }
@@ -134,12 +145,9 @@ impl Core {
                     continue;
                 }
             }
-            let outcome = if has_more || now.duration_since(last_arrival) < self.spin {
-                self.ready.readable().await
-            } else {
-                self.rest(&mut watch).await
-            };
-            if let Err(error) = outcome {
+            if has_more || now.duration_since(last_arrival) < self.spin {
+                self.turn.give().await;
+            } else if let Err(error) = self.rest(&mut watch).await {
                 tracing::error!(%error, "the runtime cannot watch the disk and sockets of a core");
                 ::glommio::timer::sleep(WATCH_PAUSE).await;
             }
@@ -150,12 +158,18 @@ impl Core {
     /// Waits until something may be there to be submitted or collected.
     async fn rest(&self, watch: &mut PollState) -> ::glommio::Result<(), ()> {
         self.ring.tell(true);
+        if self.ring.is_due() {
+            // It completed before the eventfd was told of it, or the kernel takes no requests at present.
+            self.ring.tell(false);
+            self.turn.give().await;
+            return Ok(());
+        }
         let outcome = poll_fn(|context| {
-            // What completed before the eventfd was told of it is seen here, or by the next collection.
             if self.ring.is_due() {
                 return Poll::Ready(Ok(()));
             }
             *self.resting.borrow_mut() = Some(context.waker().clone());
+            // Once armed it stays so, over several rests, until the epoll has something.
             self.watched.poll_readable(context, watch)
         })
         .await;

@@ -13,6 +13,7 @@
 //! It bounds nothing and retries nothing.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::future::Future;
 use std::io;
@@ -38,6 +39,10 @@ pub(super) struct Ring {
 struct State {
     ring: IoUring,
     operations: Numbered<Operation>,
+    /// Entries for which the ring had no room.
+    queued: VecDeque<squeue::Entry>,
+    /// The kernel took nothing at the last attempt, which was logged.
+    is_refused: bool,
 }
 
 /// What an operation needs until the kernel is done with it.
@@ -78,7 +83,9 @@ impl Ring {
     pub(super) fn new(eventfd: &impl AsRawFd) -> io::Result<Self> {
         let ring = build()?;
         ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
-        Ok(Self { state: RefCell::new(State { ring, operations: Numbered::default() }) })
+        let (operations, queued) = (Numbered::default(), VecDeque::new());
+        let state = State { ring, operations, queued, is_refused: false };
+        Ok(Self { state: RefCell::new(state) })
     }
 
     /// Queues an operation.
@@ -89,13 +96,8 @@ impl Ring {
     pub(super) unsafe fn start(self: &Rc<Self>, entry: squeue::Entry, held: Held) -> Pending {
         let mut state = self.state.borrow_mut();
         let number = state.operations.insert(Operation { held, progress: Progress::Awaited(None) });
-        let entry = entry.user_data(number as u64);
-        // SAFETY: what the entry names belongs to the operation (see above), which stays until its
-        // completion has been collected.
-        while unsafe { state.ring.submission().push(&entry) }.is_err() {
-            submit(&state.ring);
-            state.reap();
-        }
+        state.queued.push_back(entry.user_data(number as u64));
+        state.fill();
         Pending { ring: Rc::clone(self), number: Some(number) }
     }
 
@@ -123,14 +125,46 @@ impl Ring {
     /// Submits what was queued, and collects what completed; whether anything did.
     pub(super) fn collect(&self) -> bool {
         let mut state = self.state.borrow_mut();
-        if needs_kernel(&state.ring.submission()) {
-            submit(&state.ring);
+        let mut has_any = false;
+        while needs_kernel(&state.ring.submission()) {
+            let is_taken = state.submit();
+            has_any |= state.reap();
+            if !is_taken || state.queued.is_empty() {
+                break;
+            }
+            state.fill();
         }
-        state.reap()
+        has_any | state.reap()
     }
 }
 
 impl State {
+    /// Moves entries into the ring, as many as there is room for.
+    fn fill(&mut self) {
+        let mut submissions = self.ring.submission();
+        while let Some(entry) = self.queued.front() {
+            // SAFETY: what the entry names belongs to its operation (`Ring::start`), which stays until its
+            // completion has been collected.
+            if unsafe { submissions.push(entry) }.is_err() {
+                return;
+            }
+            self.queued.pop_front();
+        }
+    }
+
+    /// Whether the kernel took what is in the ring. What it does not, for want of memory or because completions
+    /// have piled up, stays there.
+    fn submit(&mut self) -> bool {
+        let outcome = self.ring.submit();
+        if let Err(error) = &outcome
+            && !self.is_refused
+        {
+            tracing::warn!(%error, "the kernel takes no requests for a core's disk at present");
+        }
+        self.is_refused = outcome.is_err();
+        !self.is_refused
+    }
+
     /// Takes the completions that are there; whether there were any.
     fn reap(&mut self) -> bool {
         let mut has_any = false;
@@ -173,20 +207,11 @@ fn needs_kernel(submissions: &squeue::SubmissionQueue<'_>) -> bool {
     !submissions.is_empty() || submissions.taskrun() || submissions.cq_overflow()
 }
 
-/// What is not taken now, for want of memory or because completions have piled up, stays queued.
-fn submit(ring: &IoUring) {
-    if let Err(error) = ring.submit() {
-        match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EBUSY | libc::EINTR) => {}
-            _ => tracing::error!(%error, "the ring of a core's disk takes no requests"),
-        }
-    }
-}
-
 impl Drop for Ring {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         while state.operations.len() > 0 {
+            state.fill();
             if let Err(error) = state.ring.submit_and_wait(1)
                 && error.kind() != io::ErrorKind::Interrupted
             {

@@ -19,12 +19,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use futures_lite::future::yield_now;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::numbered::Numbered;
+use super::turn::Turn;
 
 /// Marks collected in one call.
 const EVENTS_PER_CALL: usize = 256;
@@ -40,6 +40,7 @@ pub(super) struct Sockets {
     /// By the number that the kernel has for each. One that was given out again may get its
     /// predecessor's last mark, which costs a call.
     marks: RefCell<Numbered<Rc<Marks>>>,
+    turn: Rc<Turn>,
 }
 
 /// Room for the marks of one call.
@@ -88,9 +89,9 @@ impl Side {
 }
 
 impl Sockets {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(turn: Rc<Turn>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, marks: RefCell::default() })
+        Ok(Self { epoll, marks: RefCell::default(), turn })
     }
 
     /// Wakes nobody by it; what it is told makes the epoll readable.
@@ -197,10 +198,10 @@ impl<S> Watched<S> {
         side: &Side,
         mut call: impl FnMut(&S) -> io::Result<T>,
     ) -> io::Result<T> {
-        // A peer that is always ready must not keep the others from their turn.
+        // A peer that is always ready must not keep the others from their turn, nor the runtime's ring.
         if self.calls.replace(self.calls.get() + 1) >= CALLS_IN_A_ROW_MAX {
             self.calls.set(0);
-            yield_now().await;
+            self.home.turn.give().await;
         }
         loop {
             if !side.is_ready.get() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ::glommio::timer::sleep;
 use ::glommio::{LocalExecutorBuilder, Placement};
 use futures_lite::FutureExt;
+use futures_lite::future::yield_now;
 
 /// More than any wait here takes; reached only by a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -202,5 +203,41 @@ fn numbers_are_given_out_again() {
         drop(kept);
         let (socket, _peer) = pair(&reactor);
         assert_eq!(socket.home.marks.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn a_socket_that_is_always_ready_leaves_the_others_their_turn() {
+    with_reactor(|reactor| async move {
+        let (flooded, mut flood) = pair(&reactor);
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let sending = {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || {
+                let bytes = vec![0; 1 << 20];
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    if flood.write_all(&bytes).is_err() {
+                        return;
+                    }
+                }
+            })
+        };
+        // Never waits: there is always another byte.
+        let reading =
+            ::glommio::spawn_local(async move { while read(&flooded, &mut [0; 1]).await > 0 {} });
+        sleep(Duration::from_millis(20)).await;
+        let (other, mut peer) = pair(&reactor);
+        let begin = Instant::now();
+        for _ in 0..20 {
+            peer.write_all(b"x").unwrap();
+            assert_eq!(read(&other, &mut [0; 2]).await, 1);
+            sleep(Duration::from_millis(1)).await;
+        }
+        let took = begin.elapsed();
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        // 100 ms each, if only the runtime's preemption lets others in.
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        reading.cancel().await;
+        sending.join().unwrap();
     });
 }
