@@ -59,8 +59,9 @@ pub const API_QUERY_PAIRS_MAX: usize = 64;
 pub const SEGMENT_FILES_PER_CORE: usize = 512;
 /// Descriptors beside those of connections and segments: rings, listeners, directories.
 pub const OPEN_FILES_RESERVE: u64 = 256;
-/// How often a core wakes for certain: an executor that parks with runnable tasks is woken by it.
-pub const TICK: Duration = Duration::from_millis(100);
+/// How often a core wakes for certain, and looks whether the server stops: an executor that parks with runnable
+/// tasks is woken by it.
+pub const TICK: Duration = Duration::from_millis(250);
 /// How often connections are looked over for expired deadlines.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a core publishes what it counted.

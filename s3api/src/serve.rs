@@ -139,8 +139,8 @@ impl fmt::Display for Started {
 
 /// How long cores may take to stop after one of them vanished, beyond the time for draining.
 const GIVE_UP: Duration = Duration::from_secs(15);
-/// How often the main thread looks after the cores.
-const SUPERVISION: Duration = Duration::from_millis(20);
+/// How often the main thread looks after the cores, until they serve and from then on.
+const SUPERVISION: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
 
 /// Runs the server until a stop is asked for or a core fails. `announce` is called once, when it is
 /// ready.
@@ -224,7 +224,7 @@ fn supervise<A: Application>(
                 announce(&started);
             }
         }
-        thread::sleep(SUPERVISION);
+        thread::sleep(SUPERVISION[usize::from(announce.is_none())]);
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use engine::platform::glommio::Reactor;
@@ -162,8 +162,8 @@ async fn serve_until_stop<A: Application>(
     publish();
     let mut published = Instant::now();
     while !shared.stop.is_requested() {
-        sleep(limits::TICK).await;
-        if published.elapsed() >= limits::PUBLISH_INTERVAL {
+        beat(limits::TICK).await;
+        if published.elapsed() + limits::TICK / 2 >= limits::PUBLISH_INTERVAL {
             publish();
             published = Instant::now();
         }
@@ -247,9 +247,16 @@ async fn wait_for(stage: &Stage) {
 /// Does something at every interval, until cancelled.
 async fn every(interval: Duration, work: impl Fn()) {
     loop {
-        sleep(interval).await;
+        beat(interval).await;
         work();
     }
+}
+
+/// Waits for the next multiple of the interval: what goes on at one interval wakes a core once for all of it.
+async fn beat(interval: Duration) {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since_last = BEGIN.elapsed().as_nanos() % interval.as_nanos();
+    sleep(interval - Duration::from_nanos_u128(since_last)).await;
 }
 
 fn http_limits(idle_timeout: Duration) -> Limits {
