@@ -5,75 +5,70 @@ Each run starts a fresh `ringfort serve`, bound to one CPU, over a new data dire
 with `ringfort-loadgen` on another CPU. One line of JSON per run is appended to the results file.
 
 Runs of different scenarios and servers alternate (A B A B, never A A B B), so that what drifts on
-the host falls on all of them alike. `summarise.py` makes medians and ratios of the lines.
+the host falls on all of them alike. nginx (`--peer`) and an S3 endpoint that runs already
+(`--endpoint`) take turns with them. `summarise.py` makes medians and ratios of the lines.
 
-Only Python's standard library is used. Nothing but loopback is touched, and only processes that were
-started here are ended.
+Only Python's standard library is used. Nothing but loopback is touched unless `--allow-remote` is
+given, and only processes that were started here are ended.
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
 import pathlib
-import platform
-import re
-import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+from typing import Callable
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+import host
+from loadgen import run_loadgen
+from scenarios import SCENARIOS
+from servers import REPOSITORY, Endpoint, Failed, Nginx, Server, find_nginx
 
-# Name: workload, size, objects, connections. The bodies of a GET scenario are written before its
-# window; a PUT scenario writes its keys over and over.
-SCENARIOS = {
-    "get-4KiB-64": ("get", "4KiB", 10_000, 64),
-    "put-4KiB-64": ("put", "4KiB", 10_000, 64),
-    "put-4KiB-1": ("put", "4KiB", 10_000, 1),
-    "get-16MiB-64": ("get", "16MiB", 64, 64),
-    "put-16MiB-16": ("put", "16MiB", 64, 16),
-    "put-16MiB-64": ("put", "16MiB", 128, 64),
-    "put-1MiB-1": ("put", "1MiB", 1_000, 1),
-    "put-1MiB-16": ("put", "1MiB", 1_000, 16),
-    "put-1MiB-64": ("put", "1MiB", 1_000, 64),
-}
-
-START_SECONDS_MAX = 60
-# Above the server's own time for draining.
-STOP_SECONDS_MAX = 40
-# Counters are published once a second.
-PUBLISHED_SECONDS = 1.5
+# After a start, before a server is taken to be at rest.
+SETTLE_SECONDS = 3
+CLEAR_SECONDS_MAX = 300
 
 
-class Failed(Exception):
-    """A run that gives no figures."""
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """Something that takes turns in being measured."""
+
+    label: str
+    # Given a directory and a scenario's name: a context of `servers.py`.
+    start: Callable
+    # Only what plain HTTP knows.
+    only_plain: bool = False
 
 
 def main():
     options = parse_options()
-    check_data_dir(options.data_dir)
+    host.check_data_dir(options.data_dir)
     options.results.parent.mkdir(parents=True, exist_ok=True)
-    host = describe_host(options.data_dir)
+    common = {"host": host.describe_host(options.data_dir)}
+    # Rounds are told apart by it where several invocations share a file.
+    started = now_text()
     failures = 0
     for round_number in range(1, options.rounds + 1):
-        for scenario in options.scenario:
-            for label, server in options.server:
-                line = {"round": round_number, "scenario": scenario, "server": label}
+        for name in options.scenario:
+            for subject in options.subjects:
+                if subject.only_plain and not SCENARIOS[name].is_plain:
+                    continue
+                line = {"run": started, "round": round_number, "scenario": name,
+                        "server": subject.label}
                 try:
-                    line |= run(options, server, scenario)
+                    line |= run(options, subject, name)
                 except (Failed, OSError, subprocess.SubprocessError) as error:
                     failures += 1
-                    print(f"{scenario} of {label}: {error}", file=sys.stderr)
+                    print(f"{name} of {subject.label}: {error}", file=sys.stderr)
                     continue
-                line["host"] = host
                 with open(options.results, "a", encoding="utf-8") as results:
-                    results.write(json.dumps(line) + "\n")
+                    results.write(json.dumps(line | common) + "\n")
                 print(short_text(line), flush=True)
     return 1 if failures else 0
 
@@ -90,21 +85,44 @@ def parse_options():
                         help="the server; given several times, they take turns")
     parser.add_argument("--loadgen", type=pathlib.Path,
                         default=target / "release/ringfort-loadgen")
-    parser.add_argument("--scenario", action="append", choices=SCENARIOS,
-                        help="repeatable (default: all)")
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, metavar="NAME",
+                        help=f"repeatable (default: all): {', '.join(SCENARIOS)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=10, help="measured in each run")
     parser.add_argument("--warmup-seconds", type=int, default=2)
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--loadgen-core", type=int, default=1)
+    parser.add_argument("--idle-seconds", type=int, default=0,
+                        help="measure the server at rest this long before the load")
+    parser.add_argument("--server-cores", "--server-core", type=host.cpu_list, default=[0],
+                        metavar="CPUS",
+                        help="one core of the server for each, as in 0-1; more than one may "
+                             "include the load generator's (default: 0)")
+    parser.add_argument("--loadgen-cores", "--loadgen-core", type=host.cpu_list, default=[1],
+                        metavar="CPUS", help="default: 1")
     parser.add_argument("--capacity", default="16GiB", help="of each run's new store")
     parser.add_argument("--results", type=pathlib.Path,
                         default=REPOSITORY / "bench/results/local/cpu-per-request.jsonl")
+    peers = parser.add_argument_group("other servers (see bench/peers/README.md)")
+    peers.add_argument("--peer", choices=["nginx"], action="append", default=[],
+                       help="takes turns with the servers where it can")
+    peers.add_argument("--nginx", default=find_nginx(), metavar="PATH", help="its program")
+    peers.add_argument("--endpoint", metavar="URL",
+                       help="an S3 endpoint that runs already, in place of the default server; "
+                            "credentials are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    peers.add_argument("--label", default="endpoint", help="of the endpoint in the results")
+    peers.add_argument("--pid", type=int, help="the endpoint's process, for its CPU time")
+    peers.add_argument("--allow-remote", action="store_true",
+                       help="let the endpoint be on another host")
     options = parser.parse_args()
-    options.server = options.server or [("ringfort", target / "release/ringfort")]
+    if not options.server and not options.endpoint:
+        options.server = [("ringfort", target / "release/ringfort")]
     options.scenario = options.scenario or list(SCENARIOS)
-    if options.server_core == options.loadgen_core:
+    if len(options.server_cores) == 1 and options.server_cores[0] in options.loadgen_cores:
         parser.error("server and load generator need a CPU each")
+    if options.peer and len(options.server_cores) > 1:
+        parser.error("nginx is measured with one worker on one CPU")
+    if options.peer and options.nginx is None:
+        parser.error("nginx is not installed")
+    options.subjects = subjects(options)
     return options
 
 
@@ -113,212 +131,175 @@ def labelled_path(text):
     return (label if separator else "ringfort", pathlib.Path(path))
 
 
-def check_data_dir(directory):
-    """Memory is no disk: a flush costs nothing there."""
-    kind = filesystem(directory)
-    if kind in ("tmpfs", "ramfs"):
-        sys.exit(f"{directory} is on {kind}; --data-dir must be on a disk")
+def subjects(options):
+    """All that takes turns, in the order in which it does."""
+
+    def ringfort(program):
+        return lambda directory, name: Server(
+            program, directory, options.server_cores, options.capacity,
+            SCENARIOS[name].server_options,
+        )
+
+    def nginx(directory, _):
+        return Nginx(options.nginx, directory, options.server_cores)
+
+    def endpoint(_, name):
+        def clear(running):
+            scenario = SCENARIOS[name]
+            arguments = ["delete", "--no-prepare", "--concurrency=16",
+                         f"--size={scenario.size}", f"--objects={scenario.objects}"]
+            run_loadgen(options.loadgen, running, arguments, CLEAR_SECONDS_MAX)
+
+        return Endpoint(options.endpoint, options.pid, f"bench-{name.lower()}",
+                        options.allow_remote, clear)
+
+    found = [Subject(label, ringfort(program)) for label, program in options.server or []]
+    if "nginx" in options.peer:
+        found.append(Subject("nginx", nginx, only_plain=True))
+    if options.endpoint:
+        found.append(Subject(options.label, endpoint))
+    return found
 
 
-def filesystem(directory):
-    command = ["stat", "-f", "-c", "%T", str(directory)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def describe_host(data_dir):
-    """What figures depend on, so that a line can be read on its own."""
-    return {
-        "kernel": platform.release(),
-        "cpu": cpu_model(),
-        "cpus": os.cpu_count(),
-        "filesystem": filesystem(data_dir),
-    }
-
-
-def cpu_model():
-    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return found.group(1) if found else platform.machine()
-
-
-def run(options, server, scenario):
+def run(options, subject, name):
     """One run: a new store, a new server, one window of load."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="ringfort-bench-", dir=options.data_dir))
     try:
-        with Server(options, server, directory) as running:
-            return measure(options, running, scenario)
+        with subject.start(directory, name) as running:
+            return measure(options, running, SCENARIOS[name])
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-class Server:
-    """A running server; leaving the context stops it."""
-
-    def __init__(self, options, program, directory):
-        self.log_path = directory / "log"
-        self.port, self.admin_port = free_ports()
-        self.access_key, self.secret_key = "bench", secrets.token_hex(16)
-        environment = os.environ | {
-            "RINGFORT_ROOT_ACCESS_KEY": self.access_key,
-            "RINGFORT_ROOT_SECRET_KEY": self.secret_key,
-            "RINGFORT_ADMIN_API_KEY": secrets.token_hex(16),
-        }
-        command = [
-            *getattr(options, "under", []), program, "serve",
-            f"--data-dir={directory / 'data'}",
-            f"--listen=127.0.0.1:{self.port}",
-            f"--admin-listen=127.0.0.1:{self.admin_port}",
-            f"--cores={options.server_core}-{options.server_core}",
-            f"--capacity={options.capacity}",
-        ]
-        with open(self.log_path, "wb") as log:
-            # Threads of the kernel's that work for the server inherit its CPU.
-            self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=lambda: os.sched_setaffinity(0, {options.server_core}),
-            )
-
-    def __enter__(self):
-        try:
-            self.wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def wait_until_ready(self):
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise Failed(f"the server ended at its start:\n{self.log_tail()}")
-            try:
-                self.admin("/health/ready")
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise Failed(f"the server was not ready in time:\n{self.log_tail()}")
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def admin(self, path):
-        url = f"http://127.0.0.1:{self.admin_port}{path}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.read().decode()
-
-    def counts(self):
-        """Device flushes and PUTs since the start; None for what is not counted."""
-        time.sleep(PUBLISHED_SECONDS)
-        page = self.admin("/metrics")
-        return {
-            "flushes": summed(page, r"ringfort_(?:\w+_)?flushes_total"),
-            "puts": summed(page, r'ringfort_requests_total\{operation="PutObject",status="200"\}'),
-        }
-
-    def log_tail(self):
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
-
-
-def free_ports():
-    """Two ports that nobody listens on."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-def summed(page, pattern):
-    """The sum of a metric's values over all of its labels."""
-    lines = re.findall(rf"^{pattern}(?:\{{[^}}]*\}})? ([0-9.e+]+)$", page, re.MULTILINE)
-    return round(sum(float(value) for value in lines)) if lines else None
-
-
 def measure(options, server, scenario):
-    workload, size, objects, connections = SCENARIOS[scenario]
-    before = server.counts()
-    started = datetime.datetime.now(datetime.timezone.utc)
+    idle = measure_idle(options, server) if options.idle_seconds and server.pid else {}
+    before = server.counters()
+    started = now_text()
     report = load(options, server, scenario)
-    after = server.counts()
-    operation, cpu = report["operations"].get(workload), report["server"]
-    if operation is None or cpu is None:
+    after = server.counters()
+    operation = report["operations"].get(scenario.main_operation)
+    if operation is None or (server.pid and report["server"] is None):
         raise Failed("the load generator measured nothing")
     line = {
-        "time": started.isoformat(timespec="seconds"),
-        "workload": workload,
-        "size": size,
-        "objects": objects,
-        "connections": connections,
+        "time": started,
+        "workload": scenario.workload,
+        "size": scenario.size,
+        "objects": scenario.objects,
+        "connections": scenario.connections,
+        "server_options": scenario.server_options if isinstance(server, Server) else [],
+        "server_cores": host.cpu_text(options.server_cores),
+        "loadgen_cores": host.cpu_text(options.loadgen_cores),
         "seconds": report["window_seconds"],
         "requests": report["requests"],
         "requests_per_second": report["requests_per_second"],
         "mib_per_second": report["mib_per_second"],
-        "server_cpu_us_per_request": cpu["cpu_us_per_request"],
-        "server_cpu_seconds_per_gib": cpu["cpu_seconds_per_gib"],
-        "server_cpus": cpu["cpus"],
-        "loadgen_cpus": report["client"]["cpus"],
+        **cpu_figures(report),
         "latency_us_p50": operation["latency_us"]["p50"],
         "latency_us_p99": operation["latency_us"]["p99"],
-        "server_resident_bytes_max": cpu["resident_bytes_max"],
         "load_average": os.getloadavg()[0],
     }
-    if workload == "put" and None not in after.values():
-        # Of the whole run, warm-up included: both counts grow together. Operations are not listed
-        # before their first request.
-        line |= {name: after[name] - (before[name] or 0) for name in after}
-        line["flushes_per_put"] = line["flushes"] / max(line["puts"], 1)
-    return line
+    if isinstance(server, Endpoint):
+        # It runs where it was started.
+        del line["server_cores"]
+    if len(report["operations"]) > 1:
+        line["operations"] = {
+            name: {
+                "requests_per_second": told["requests_per_second"],
+                "latency_us_p50": told["latency_us"]["p50"],
+                "latency_us_p99": told["latency_us"]["p99"],
+            }
+            for name, told in report["operations"].items()
+        }
+    if report["invalid"]:
+        line["invalid"] = report["invalid"]
+    return line | idle | counted(scenario, before, after)
+
+
+def measure_idle(options, server):
+    """CPU time and memory of a server that nobody asks for anything."""
+    time.sleep(SETTLE_SECONDS)
+    pid = server.pid
+    cpu, clock = host.running_seconds(pid), time.monotonic()
+    time.sleep(options.idle_seconds)
+    cpu, clock = host.running_seconds(pid) - cpu, time.monotonic() - clock
+    return {
+        "idle_seconds": clock,
+        "idle_cpu_ms_per_second": cpu * 1000 / clock,
+        "idle_resident_bytes": host.resident_bytes(pid),
+    }
 
 
 def load(options, server, scenario):
-    """Runs the load generator and gives its report; content that was wrong gives none."""
-    workload, size, objects, connections = SCENARIOS[scenario]
-    environment = os.environ | {
-        "AWS_ACCESS_KEY_ID": server.access_key,
-        "AWS_SECRET_ACCESS_KEY": server.secret_key,
-        "AWS_REGION": "us-east-1",
-    }
-    command = [
-        options.loadgen, "run", workload,
-        f"--endpoint=http://127.0.0.1:{server.port}",
-        f"--size={size}", f"--objects={objects}", f"--concurrency={connections}",
+    arguments = [
+        *scenario.loadgen_arguments(),
         f"--duration={options.seconds}s", f"--warmup={options.warmup_seconds}s",
-        f"--cores={options.loadgen_core}", f"--server-pid={server.process.pid}",
-        "--json=-", "--quiet",
+        f"--cores={host.cpu_text(options.loadgen_cores)}",
+        *([f"--server-pid={server.pid}"] if server.pid else []),
     ]
     patience = 10 * (options.seconds + options.warmup_seconds) + 300
-    ended = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=patience, check=False
-    )
-    if ended.returncode != 0:
-        told = (ended.stderr or ended.stdout)[-2000:]
-        raise Failed(
-            f"the load generator ended with {ended.returncode}:\n{told}\n"
-            f"the server's log:\n{server.log_tail()}"
-        )
-    return json.loads(ended.stdout)
+    return run_loadgen(options.loadgen, server, arguments, patience)
+
+
+def cpu_figures(report):
+    """Of both sides; the server's are absent where its process is not known."""
+    client, server = report["client"], report["server"]
+    figures = {
+        "loadgen_cpus": client["cpus"],
+        "loadgen_cpu_us_per_request": client["cpu_us_per_request"],
+    }
+    if server is None:
+        return figures
+    spent = server["cpu_us_per_request"]
+    return figures | {
+        "server_cpu_us_per_request": spent,
+        "server_cpu_seconds_per_gib": server["cpu_seconds_per_gib"],
+        "server_cpus": server["cpus"],
+        # Above 1 the generator does more for a request than the server.
+        "loadgen_cpu_per_server_cpu": client["cpu_us_per_request"] / spent if spent else None,
+        "server_resident_bytes": server["resident_bytes"],
+        "server_resident_bytes_max": server["resident_bytes_max"],
+    }
+
+
+def counted(scenario, before, after):
+    """What the server's own counters grew by in the whole run, preparation and warm-up included:
+    flushes and PUTs grow together, and preparation reads nothing."""
+    # Operations are not listed before their first request.
+    grown = {name: count - (before.get(name) or 0)
+             for name, count in after.items() if count is not None}
+    found = {}
+    if scenario.has_puts and {"flushes", "puts"} <= grown.keys():
+        found["flushes"], found["puts"] = grown["flushes"], grown["puts"]
+        found["flushes_per_put"] = grown["flushes"] / max(grown["puts"], 1)
+    hits, misses = grown.get("hot_hits", 0), grown.get("hot_misses", 0)
+    if hits + misses:
+        found["hot_hits"], found["hot_misses"] = hits, misses
+        found["hot_hit_share"] = hits / (hits + misses)
+    return found
+
+
+def now_text():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def short_text(line):
-    per_gib = line["server_cpu_seconds_per_gib"]
+    def part(name, form):
+        return form.format(line[name]) if line.get(name) is not None else ""
+
     parts = [
-        f"{line['scenario']:14} {line['server']}",
-        f"{line['requests_per_second']:10.0f}/s",
-        f"{line['server_cpu_us_per_request']:9.1f} us CPU",
-        f"{per_gib:7.3f} s/GiB" if per_gib is not None else "",
-        f"p99 {line['latency_us_p99']:.0f} us",
+        f"{line['scenario']:15} {line['server']}",
+        part("requests_per_second", "{:10.0f}/s"),
+        part("server_cpu_us_per_request", "{:9.1f} us CPU"),
+        part("server_cpu_seconds_per_gib", "{:7.3f} s/GiB"),
+        part("latency_us_p99", "p99 {:.0f} us"),
+        part("loadgen_cpu_per_server_cpu", "loadgen {:.2f} of it"),
+        part("flushes_per_put", "{:.3f} flushes/PUT"),
+        part("hot_hit_share", "{:.0%} hot"),
+        part("idle_cpu_ms_per_second", "idle {:.2f} ms/s"),
     ]
-    if "flushes_per_put" in line:
-        parts.append(f"{line['flushes_per_put']:.3f} flushes/PUT")
-    return "  ".join(parts)
+    if "invalid" in line:
+        parts.append("(the generator was the limit)")
+    return "  ".join(part for part in parts if part)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ import sys
 import tempfile
 import urllib.parse
 
-import cpu_per_request as common
+import host
+from servers import REPOSITORY, Failed, Server
 
 SHAPES = ("hashed", "ascending", "deep")
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -42,14 +43,14 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 def main():
     options = parse_options()
-    common.check_data_dir(options.data_dir)
+    host.check_data_dir(options.data_dir)
     options.results.parent.mkdir(parents=True, exist_ok=True)
-    host = common.describe_host(options.data_dir)
+    described = host.describe_host(options.data_dir)
     for shape in options.shape:
         directory = pathlib.Path(tempfile.mkdtemp(prefix="ringfort-bench-", dir=options.data_dir))
         try:
             fill(options, directory / "data", shape)
-            with common.Server(options, options.server, directory) as server:
+            with started(options, directory) as server:
                 for name in CASES:
                     line = {"shape": shape, "keys": options.keys, "case": name}
                     line |= measure(options, server, name)
@@ -62,14 +63,14 @@ def main():
                         flush=True,
                     )
                     with open(options.results, "a", encoding="utf-8") as results:
-                        results.write(json.dumps(line | {"host": host}) + "\n")
+                        results.write(json.dumps(line | {"host": described}) + "\n")
         finally:
             shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
 def parse_options():
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", common.REPOSITORY / "target"))
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,10 +81,11 @@ def parse_options():
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--pages", type=int, default=500, help="asked for in each case")
     parser.add_argument("--shape", action="append", choices=SHAPES, help="repeatable (default: all)")
-    parser.add_argument("--server-core", type=int, default=0)
+    parser.add_argument("--server-cores", "--server-core", type=host.cpu_list, default=[0],
+                        metavar="CPUS", help="default: 0")
     parser.add_argument("--capacity", default="8GiB", help="of the store, which is made already")
     parser.add_argument("--results", type=pathlib.Path,
-                        default=common.REPOSITORY / "bench/results/local/listing.jsonl")
+                        default=REPOSITORY / "bench/results/local/listing.jsonl")
     options = parser.parse_args()
     options.shape = options.shape or list(SHAPES)
     return options
@@ -95,6 +97,10 @@ def fill(options, directory, shape):
     ]
     directory.mkdir()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=3600)
+
+
+def started(options, directory):
+    return Server(options.server, directory, options.server_cores, options.capacity)
 
 
 def measure(options, server, name):
@@ -131,7 +137,7 @@ def page(connection, server, query):
     answer = connection.getresponse()
     text = answer.read().decode()
     if answer.status != 200:
-        raise common.Failed(f"GET /bench?{query}: {answer.status}\n{text}")
+        raise Failed(f"GET /bench?{query}: {answer.status}\n{text}")
     return text
 
 
@@ -139,10 +145,10 @@ def signed(server, query):
     """The headers of a signed GET (AWS Signature Version 4)."""
     now = datetime.datetime.now(datetime.timezone.utc)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
-    host = f"127.0.0.1:{server.port}"
+    address = f"127.0.0.1:{server.port}"
     names = "host;x-amz-content-sha256;x-amz-date"
     canonical = (
-        f"GET\n/bench\n{query}\nhost:{host}\nx-amz-content-sha256:{EMPTY}\nx-amz-date:{stamp}\n\n"
+        f"GET\n/bench\n{query}\nhost:{address}\nx-amz-content-sha256:{EMPTY}\nx-amz-date:{stamp}\n\n"
         f"{names}\n{EMPTY}"
     )
     scope = f"{day}/{REGION}/s3/aws4_request"
@@ -153,7 +159,7 @@ def signed(server, query):
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
     signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
     return {
-        "Host": host,
+        "Host": address,
         "x-amz-date": stamp,
         "x-amz-content-sha256": EMPTY,
         "Authorization": f"AWS4-HMAC-SHA256 Credential={server.access_key}/{scope}, "
