@@ -131,7 +131,8 @@ def run(options, program, scenario):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="ringfort-bench-", dir=options.data_dir))
     counts = directory / f"{scenario}.callgrind"
     under = [
-        "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={counts}",
+        "valgrind", "--tool=callgrind", "--fair-sched=yes", "--instr-atstart=no",
+        f"--callgrind-out-file={counts}",
     ]
     cpus = options.server_cores[:asked.cores]
     server = Server(program, directory, cpus, "1GiB", asked.server_options(), under)
