@@ -58,8 +58,8 @@ SCENARIOS = {
     "put-4KiB": Count("put", "4KiB"),
     "get-4KiB-16": Count("get", "4KiB", connections=16),
     "put-4KiB-16": Count("put", "4KiB", connections=16),
-    # Whether instructions grow with cores. Not among the defaults, since valgrind 3.19 lets a core that
-    # waits in io_uring_enter(2) hold up the other: such a run may not end in time.
+    # Whether instructions grow with cores. Not among the defaults, since under valgrind 3.19 the
+    # cores hold each other up, seemingly while one waits in io_uring_enter(2), and the run gives up.
     "get-4KiB-16-2-cores": Count("get", "4KiB", cores=2, connections=16),
     "put-4KiB-16-2-cores": Count("put", "4KiB", cores=2, connections=16),
 }
