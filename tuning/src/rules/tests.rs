@@ -173,8 +173,8 @@ fn what_cannot_be_read_gives_no_findings() {
 fn kernel_versions() {
     for (major, minor, expected) in [
         (4, 19, Some(Severity::Error)),
-        (5, 7, Some(Severity::Error)),
-        (5, 8, Some(Severity::Warn)),
+        (5, 10, Some(Severity::Error)),
+        (5, 11, Some(Severity::Warn)),
         (6, 0, Some(Severity::Warn)),
         (6, 1, None),
         (7, 0, None),
