@@ -115,7 +115,7 @@ def parse_options():
     parser.add_argument("--keep", type=pathlib.Path, metavar="DIR",
                         help="keep callgrind's files there, for callgrind_annotate")
     parser.add_argument("--check", type=pathlib.Path, nargs="?", const=HISTORY, metavar="FILE",
-                        help=f"end with 1 when a figure is more than {GROWTH_MAX:.0%} above the last "
+                        help=f"end with 1 when a figure is more than {100 * GROWTH_MAX:.0f} %% above the last "
                              "one of its scenario there (default: the history of the repository)")
     parser.add_argument("--results", type=pathlib.Path,
                         default=REPOSITORY / "bench/results/local/instructions.jsonl")
