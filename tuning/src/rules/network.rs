@@ -10,7 +10,7 @@ use crate::limits::{
 pub(super) fn advise(facts: &Facts, host: &Host, needs: &Needs) -> Vec<Finding> {
     let network = &host.network;
     let mut findings: Vec<Finding> =
-        [syn_backlog(network, needs), slow_start(network), ports(network)]
+        [syn_backlog(network, needs), slow_start(network), pacing(network), ports(network)]
             .into_iter()
             .flatten()
             .collect();
@@ -57,6 +57,20 @@ fn slow_start(network: &Network) -> Option<Finding> {
         "sysctl -w net.ipv4.tcp_slow_start_after_idle=0",
     );
     Some(finding.setting(sysctl("net.ipv4.tcp_slow_start_after_idle", 1, 0)))
+}
+
+/// Not set by `--apply`: it is the better choice for clients behind long ways that lose packets.
+fn pacing(network: &Network) -> Option<Finding> {
+    let now = network.congestion_control.as_deref().filter(|name| name.starts_with("bbr"))?;
+    let finding = new(
+        Severity::Info,
+        "pacing",
+        format!("TCP's congestion control is {now}, which sends by timers"),
+        "where clients or a CDN are near, the timers cost CPU (up to a tenth of large uploads over \
+         loopback) and bring nothing.",
+        "sysctl -w net.ipv4.tcp_congestion_control=cubic, unless clients come over long ways.",
+    );
+    Some(finding.undo(format!("sysctl -w net.ipv4.tcp_congestion_control={now}")))
 }
 
 fn ports(network: &Network) -> Option<Finding> {

@@ -519,6 +519,9 @@ fn memory() {
         host.memory.swap_bytes = Some(0);
     });
     assert_eq!(found, [], "without swap it means nothing");
+    advise_one(Severity::Warn, "transparent_huge_pages", |_, host| {
+        host.memory.transparent_huge_pages = Some("never".to_string());
+    });
     let finding = advise_one(Severity::Info, "transparent_huge_pages", |_, host| {
         host.memory.transparent_huge_pages = Some("always".to_string());
     });
@@ -564,6 +567,11 @@ fn networks() {
     advise_one(Severity::Info, "slow_start_after_idle", |_, host| {
         host.network.slow_start_after_idle = Some(true);
     });
+    let finding = advise_one(Severity::Info, "pacing", |_, host| {
+        host.network.congestion_control = Some("bbr".to_string());
+    });
+    let undo = "sysctl -w net.ipv4.tcp_congestion_control=bbr";
+    assert_eq!((finding.settings.len(), finding.undo.as_deref()), (0, Some(undo)));
     advise_one(Severity::Info, "ports", |_, host| host.network.ports = Some((50_000, 60_000)));
     let finding = advise_one(Severity::Info, "mtu", |_, host| {
         host.network.interfaces[0].mtu = Some(1500);
