@@ -47,8 +47,9 @@ impl Budget {
         self.used.get()
     }
 
-    /// A share for what can be done without: only while nobody waits, and half of the budget stays free, and the
-    /// largest share that anybody has a right to. Who holds such shares never keeps those with a right to theirs from going on.
+    /// A share for what can be done without: only while nobody waits, and half of the budget stays free,
+    /// and the largest share that anybody has a right to. Who holds such shares never keeps those with a
+    /// right to theirs from going on.
     pub(crate) fn spare(self: &Rc<Self>, bytes: usize) -> Option<Permit> {
         let used = self.used.get() + bytes;
         let free = self.limit.saturating_sub(used);

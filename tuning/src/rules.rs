@@ -83,20 +83,22 @@ impl Family {
     }
 }
 
-impl Finding {
-    pub(crate) fn new(
+impl Family {
+    fn finding(
+        self,
         severity: Severity,
-        family: Family,
         rule: &'static str,
         what: impl Into<String>,
         cost: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> Self {
+    ) -> Finding {
         let (what, cost, remedy) = (what.into(), cost.into(), remedy.into());
         let (undo, settings) = (None, Vec::new());
-        Self { severity, family, rule, what, cost, remedy, undo, settings }
+        Finding { severity, family: self, rule, what, cost, remedy, undo, settings }
     }
+}
 
+impl Finding {
     /// How to undo the remedy: commands, one a line; none where there is nothing to undo.
     pub fn how_to_undo(&self) -> Vec<String> {
         match &self.undo {

@@ -1,7 +1,7 @@
 //! The platform on io_uring: glommio's executor, direct I/O, the kernel's clocks.
 //!
-//! This file and its directory are the only ones of the engine that name glommio. It turns the runtime's habits into the
-//! contract of [`Platform`]:
+//! This file and its directory are the only ones of the engine that name glommio. It turns the runtime's
+//! habits into the contract of [`Platform`]:
 //! - every offset, length and buffer is a multiple of [`BLOCK_BYTES`], whatever the device accepts;
 //! - a short read or write is an error, never a count;
 //! - lengths come from the descriptor, because a path may have been renamed;

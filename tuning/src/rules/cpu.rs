@@ -11,16 +11,6 @@ pub(super) fn advise(facts: &Facts, host: &Host) -> Vec<Finding> {
         .collect()
 }
 
-fn new(
-    severity: Severity,
-    rule: &'static str,
-    what: impl Into<String>,
-    cost: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    Finding::new(severity, Family::Cpu, rule, what, cost, remedy)
-}
-
 fn governor(host: &Host) -> Option<Finding> {
     let can_be_set = |available: &[String]| available.iter().any(|name| name == "performance");
     let slow: Vec<_> = host
@@ -31,7 +21,7 @@ fn governor(host: &Host) -> Option<Finding> {
         .collect();
     let first = slow.first()?;
     let driver = host.cpus.scaling_driver.as_deref().unwrap_or("the kernel");
-    let mut finding = new(
+    let mut finding = Family::Cpu.finding(
         Severity::Warn,
         "governor",
         format!("{driver} scales the clock of {} CPUs with {}", slow.len(), first.name),
@@ -49,7 +39,7 @@ fn governor(host: &Host) -> Option<Finding> {
 fn idle_states(host: &Host) -> Option<Finding> {
     let exit = host.cpus.idle_exit_us.filter(|exit| *exit > IDLE_EXIT_US_MAX)?;
     Some(
-        new(
+        Family::Cpu.finding(
             Severity::Info,
             "idle_states",
             format!("a CPU may sleep so deeply that it takes {exit} us to wake"),
@@ -91,7 +81,7 @@ fn nodes(facts: &Facts, host: &Host) -> Option<Finding> {
                 .to_owned()
         }
     };
-    Some(new(
+    Some(Family::Cpu.finding(
         Severity::Info,
         "numa",
         format!("the host has {} nodes of memory, with {}", with_cpus.len(), told.join(", ")),
@@ -105,7 +95,7 @@ fn clock_source(host: &Host) -> Option<Finding> {
     if !["hpet", "acpi_pm", "jiffies", "refined-jiffies"].contains(&source) {
         return None;
     }
-    let mut finding = new(
+    let mut finding = Family::Cpu.finding(
         Severity::Warn,
         "clock_source",
         format!("time is read from {source}"),
@@ -122,7 +112,7 @@ fn clock_sync(host: &Host) -> Option<Finding> {
     if host.clock.synchronised != Some(false) {
         return None;
     }
-    Some(new(
+    Some(Family::Cpu.finding(
         Severity::Info,
         "clock_sync",
         "nothing tells the kernel that its clock is right",

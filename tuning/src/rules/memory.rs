@@ -12,20 +12,10 @@ pub(super) fn advise(host: &Host) -> Vec<Finding> {
         .collect()
 }
 
-fn new(
-    severity: Severity,
-    rule: &'static str,
-    what: impl Into<String>,
-    cost: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    Finding::new(severity, Family::Memory, rule, what, cost, remedy)
-}
-
 fn swap(memory: &Memory) -> Option<Finding> {
     let swap = memory.swap_bytes.filter(|bytes| *bytes > 0)?;
     let now = memory.swappiness.filter(|now| *now > SWAPPINESS_MAX)?;
-    let finding = new(
+    let finding = Family::Memory.finding(
         Severity::Warn,
         "swap",
         format!("the host has {} of swap and vm.swappiness is {now}", size(swap)),
@@ -55,14 +45,14 @@ fn huge_pages(memory: &Memory) -> Option<Finding> {
         _ => return None,
     };
     let remedy = format!("echo madvise > {TRANSPARENT_HUGE_PAGES}");
-    let finding = new(severity, "transparent_huge_pages", what, cost, remedy);
+    let finding = Family::Memory.finding(severity, "transparent_huge_pages", what, cost, remedy);
     Some(finding.setting(Setting::new(TRANSPARENT_HUGE_PAGES, now, "madvise")))
 }
 
 fn reserved_pages(memory: &Memory) -> Option<Finding> {
     let bytes = memory.reserved_huge_bytes.filter(|bytes| *bytes > 0)?;
     let pages = memory.reserved_huge_pages?;
-    let finding = new(
+    let finding = Family::Memory.finding(
         Severity::Info,
         "reserved_huge_pages",
         format!("{} are set aside in {pages} huge pages", size(bytes)),
@@ -81,7 +71,7 @@ fn dirty(memory: &Memory) -> Option<Finding> {
     if dirty <= DIRTY_BYTES_MAX {
         return None;
     }
-    let mut finding = new(
+    let mut finding = Family::Memory.finding(
         Severity::Info,
         "dirty_pages",
         format!(
@@ -105,7 +95,7 @@ fn dirty(memory: &Memory) -> Option<Finding> {
 
 fn reclaim(memory: &Memory) -> Option<Finding> {
     let now = memory.zone_reclaim_mode.filter(|mode| *mode > 0)?;
-    let finding = new(
+    let finding = Family::Memory.finding(
         Severity::Warn,
         "zone_reclaim",
         format!("vm.zone_reclaim_mode is {now}"),

@@ -23,19 +23,9 @@ pub(super) fn advise(facts: &Facts, host: &Host, needs: &Needs) -> Vec<Finding> 
     findings
 }
 
-fn new(
-    severity: Severity,
-    rule: &'static str,
-    what: impl Into<String>,
-    cost: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    Finding::new(severity, Family::Network, rule, what, cost, remedy)
-}
-
 fn syn_backlog(network: &Network, needs: &Needs) -> Option<Finding> {
     let now = network.syn_backlog.filter(|now| *now < needs.backlog)?;
-    let finding = new(
+    let finding = Family::Network.finding(
         Severity::Info,
         "syn_backlog",
         format!("the kernel remembers {now} connections that are half open"),
@@ -49,7 +39,7 @@ fn slow_start(network: &Network) -> Option<Finding> {
     if network.slow_start_after_idle != Some(true) {
         return None;
     }
-    let finding = new(
+    let finding = Family::Network.finding(
         Severity::Info,
         "slow_start_after_idle",
         "a connection that was idle begins slowly again",
@@ -62,7 +52,7 @@ fn slow_start(network: &Network) -> Option<Finding> {
 /// Not set by `--apply`: it is the better choice for clients behind long ways that lose packets.
 fn pacing(network: &Network) -> Option<Finding> {
     let now = network.congestion_control.as_deref().filter(|name| name.starts_with("bbr"))?;
-    let finding = new(
+    let finding = Family::Network.finding(
         Severity::Info,
         "pacing",
         format!("TCP's congestion control is {now}, which sends by timers"),
@@ -80,7 +70,7 @@ fn ports(network: &Network) -> Option<Finding> {
         return None;
     }
     let wanted = "16384\t65000";
-    let finding = new(
+    let finding = Family::Network.finding(
         Severity::Info,
         "ports",
         format!("{count} ports are there for connections that go out"),
@@ -100,7 +90,7 @@ fn buffers(network: &Network) -> Vec<Finding> {
     let one = |name: &str, rule, direction: &str, now: Option<[u64; 3]>| {
         let [least, first, most] = now.filter(|now| now[2] < SOCKET_BUFFER_BYTES)?;
         let wanted = format!("{least}\t{first}\t{SOCKET_BUFFER_BYTES}");
-        let finding = new(
+        let finding = Family::Network.finding(
             Severity::Info,
             rule,
             format!("the {direction} buffer of a connection grows to {}", size(most)),
@@ -113,7 +103,7 @@ fn buffers(network: &Network) -> Vec<Finding> {
     };
     let asked = |name: &str, rule, now: Option<u64>| {
         let now = now.filter(|now| *now < SOCKET_BUFFER_BYTES)?;
-        let finding = new(
+        let finding = Family::Network.finding(
             Severity::Info,
             rule,
             format!("net.core.{name} is {}", size(now)),
@@ -138,7 +128,7 @@ fn mtu(interface: &Interface) -> Option<Finding> {
     let speed = interface.speed_mbit.filter(|mbit| *mbit >= FAST_MBIT)?;
     let name = &interface.name;
     Some(
-        new(
+        Family::Network.finding(
             Severity::Info,
             "mtu",
             format!("{name} has {} Gbit/s and an MTU of {now}", speed / 1000),
@@ -161,7 +151,7 @@ fn queues(facts: &Facts, interface: &Interface) -> Option<Finding> {
     }
     let name = &interface.name;
     Some(
-        new(
+        Family::Network.finding(
             Severity::Info,
             "receive_queues",
             format!("receive queues of {name}: {now}, for {} CPUs", facts.cpus.len()),
@@ -176,7 +166,7 @@ fn interrupts(host: &Host, interface: &Interface) -> Option<Finding> {
     let cpu = crowded(&interface.interrupts)?;
     let name = &interface.name;
     let count = interface.interrupts.len();
-    let finding = new(
+    let finding = Family::Network.finding(
         Severity::Warn,
         "network_interrupts",
         format!("CPU {cpu} answers all {count} interrupts of {name}"),

@@ -29,7 +29,7 @@ fn finding(
     cost: impl Into<String>,
     remedy: impl Into<String>,
 ) -> Option<Finding> {
-    Some(Finding::new(severity, Family::Process, rule, what, cost, remedy))
+    Some(Family::Process.finding(severity, rule, what, cost, remedy))
 }
 
 fn kernel(facts: &Facts) -> Option<Finding> {

@@ -48,16 +48,6 @@ fn disks(dir: &DataDir) -> &[Disk] {
     dir.device.as_ref().map_or(&[], |device| &device.disks)
 }
 
-fn new(
-    severity: Severity,
-    rule: &'static str,
-    what: impl Into<String>,
-    cost: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    Finding::new(severity, Family::Storage, rule, what, cost, remedy)
-}
-
 fn filesystem(dir: &DataDir) -> Option<Finding> {
     let path = dir.path.display();
     let (name, cost) = match dir.filesystem {
@@ -82,12 +72,18 @@ fn filesystem(dir: &DataDir) -> Option<Finding> {
         }
     };
     let what = format!("{path} is on {name}");
-    Some(new(Severity::Warn, "filesystem", what, cost, "use a directory on XFS or ext4."))
+    Some(Family::Storage.finding(
+        Severity::Warn,
+        "filesystem",
+        what,
+        cost,
+        "use a directory on XFS or ext4.",
+    ))
 }
 
 fn direct_io(dir: &DataDir) -> Option<Finding> {
     let DirectIo::Refused(reason) = &dir.direct_io else { return None };
-    Some(new(
+    Some(Family::Storage.finding(
         Severity::Warn,
         "direct_io",
         format!("{} refuses direct I/O ({reason})", dir.path.display()),
@@ -100,7 +96,7 @@ fn free_space(dir: &DataDir) -> Option<Finding> {
     if dir.available_bytes >= FREE_BYTES_MIN {
         return None;
     }
-    Some(new(
+    Some(Family::Storage.finding(
         Severity::Warn,
         "free_space",
         format!("{} has {} free", dir.path.display(), size(dir.available_bytes)),
@@ -116,7 +112,7 @@ fn barriers(dir: &DataDir) -> Option<Finding> {
     let option = ["nobarrier", "barrier=0"].into_iter().find(|option| mount.has(option))?;
     let point = mount.point.display();
     Some(
-        new(
+        Family::Storage.finding(
             Severity::Warn,
             "barriers",
             format!("{point} is mounted with {option}"),
@@ -131,7 +127,7 @@ fn barriers(dir: &DataDir) -> Option<Finding> {
 fn read_only(dir: &DataDir) -> Option<Finding> {
     let mount = dir.mount.as_ref().filter(|mount| mount.has("ro"))?;
     let point = mount.point.display();
-    Some(new(
+    Some(Family::Storage.finding(
         Severity::Error,
         "read_only",
         format!("{point} is mounted read-only"),
@@ -145,7 +141,7 @@ fn rotational(dir: &DataDir, disk: &Disk) -> Option<Finding> {
         return None;
     }
     // A hypervisor's disk often says so without knowing.
-    Some(new(
+    Some(Family::Storage.finding(
         if disk.is_virtual() { Severity::Info } else { Severity::Warn },
         "rotational",
         format!("{} is on {}, which says that it rotates", dir.path.display(), disk.name),
@@ -156,7 +152,7 @@ fn rotational(dir: &DataDir, disk: &Disk) -> Option<Finding> {
 
 fn block_size(dir: &DataDir, disk: &Disk) -> Option<Finding> {
     let bytes = disk.logical_block_bytes.filter(|bytes| *bytes > BLOCK_BYTES)?;
-    Some(new(
+    Some(Family::Storage.finding(
         Severity::Error,
         "block_size",
         format!("{} is on {}, with blocks of {bytes} bytes", dir.path.display(), disk.name),
@@ -169,7 +165,7 @@ fn options(mount: &Mount) -> Vec<Finding> {
     let point = mount.point.display();
     let mut findings = Vec::new();
     if mount.has("data=journal") {
-        findings.push(new(
+        findings.push(Family::Storage.finding(
             Severity::Warn,
             "journalled_data",
             format!("{point} is mounted with data=journal"),
@@ -180,43 +176,46 @@ fn options(mount: &Mount) -> Vec<Finding> {
     }
     if mount.has("sync") {
         findings.push(
-            new(
-                Severity::Warn,
-                "synchronous_mount",
-                format!("{point} is mounted with sync"),
-                "every write waits for the device, also those that nobody waits for.",
-                format!("mount -o remount,async {point}; Ringfort syncs what must be durable."),
-            )
-            .undo(format!("mount -o remount,sync {point}")),
+            Family::Storage
+                .finding(
+                    Severity::Warn,
+                    "synchronous_mount",
+                    format!("{point} is mounted with sync"),
+                    "every write waits for the device, also those that nobody waits for.",
+                    format!("mount -o remount,async {point}; Ringfort syncs what must be durable."),
+                )
+                .undo(format!("mount -o remount,sync {point}")),
         );
     }
     if mount.has("discard") {
         findings.push(
-            new(
-                Severity::Info,
-                "online_discard",
-                format!("{point} is mounted with discard"),
-                "files that are removed are discarded at once, and on many drives reads and \
+            Family::Storage
+                .finding(
+                    Severity::Info,
+                    "online_discard",
+                    format!("{point} is mounted with discard"),
+                    "files that are removed are discarded at once, and on many drives reads and \
                  flushes wait for that. Segments are used again and seldom removed, so it is rare.",
-                format!("mount -o remount,nodiscard {point}, and enable fstrim.timer."),
-            )
-            .undo(format!("mount -o remount,discard {point}")),
+                    format!("mount -o remount,nodiscard {point}, and enable fstrim.timer."),
+                )
+                .undo(format!("mount -o remount,discard {point}")),
         );
     }
     if mount.has("strictatime") {
         findings.push(
-            new(
-                Severity::Info,
-                "access_times",
-                format!("{point} is mounted with strictatime"),
-                "each read of a file makes a change of its metadata that must be written.",
-                format!("mount -o remount,noatime {point}."),
-            )
-            .undo(format!("mount -o remount,strictatime {point}")),
+            Family::Storage
+                .finding(
+                    Severity::Info,
+                    "access_times",
+                    format!("{point} is mounted with strictatime"),
+                    "each read of a file makes a change of its metadata that must be written.",
+                    format!("mount -o remount,noatime {point}."),
+                )
+                .undo(format!("mount -o remount,strictatime {point}")),
         );
     }
     if mount.point.as_os_str() == "/" {
-        findings.push(new(
+        findings.push(Family::Storage.finding(
             Severity::Info,
             "shared_filesystem",
             "the data is on the filesystem of the system itself",
@@ -230,7 +229,7 @@ fn options(mount: &Mount) -> Vec<Finding> {
 fn stacked(dir: &DataDir) -> Option<Finding> {
     let device = dir.device.as_ref().filter(|device| !device.layers.is_empty())?;
     let disks: Vec<&str> = device.disks.iter().map(|disk| disk.name.as_str()).collect();
-    Some(new(
+    Some(Family::Storage.finding(
         Severity::Info,
         "stacked_devices",
         format!(
@@ -263,7 +262,7 @@ fn queue(disk: &Disk) -> Vec<Finding> {
             .map(|count| (disk.queue("nr_requests"), count.to_string()))
             .into_iter()
             .collect();
-        let finding = new(
+        let finding = Family::Storage.finding(
             if rotates { Severity::Info } else { Severity::Warn },
             "scheduler",
             format!("{} sorts its requests with {}", disk.name, scheduler.name),
@@ -274,7 +273,7 @@ fn queue(disk: &Disk) -> Vec<Finding> {
         findings.push(finding.setting(setting));
     }
     if let Some(requests) = disk.requests.filter(|count| *count < QUEUE_REQUESTS_MIN) {
-        let finding = new(
+        let finding = Family::Storage.finding(
             Severity::Info,
             "queue_requests",
             format!("a queue of {} takes {requests} requests", disk.name),
@@ -285,7 +284,7 @@ fn queue(disk: &Disk) -> Vec<Finding> {
         findings.push(finding.setting(setting));
     }
     if let Some(latency) = disk.writeback_throttle_us.filter(|latency| *latency > 0) {
-        let finding = new(
+        let finding = Family::Storage.finding(
             Severity::Info,
             "writeback_throttle",
             format!(
@@ -302,7 +301,7 @@ fn queue(disk: &Disk) -> Vec<Finding> {
         && now < most.min(TRANSFER_KIB_MIN)
     {
         let wanted = most.min(TRANSFER_KIB_MIN);
-        let finding = new(
+        let finding = Family::Storage.finding(
             Severity::Info,
             "transfer_size",
             format!("{} is sent at most {now} KiB at once and takes {most}", disk.name),
@@ -318,7 +317,7 @@ fn cache(disk: &Disk) -> Option<Finding> {
     if disk.write_cache != Some(WriteCache::Back) || disk.fua != Some(false) {
         return None;
     }
-    Some(new(
+    Some(Family::Storage.finding(
         Severity::Info,
         "volatile_cache",
         format!("{} has a write cache that loses data with the power, and no FUA", disk.name),
@@ -334,7 +333,7 @@ fn lba_format(disk: &Disk) -> Option<Finding> {
     if logical >= NVME_BLOCK_BYTES || physical < NVME_BLOCK_BYTES {
         return None;
     }
-    Some(new(
+    Some(Family::Storage.finding(
         Severity::Info,
         "lba_format",
         format!("{} counts in blocks of {logical} bytes and works in {physical}", disk.name),
@@ -350,7 +349,7 @@ fn lba_format(disk: &Disk) -> Option<Finding> {
 
 fn interrupts(disk: &Disk) -> Option<Finding> {
     super::network::crowded(&disk.interrupts).map(|cpu| {
-        new(
+        Family::Storage.finding(
             Severity::Warn,
             "disk_interrupts",
             format!("CPU {cpu} answers all interrupts of {}, of {} queues", disk.name, disk.interrupts.len()),
