@@ -116,8 +116,10 @@ def parse_options():
     if not options.server and not options.endpoint:
         options.server = [("ringfort", target / "release/ringfort")]
     options.scenario = options.scenario or list(SCENARIOS)
-    if len(options.server_cores) == 1 and options.server_cores[0] in options.loadgen_cores:
-        parser.error("server and load generator need a CPU each")
+    is_shared = options.server_cores == options.loadgen_cores
+    if len(options.server_cores) == 1 and options.server_cores[0] in options.loadgen_cores \
+            and not is_shared:
+        parser.error("server and load generator need a CPU each, or share all that they have")
     if options.peer and len(options.server_cores) > 1:
         parser.error("nginx is measured with one worker on one CPU")
     if options.peer and options.nginx is None:

@@ -67,8 +67,10 @@ def main():
 
 
 def label(line):
-    """Runs on several CPUs are another thing than those on one."""
+    """Runs on several CPUs, or on the load generator's, are another thing than those on one."""
     cpus = line.get("server_cores", "0")
+    if cpus == line.get("loadgen_cores"):
+        return f"{line['server']} and its clients on CPUs {cpus}"
     return line["server"] if "," not in cpus else f"{line['server']} on CPUs {cpus}"
 
 

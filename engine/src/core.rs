@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct CoreContext<P: Platform> {
+    pub(crate) core: usize,
     pub(crate) platform: P,
     pub(crate) layout: Rc<Layout>,
     pub(crate) salt: Salt,
@@ -50,9 +51,11 @@ impl<P: Platform> CoreContext<P> {
         layout: Layout,
         options: EngineOptions,
         shared: &Shared,
+        core: usize,
     ) -> Rc<Self> {
         let layout = Rc::new(layout);
         Rc::new(Self {
+            core,
             files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
             budget: Budget::new(options.body_budget_bytes),
             read_slots: layout

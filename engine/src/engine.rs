@@ -189,7 +189,7 @@ impl<P: Platform> Engine<P> {
         shared: Arc<Shared>,
         core: usize,
     ) -> Result<Self> {
-        let context = CoreContext::new(platform, layout, options, &shared);
+        let context = CoreContext::new(platform, layout, options, &shared, core);
         let owner = Owner(context.clone());
         let recovered = match Self::recover(&context, &shared, core).await {
             Ok(recovered) => recovered,
@@ -198,7 +198,7 @@ impl<P: Platform> Engine<P> {
                 return Err(error);
             }
         };
-        let receiver = shared.mailboxes.clone().receive(core, context.clone());
+        let receiver = shared.mailboxes.clone().receive(context.clone());
         context.platform.spawn(receiver);
         let backup = RefCell::default();
         scrub::start(&context, core);

@@ -1,7 +1,11 @@
 //! The mailbox: the only way by which anything crosses cores.
 //!
-//! Each core has one bounded queue that every other core may push into, and one task that empties
-//! it. Requests that need no disk are answered in that task, the others in a task of their own.
+//! Each core has one bounded queue that every other core may push requests into, a second for the answers to
+//! what it asked itself, and one task that empties both. Requests that need no disk are answered in that
+//! task, the others in a task of their own.
+//!
+//! Budget of a question and its answer: one allocation, two pushes, and no system call while both cores are
+//! awake: a core that works finds what was pushed when it next looks (`Platform::remote_waker`).
 //!
 //! Invariants: a full queue makes the sender wait and never grows; the receiving task never waits for
 //! another core, so queues always drain; every request gets an answer, be it that the store stops;
@@ -16,7 +20,7 @@ use crate::platform::Platform;
 use crate::request::{Reply, Request};
 use crate::shard::Shard;
 use atomic_waker::AtomicWaker;
-use crossbeam::queue::ArrayQueue;
+use crossbeam::queue::{ArrayQueue, SegQueue};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +39,8 @@ pub(crate) struct Mailboxes {
 
 struct Mailbox {
     queue: ArrayQueue<Envelope>,
+    /// Slots that hold an answer. As many as there are askers at most.
+    answered: SegQueue<Arc<AnswerSlot>>,
     waker: AtomicWaker,
     closed: AtomicBool,
 }
@@ -49,6 +55,22 @@ impl Mailbox {
     /// Answers everything that came too late: a request that is dropped is answered so.
     fn drop_all(&self) {
         while self.queue.pop().is_some() {}
+        self.tell_askers();
+    }
+
+    fn tell_askers(&self) {
+        while let Some(slot) = self.answered.pop() {
+            slot.waker.wake();
+        }
+    }
+
+    fn push_answered(&self, slot: Arc<AnswerSlot>) {
+        self.answered.push(slot);
+        self.waker.wake();
+        if self.closed.load(Ordering::SeqCst) {
+            // Nobody may be left to tell them.
+            self.tell_askers();
+        }
     }
 }
 
@@ -62,9 +84,17 @@ struct Envelope {
 /// Where one answer is put; says that the store stops if nobody puts any.
 struct Answer(Arc<AnswerSlot>);
 
+/// Where an asker's core hears of answers.
+struct Home {
+    mailboxes: Arc<Mailboxes>,
+    core: usize,
+}
+
 struct AnswerSlot {
     state: Mutex<SlotState>,
     waker: AtomicWaker,
+    /// `None`: the answer is given on the asker's own core.
+    home: Option<Home>,
 }
 
 enum SlotState {
@@ -75,8 +105,8 @@ enum SlotState {
 }
 
 impl AnswerSlot {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(SlotState::Waiting), waker: AtomicWaker::new() })
+    fn new(home: Option<Home>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(SlotState::Waiting), waker: AtomicWaker::new(), home })
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -101,7 +131,12 @@ impl Answer {
             SlotState::Given(_) | SlotState::Done => return Some(value),
         }
         drop(state);
-        self.0.waker.wake();
+        match &self.0.home {
+            None => self.0.waker.wake(),
+            Some(Home { mailboxes, core }) => {
+                mailboxes.boxes[*core].push_answered(Arc::clone(&self.0));
+            }
+        }
         None
     }
 }
@@ -135,6 +170,7 @@ impl Mailboxes {
     pub(crate) fn new(cores: usize) -> Arc<Self> {
         let mailbox = |_| Mailbox {
             queue: ArrayQueue::new(MAILBOX_CAPACITY),
+            answered: SegQueue::new(),
             waker: AtomicWaker::new(),
             closed: AtomicBool::new(false),
         };
@@ -156,10 +192,12 @@ impl Mailboxes {
         shard: u16,
         request: Request,
     ) -> Result<Reply> {
-        let slot = AnswerSlot::new();
+        let is_here = context.shard(shard).is_some();
+        let home = || Home { mailboxes: Arc::clone(self), core: context.core };
+        let slot = AnswerSlot::new((!is_here).then(home));
         let envelope = Envelope { shard, request, answer: Some(Answer(slot.clone())) };
         let asker = Asker { mailboxes: self, context, shard, slot };
-        if context.shard(shard).is_some() {
+        if is_here {
             deliver(context, envelope);
         } else {
             count(&context.counters.mailbox_requests_total, 1);
@@ -222,13 +260,10 @@ impl Mailboxes {
     }
 
     /// Empties one core's mailbox until it is closed.
-    pub(crate) async fn receive<P: Platform>(
-        self: Arc<Self>,
-        core: usize,
-        context: Rc<CoreContext<P>>,
-    ) {
-        let mailbox = &self.boxes[core];
+    pub(crate) async fn receive<P: Platform>(self: Arc<Self>, context: Rc<CoreContext<P>>) {
+        let mailbox = &self.boxes[context.core];
         loop {
+            mailbox.tell_askers();
             while let Some(envelope) = mailbox.queue.pop() {
                 deliver(&context, envelope);
             }
@@ -237,8 +272,10 @@ impl Mailboxes {
                 return;
             }
             poll_fn(|task| {
-                mailbox.waker.register(task.waker());
-                let due = !mailbox.queue.is_empty() || mailbox.closed.load(Ordering::SeqCst);
+                mailbox.waker.register(&context.platform.remote_waker(task.waker()));
+                let due = !mailbox.queue.is_empty()
+                    || !mailbox.answered.is_empty()
+                    || mailbox.closed.load(Ordering::SeqCst);
                 if due { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;

@@ -89,7 +89,7 @@ pub async fn check<P: Platform>(
 
 fn context_of<P: Platform>(platform: &P, layout: Layout) -> Rc<CoreContext<P>> {
     let (options, shared) = (EngineOptions::default(), Shared::new(1));
-    let context = CoreContext::new(platform.clone(), layout, options, &shared);
+    let context = CoreContext::new(platform.clone(), layout, options, &shared, 0);
     // Nobody is served meanwhile: no work gives way to others.
     context.stopping.set(true);
     context

@@ -69,7 +69,7 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long accepting pauses when the process is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After something last arrived, a pinned core watches this long for messages of others before it rests.
-pub const SPIN_BEFORE_REST: Duration = Duration::from_micros(100);
+pub const SPIN_BEFORE_REST: Duration = Duration::from_micros(20);
 /// Registered memory of the runtime, which nothing goes through.
 pub const RUNTIME_IO_MEMORY_BYTES: usize = 1 << 20;
 /// Threads per core for calls that block; they serve no request.

@@ -23,6 +23,7 @@
 // Here the seam meets the real world, which everything else in the engine reaches through it.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bell;
 mod buffers;
 mod numbered;
 mod reactor;
@@ -198,6 +199,10 @@ impl Platform for GlommioPlatform {
             }
         };
         ::glommio::spawn_local(guarded).detach();
+    }
+
+    fn remote_waker(&self, task: &Waker) -> Waker {
+        self.reactor.listen(task)
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -27,6 +27,7 @@ use std::future::Future;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
+use std::task::Waker;
 use std::time::Duration;
 
 /// The unit of all I/O, in bytes. Devices may accept less (512); we never use less.
@@ -110,6 +111,11 @@ pub trait Platform: Clone + std::fmt::Debug + 'static {
     /// Runs a task on this core, detached. It is not polled before this returns. In production a
     /// task that panics is logged and ends alone; in the simulator it ends the simulation.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
+    /// What another core may wake instead of a task of this one. Only the task that got one last is sure to be
+    /// woken by it.
+    fn remote_waker(&self, task: &Waker) -> Waker {
+        task.clone()
+    }
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
     /// Lets other tasks of this core run and I/O complete. Costs microseconds: for the slices of long
     /// work, not for each of its steps.

@@ -2,18 +2,19 @@
 //!
 //! One task collects from both. It runs behind all tasks that it woke, so that one call submits what all of them
 //! queued. While there is nothing to collect the runtime's ring watches the epoll, in which the disk's
-//! ring has its eventfd.
+//! ring has its eventfd, and the bell that other cores ring (`bell.rs`) another.
 //!
 //! Invariants: whatever was queued is submitted before the core rests; what completes or arrives after the last
-//! look is told to the epoll; the runtime's own ring (timers, other cores) has its turn after [`TURN`] at the
-//! latest. A core with neighbours gives that ring turns for a while after something last arrived, since what a
-//! neighbour sends to a core that has parked takes ten times as long.
+//! look is told to the epoll; the runtime's own ring (timers, other threads) has its turn after [`TURN`] at the
+//! latest. A core with neighbours goes on looking for a while after something last arrived, since to wake one
+//! that rests costs the neighbour a system call, and takes ten times as long.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use futures_lite::future::yield_now;
 use io_uring::squeue;
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::bell::Bell;
 use super::buffers::{Buffer, Buffers};
 use super::ring::{Held, Pending, Ring};
 use super::sockets::{Events, Sockets, Watched};
@@ -49,7 +51,10 @@ struct Core {
     _eventfd: OwnedFd,
     watched: PollableFd<Descriptor>,
     turn: Rc<Turn>,
-    /// How long turns go on when nothing arrives.
+    bell: Arc<Bell>,
+    /// Who is to hear the bell.
+    listener: RefCell<Option<Waker>>,
+    /// How long it goes on looking when nothing arrives.
     spin: Duration,
     /// The driver, while it has nothing to do.
     resting: RefCell<Option<Waker>>,
@@ -73,6 +78,8 @@ impl Reactor {
         let sockets = Rc::new(Sockets::new(Rc::clone(&turn))?);
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         sockets.watch_eventfd(&eventfd)?;
+        let bell = Bell::new()?;
+        sockets.watch_eventfd(&*bell)?;
         let ring = Rc::new(Ring::new(&eventfd)?);
         let core = Rc::new(Core {
             ring,
@@ -81,6 +88,8 @@ impl Reactor {
             watched: PollableFd::new(Descriptor(Rc::clone(&sockets)))?,
             turn,
             sockets,
+            bell,
+            listener: RefCell::default(),
             spin,
             resting: RefCell::new(None),
         });
@@ -114,6 +123,15 @@ impl Reactor {
         self.core.turn.give().await;
     }
 
+    /// Wakes this task, the only one that listens, when any core wakes the result.
+    pub(super) fn listen(&self, task: &Waker) -> Waker {
+        match &mut *self.core.listener.borrow_mut() {
+            Some(listener) => listener.clone_from(task),
+            nobody => *nobody = Some(task.clone()),
+        }
+        Waker::from(Arc::clone(&self.core.bell))
+    }
+
     pub(super) fn buffer(&self, bytes: usize) -> Buffer {
         self.core.buffers.take(bytes)
     }
@@ -136,16 +154,16 @@ impl Core {
         let mut turn = Instant::now();
         let mut last_arrival = turn;
         loop {
-            let has_more = self.ring.collect() | self.sockets.collect(&mut events);
+            let has_more = self.ring.collect() | self.sockets.collect(&mut events) | self.hear();
             let now = Instant::now();
             if has_more {
                 last_arrival = now;
+            }
+            if has_more || now.duration_since(last_arrival) < self.spin {
                 if now.duration_since(turn) < TURN {
                     yield_now().await;
                     continue;
                 }
-            }
-            if has_more || now.duration_since(last_arrival) < self.spin {
                 self.turn.give().await;
             } else if let Err(error) = self.rest(&mut watch).await {
                 tracing::error!(%error, "the runtime cannot watch the disk and sockets of a core");
@@ -155,12 +173,30 @@ impl Core {
         }
     }
 
+    /// Passes the bell's ring on; whether there was one.
+    fn hear(&self) -> bool {
+        let was_rung = self.bell.was_rung();
+        if was_rung && let Some(listener) = self.listener.take() {
+            listener.wake();
+        }
+        was_rung
+    }
+
     /// Waits until something may be there to be submitted or collected.
     async fn rest(&self, watch: &mut PollState) -> ::glommio::Result<(), ()> {
         self.ring.tell(true);
+        let outcome = self.wait(watch).await;
+        self.ring.tell(false);
+        self.bell.rise();
+        outcome
+    }
+
+    async fn wait(&self, watch: &mut PollState) -> ::glommio::Result<(), ()> {
+        if self.bell.rest() {
+            return Ok(());
+        }
         if self.ring.is_due() {
             // It completed before the eventfd was told of it, or the kernel takes no requests at present.
-            self.ring.tell(false);
             self.turn.give().await;
             return Ok(());
         }
@@ -173,7 +209,6 @@ impl Core {
             self.watched.poll_readable(context, watch)
         })
         .await;
-        self.ring.tell(false);
         self.resting.take();
         outcome
     }

@@ -95,7 +95,7 @@ impl Sockets {
     }
 
     /// Wakes nobody by it; what it is told makes the epoll readable.
-    pub(super) fn watch_eventfd(&self, eventfd: &OwnedFd) -> io::Result<()> {
+    pub(super) fn watch_eventfd(&self, eventfd: impl AsFd) -> io::Result<()> {
         let (data, flags) =
             (epoll::EventData::new_u64(EVENTFD), epoll::EventFlags::IN | epoll::EventFlags::ET);
         Ok(epoll::add(&self.epoll, eventfd, data, flags)?)

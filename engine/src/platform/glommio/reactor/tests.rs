@@ -9,9 +9,11 @@ use crate::platform::glommio::GlommioPlatform;
 use crate::platform::{BLOCK_BYTES, File as _, OpenMode, Platform};
 use crate::wait::join_all;
 use ::glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use atomic_waker::AtomicWaker;
 use futures_lite::FutureExt;
 use futures_lite::future::poll_once;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// More than any test here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -136,4 +138,56 @@ fn a_core_that_rests_is_woken_by_its_disk() {
             file.write_at(copy, 0).await.unwrap();
         }
     });
+}
+
+/// Two cores that pass a ball to each other by their bells, which rest in between or not.
+fn play(spin: Duration, passes: u32, pause: fn(u32) -> Duration) {
+    let balls: Arc<[AtomicU32; 2]> = Arc::default();
+    let wakers: Arc<[AtomicWaker; 2]> = Arc::default();
+    let players = [0, 1].map(|me| {
+        let (balls, wakers) = (Arc::clone(&balls), Arc::clone(&wakers));
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(1 << 20)
+            .ring_depth(128)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+        let play = move || async move {
+            let reactor = Reactor::new(1 << 20, spin).unwrap();
+            let game = async {
+                for pass in 1..=passes {
+                    let caught = poll_fn(|context| {
+                        wakers[me].register(&reactor.listen(context.waker()));
+                        let is_here = balls[me].load(Ordering::SeqCst) >= pass;
+                        if is_here { Poll::Ready(true) } else { Poll::Pending }
+                    });
+                    // The first ball is player 0's own.
+                    assert!(me == 0 && pass == 1 || caught.await);
+                    let pause = pause(pass);
+                    if !pause.is_zero() {
+                        ::glommio::timer::sleep(pause).await;
+                    }
+                    let (other, ball) = (1 - me, if me == 0 { pass } else { pass + 1 });
+                    balls[other].store(ball, Ordering::SeqCst);
+                    wakers[other].wake();
+                }
+            };
+            let hang = async {
+                ::glommio::timer::sleep(PATIENCE).await;
+                panic!("a ring was lost");
+            };
+            game.or(hang).await;
+            reactor.close().await;
+        };
+        executor.spawn(play).unwrap()
+    });
+    for player in players {
+        player.join().unwrap();
+    }
+}
+
+#[test]
+fn no_ring_of_another_core_is_lost() {
+    play(Duration::ZERO, 20_000, |_| Duration::ZERO);
+    play(Duration::from_micros(20), 20_000, |_| Duration::ZERO);
+    // Long enough for the other to rest, and sometimes just about.
+    play(Duration::ZERO, 2_000, |pass| Duration::from_micros(u64::from(pass % 128)));
 }
