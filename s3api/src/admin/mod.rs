@@ -7,13 +7,26 @@
 //! Not here: S3. The port is served by core 0 alone; what it says comes from what all cores publish.
 
 pub mod api;
+pub mod api_keys;
+mod as_root;
 pub mod backup;
+mod buckets;
 pub mod credentials;
 mod health;
 mod kms;
+mod latency;
+pub mod management;
 mod metrics_text;
+mod objects;
+mod present;
+pub mod presigned_urls;
 mod process;
+mod quota;
 mod scrub;
+mod server_settings;
+mod shards;
+mod stats;
+mod uploads;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,7 +38,8 @@ use subtle::ConstantTimeEq;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::serve::Application;
-use api::{ApiAnswer, ApiContent, ApiRequest};
+use api::{ApiAnswer, ApiContent, ApiRequest, Asked};
+use api_keys::{ApiCaller, Rights};
 use process::Process;
 
 /// Prometheus' text format.
@@ -80,15 +94,16 @@ impl std::fmt::Debug for ApiKey {
 }
 
 impl ApiKey {
-    /// RFC 6750, section 2.1; the scheme's case does not matter.
     fn opens(&self, authorization: Option<&[u8]>) -> bool {
-        const SCHEME: &[u8] = b"bearer ";
-        let Some((scheme, key)) = authorization.and_then(|v| v.split_at_checked(SCHEME.len()))
-        else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(SCHEME) && bool::from(key.trim_ascii().ct_eq(self.0.as_bytes()))
+        bearer(authorization).is_some_and(|key| bool::from(key.ct_eq(self.0.as_bytes())))
     }
+}
+
+/// The key that a request shows. RFC 6750, section 2.1; the scheme's case does not matter.
+fn bearer(authorization: Option<&[u8]>) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer ";
+    let (scheme, key) = authorization?.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| key.trim_ascii())
 }
 
 type Answer = Response<NoBody>;
@@ -118,12 +133,14 @@ impl<A: Application> AdminService<A> {
             }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
-            None if !self.is_authorised(head) => {
-                problem(401, "send `Authorization: Bearer` with the admin API key")
-                    .with_header("WWW-Authenticate", "Bearer")
-            }
-            None if path.starts_with(api::PREFIX) => api_response(self.manage(head, body).await),
-            None => problem(404, "there is nothing of that name"),
+            None => match self.caller(head) {
+                None => problem(401, "send `Authorization: Bearer` with an API key that is valid")
+                    .with_header("WWW-Authenticate", "Bearer"),
+                Some(caller) if path.starts_with(api::PREFIX) => {
+                    api_response(self.manage(head, body, &caller).await)
+                }
+                Some(_) => problem(404, "there is nothing of that name"),
+            },
         }
     }
 
@@ -131,7 +148,13 @@ impl<A: Application> AdminService<A> {
         &self,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
+        caller: &ApiCaller,
     ) -> ApiAnswer {
+        if !caller.may(head.method()) {
+            let detail = format!("the API key `{}` may only read", caller.name);
+            return ApiAnswer::problem(403, detail);
+        }
+        let peer = body.peer();
         let request = match ApiRequest::read(head, body).await {
             Ok(request) => request,
             Err(answer) => return answer,
@@ -140,7 +163,8 @@ impl<A: Application> AdminService<A> {
         let Some((application, service)) = managed else {
             return ApiAnswer::problem(503, format!("the server is {}", self.readiness.describe()));
         };
-        application.manage(&service, &request).await
+        let asked = Asked { request: &request, caller, peer, metrics: &self.metrics };
+        application.manage(&service, &asked).await
     }
 
     fn ready_status(&self) -> u16 {
@@ -173,7 +197,23 @@ impl<A: Application> AdminService<A> {
     }
 
     fn is_authorised(&self, head: &RequestHead) -> bool {
-        self.api_key.opens(head.header("authorization"))
+        self.caller(head).is_some()
+    }
+
+    /// Who asks, if the key that they show is one.
+    fn caller(&self, head: &RequestHead) -> Option<ApiCaller> {
+        let authorization = head.header("authorization");
+        if self.api_key.opens(authorization) {
+            return Some(ApiCaller {
+                name: "configured".to_owned(),
+                rights: Rights::Full,
+                id: None,
+            });
+        }
+        let key = bearer(authorization)?;
+        let managed = self.managed.0.borrow().clone();
+        let (application, service) = managed?;
+        application.api_caller(&service, key)
     }
 }
 
