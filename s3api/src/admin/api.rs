@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::api_keys::{self, ApiCaller};
 use super::management::Management;
-use super::{backup, buckets, kms, latency, objects, presigned_urls, quota, scrub};
+use super::{backup, buckets, kms, latency, objects, openapi, presigned_urls, quota, scrub};
 use super::{server_settings, shards, stats, uploads};
 use crate::limits::{API_BODY_BYTES_MAX, API_LIST_BYTES_MAX, API_QUERY_PAIRS_MAX};
 use crate::metrics::Metrics;
@@ -55,10 +55,19 @@ impl ApiRequest {
         self.query.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as a document of its type, whose fields are all known.
+    /// The body as an object of its type, whose fields are all known.
     pub fn document<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiAnswer> {
+        // An array would be taken for the fields in their order.
+        if !self.body.is_object() {
+            return Err(ApiAnswer::problem(400, "the body: it must be a JSON object"));
+        }
         T::deserialize(&self.body)
             .map_err(|error| ApiAnswer::problem(400, format!("the body: {error}")))
+    }
+
+    /// The same, where a request without a body says nothing.
+    pub fn optional_document<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T, ApiAnswer> {
+        if self.text.is_empty() { Ok(T::default()) } else { self.document() }
     }
 
     /// The rows of a page that the query asks for, from 1 to `most`.
@@ -162,6 +171,8 @@ async fn of_server<P: Platform>(
     path: &[&str],
 ) -> Result<ApiAnswer> {
     match (path, request.method) {
+        (["openapi.json"], Method::Get) => Ok(openapi::show()),
+        (["openapi.json"], _) => Ok(ApiAnswer::not_allowed("GET")),
         (["whoami"], Method::Get) => Ok(api_keys::whoami(store.caller)),
         (["whoami"], _) => Ok(ApiAnswer::not_allowed("GET")),
         (["api-keys"], Method::Get) => api_keys::list(store),

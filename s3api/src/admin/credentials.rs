@@ -75,7 +75,7 @@ pub struct Credentials<'a, P: Platform> {
     pub region: &'a str,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
     user_name: Option<String>,
@@ -107,10 +107,7 @@ impl<P: Platform> Credentials<'_, P> {
     }
 
     pub(super) async fn create(&self, request: &ApiRequest) -> Result<ApiAnswer> {
-        let order = match &request.body {
-            Value::Null => NewUser { user_name: None, access_key: None, secret_key: None },
-            body => read_body(body)?,
-        };
+        let order: NewUser = request.optional_document()?;
         let made_up = |count| {
             random_text(count).map_err(|_| ApiAnswer::problem(500, "no randomness is to be had"))
         };
@@ -176,7 +173,7 @@ impl<P: Platform> Credentials<'_, P> {
     }
 
     pub(super) async fn change(&self, id: &str, request: &ApiRequest) -> Result<ApiAnswer> {
-        let change: Change = read_body(&request.body)?;
+        let change: Change = request.document()?;
         if let Some(name) = &change.user_name {
             check("user_name", check_user_name(name))?;
         }
@@ -315,10 +312,6 @@ fn no_such_credential() -> ApiAnswer {
 
 fn no_such_policy() -> ApiAnswer {
     ApiAnswer::problem(404, "the credential has no policy of this name")
-}
-
-fn read_body<'a, T: Deserialize<'a>>(body: &'a Value) -> Result<T> {
-    T::deserialize(body).map_err(|error| ApiAnswer::problem(400, format!("the body: {error}")))
 }
 
 fn check(name: &str, result: Result<(), &str>) -> Result<()> {

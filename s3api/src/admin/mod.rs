@@ -18,6 +18,7 @@ mod latency;
 pub mod management;
 mod metrics_text;
 mod objects;
+mod openapi;
 mod present;
 pub mod presigned_urls;
 mod process;

@@ -6,6 +6,7 @@ mod keys;
 mod objects;
 mod presigned;
 mod quota;
+mod server;
 
 use ringfort_tests::harness::client::{Client, Request};
 use ringfort_tests::harness::{Server, Site};
