@@ -61,8 +61,11 @@ impl ApiRequest {
         if !self.body.is_object() {
             return Err(ApiAnswer::problem(400, "the body: it must be a JSON object"));
         }
-        T::deserialize(&self.body)
-            .map_err(|error| ApiAnswer::problem(400, format!("the body: {error}")))
+        serde_path_to_error::deserialize(&self.body).map_err(|error| {
+            let field = error.path().to_string();
+            let place = if field == "." { "the body" } else { &field };
+            ApiAnswer::problem(400, format!("{place}: {}", error.inner()))
+        })
     }
 
     /// The same, where a request without a body says nothing.

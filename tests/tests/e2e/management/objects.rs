@@ -63,6 +63,7 @@ fn objects_are_listed_shown_and_deleted() {
         (json!({"keys": vec!["k"; 1001]}), "keys"),
         (json!({"keys": ["k".repeat(1025)]}), "key"),
         (json!({}), "keys"),
+        (json!({"keys": ["k", 5]}), "keys[1]: invalid type"),
     ] {
         api.refuse(400, "POST", "buckets/my-bucket/delete-objects", &body, says);
     }

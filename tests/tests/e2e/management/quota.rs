@@ -161,8 +161,8 @@ fn a_quota_is_of_its_bucket_and_outlives_a_restart() {
 
     for (body, says) in [
         (json!({}), "max_bytes"),
-        (json!({"max_bytes": -1}), "the body"),
-        (json!({"max_objects": "many"}), "the body"),
+        (json!({"max_bytes": -1}), "max_bytes: "),
+        (json!({"max_objects": "many"}), "max_objects: "),
         (json!({"max_keys": 1}), "max_keys"),
     ] {
         api.refuse(400, "PUT", "buckets/versions/quota", &body, says);
