@@ -4,9 +4,9 @@
 //! before it is made visible; what it replaces for good is taken off. Parts of an upload count to it
 //! while they come, the whole when it is completed.
 //!
-//! Invariants: without a quota a write costs one look into the bucket's settings; versions and what
-//! waits to be freed count by what the bucket still shows of it. Writes that are judged at the same moment
-//! do not see each other, so that a bucket may go beyond its quota by what is in flight.
+//! Invariants: without a quota a write costs two looks into the bucket's settings; the quota is the one
+//! that the bucket had when the request came; what waits to be freed counts no more. Writes that are judged
+//! at the same moment do not see each other, so that a bucket may go beyond its quota by what is in flight.
 //!
 //! Not here: what the server itself writes (access logs), and who sets a quota (`admin::quota`).
 

@@ -80,7 +80,7 @@ pub(super) async fn append_object<P: Platform, B: RawBody>(
         return Err(Code::IncompleteBody.into());
     }
     let (etag, checksum) = base.digests(digests.finish()?, added)?;
-    quota::check(context, &context.as_now(&bucket)?, total).await?;
+    quota::check(context, &bucket, total).await?;
     let commit = base.commit(context, &bucket, etag, checksum, conditions)?;
     let committed = writer.finish(commit).await?;
 

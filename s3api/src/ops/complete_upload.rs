@@ -50,7 +50,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let parts = match_parts(named, &stored)?;
     check_sizes(context, &parts)?;
     let size = parts.iter().map(|part| part.current.size).sum();
-    quota::check(context, &context.as_now(&bucket)?, size).await?;
+    quota::check(context, &bucket, size).await?;
 
     let checksum = object_checksum(&parts, attributes.upload_checksum.take())?;
     verify_completed(|name| context.head.header(name), checksum.as_ref())?;

@@ -70,7 +70,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     (attributes.tags, attributes.lock) = (tags, lock);
     let shown = encryption::keep(sealing, &mut attributes);
     (attributes.acl, attributes.owner) = (acl, owner);
-    quota::check(context, &context.as_now(&bucket)?, size).await?;
+    quota::check(context, &bucket, size).await?;
     let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
     let document = result("CopyObjectResult", committed.version, etag, &checksum);

@@ -48,7 +48,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let size = writer.written();
     attributes.checksum = Some(checksum);
     let shown = encryption::keep(sealing, &mut attributes);
-    quota::check(context, &context.as_now(&bucket)?, size).await?;
+    quota::check(context, &bucket, size).await?;
     let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
 
