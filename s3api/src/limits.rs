@@ -51,7 +51,7 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 /// client has not taken stays with us, where its pace is watched.
 pub const UNSENT_BYTES_MAX: u32 = 256 << 10;
 /// Connections to the management port.
-pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// A request of the management API carries a few names and numbers.
 pub const API_BODY_BYTES_MAX: usize = 64 << 10;
 pub const API_QUERY_PAIRS_MAX: usize = 64;
@@ -305,3 +305,19 @@ pub const GRANTS_MAX: usize = 100;
 
 /// Wrong MFA codes that may come within the half minute that a code is good for.
 pub const MFA_FAILURES_PER_STEP_MAX: u64 = 10;
+
+// Console.
+
+/// Sessions of the console, and those of one holder; beyond that the one that was used longest ago ends.
+pub const CONSOLE_SESSIONS_MAX: usize = 256;
+pub const CONSOLE_SESSIONS_PER_HOLDER_MAX: usize = 32;
+/// A session ends when it was not used for so long, and so long after it began in any case.
+pub const CONSOLE_IDLE_MAX: Duration = Duration::from_secs(3600);
+pub const CONSOLE_SESSION_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Failed sign-ins that one address may have within the window; it then waits for its end.
+pub const SIGN_IN_FAILURES_MAX: u32 = 10;
+pub const SIGN_IN_WINDOW: Duration = Duration::from_secs(60);
+/// Addresses whose failures are remembered.
+pub const SIGN_IN_SOURCES_MAX: usize = 1024;
+/// Session cookies of one request that are looked at: another port of the host may have set some.
+pub const CONSOLE_COOKIES_MAX: usize = 4;

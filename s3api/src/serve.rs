@@ -34,8 +34,11 @@ use std::time::{Duration, Instant};
 use engine::Health;
 use engine::platform::glommio::Reactor;
 use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
+use http::{RequestBody, RequestHead, Response, Service};
 
 use crate::admin::api::{ApiAnswer, ApiRequest};
+use crate::admin::console::Person;
+use crate::auth::presigned::Permission;
 use crate::config::Config;
 use crate::limits;
 use crate::metrics::{Recorder, Sample};
@@ -61,6 +64,33 @@ pub trait Application: Clone + Send + Sync + 'static {
     /// Answers a request of the management API on core 0.
     async fn manage(&self, _service: &Self::Service, _request: &ApiRequest) -> ApiAnswer {
         ApiAnswer::not_found()
+    }
+
+    /// Whose an access key and its secret are, if they are right and may be used now; on core 0, as the
+    /// next three.
+    fn sign_in(&self, _: &Self::Service, _access_key: &str, _secret: &str) -> Option<Person> {
+        None
+    }
+
+    /// Who has an access key that may be used now; without one, root.
+    fn person(&self, _: &Self::Service, _access_key: Option<&str>) -> Option<Person> {
+        None
+    }
+
+    /// Answers a request of S3's in the name of somebody who has signed in.
+    async fn browse(
+        &self,
+        _service: &Self::Service,
+        _person: &Person,
+        _head: &RequestHead,
+        _body: &mut RequestBody<'_, TcpConnection>,
+    ) -> Response<<Self::Service as Service<TcpConnection>>::Body> {
+        Response::new(404)
+    }
+
+    /// Path and query of a presigned URL in the name of somebody who has signed in.
+    fn presign(&self, _: &Self::Service, _: &Person, _: &Permission<'_>) -> Option<String> {
+        None
     }
 
     /// One core has no requests any more, and others may still have some: what its part does beside

@@ -184,7 +184,8 @@ fn split_target(target: &str) -> Result<Target, ApiAnswer> {
     Ok((path.ok_or_else(malformed)?, query.ok_or_else(malformed)?))
 }
 
-async fn read_body<S: Stream>(
+/// The whole body, which is bounded.
+pub(super) async fn read_body<S: Stream>(
     head: &RequestHead,
     body: &mut RequestBody<'_, S>,
 ) -> Result<Vec<u8>, ApiAnswer> {

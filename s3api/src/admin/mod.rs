@@ -1,13 +1,16 @@
-//! The management port: health, metrics, and the place of the management API.
+//! The management port: health, metrics, and the place of the management API and of the console.
 //!
-//! Invariants: health and metrics are open to whoever reaches the port; everything else asks for the
-//! API key first, so that nothing about what exists is learnt without it. Health therefore tells its
+//! Invariants: health, metrics and the console's own files are open to whoever reaches the port;
+//! everything else asks for the API key or a session of the console first, so that nothing about what
+//! exists is learnt without it. Health therefore tells its
 //! causes, which name paths, with the key only.
 //!
-//! Not here: S3. The port is served by core 0 alone; what it says comes from what all cores publish.
+//! Not here: what S3 does for the console. The port is served by core 0 alone; what it says comes from
+//! what all cores publish.
 
 pub mod api;
 pub mod backup;
+pub mod console;
 pub mod credentials;
 mod health;
 mod kms;
@@ -25,7 +28,9 @@ use subtle::ConstantTimeEq;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::serve::Application;
+use crate::stream::TcpConnection;
 use api::{ApiAnswer, ApiContent, ApiRequest};
+use console::{BodyOf, Console, Desk};
 use process::Process;
 
 /// Prometheus' text format.
@@ -37,6 +42,7 @@ pub struct AdminService<A: Application> {
     readiness: Readiness,
     api_key: ApiKey,
     managed: Managed<A>,
+    console: Console,
 }
 
 /// What the management API works on: nothing before core 0 has opened its part of the store, and
@@ -87,7 +93,11 @@ impl ApiKey {
         else {
             return false;
         };
-        scheme.eq_ignore_ascii_case(SCHEME) && bool::from(key.trim_ascii().ct_eq(self.0.as_bytes()))
+        scheme.eq_ignore_ascii_case(SCHEME) && self.is(key.trim_ascii())
+    }
+
+    fn is(&self, key: &[u8]) -> bool {
+        key.ct_eq(self.0.as_bytes()).into()
     }
 }
 
@@ -99,11 +109,18 @@ impl<A: Application> AdminService<A> {
         readiness: Readiness,
         api_key: String,
         managed: Managed<A>,
+        s3_port: u16,
     ) -> Self {
-        Self { metrics, readiness, api_key: ApiKey(api_key), managed }
+        let console = Console::new(s3_port);
+        Self { metrics, readiness, api_key: ApiKey(api_key), managed, console }
     }
 
-    async fn answer<S: Stream>(&self, head: &RequestHead, body: &mut RequestBody<'_, S>) -> Answer {
+    async fn answer<S: Stream>(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+        admitted: Option<Result<(), ApiAnswer>>,
+    ) -> Answer {
         let path = head.target().split('?').next().unwrap_or_default();
         let open: Option<fn(&Self, &RequestHead) -> Answer> = match path {
             "/health" => Some(Self::health),
@@ -118,7 +135,8 @@ impl<A: Application> AdminService<A> {
             }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
-            None if !self.is_authorised(head) => {
+            None if let Some(Err(refused)) = admitted => api_response(refused),
+            None if admitted.is_none() && !self.is_authorised(head) => {
                 problem(401, "send `Authorization: Bearer` with the admin API key")
                     .with_header("WWW-Authenticate", "Bearer")
             }
@@ -177,15 +195,30 @@ impl<A: Application> AdminService<A> {
     }
 }
 
-impl<A: Application, S: Stream> http::Service<S> for AdminService<A> {
-    type Body = NoBody;
+impl<A: Application> http::Service<TcpConnection> for AdminService<A> {
+    type Body = BodyOf<A>;
 
-    async fn call(&self, head: &RequestHead, body: &mut RequestBody<'_, S>) -> Answer {
-        self.answer(head, body).await
+    async fn call(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, TcpConnection>,
+    ) -> Response<Self::Body> {
+        let path = head.target().split('?').next().unwrap_or_default();
+        let is_api_key = |key: &str| self.api_key.is(key.as_bytes());
+        let desk = Desk { part: self.managed.0.borrow().clone(), is_api_key: &is_api_key };
+        if Console::owns(path) {
+            return self.console.answer(&desk, head, body).await;
+        }
+        let admitted = match path.starts_with(api::PREFIX) {
+            true => self.console.admit(&desk, head, body.peer().is_secure),
+            false => None,
+        };
+        drop(desk);
+        self.answer(head, body, admitted).await.without_stream()
     }
 
-    fn error_body(&self, status: u16, reason: &str) -> Answer {
-        problem(status, reason)
+    fn error_body(&self, status: u16, reason: &str) -> Response<Self::Body> {
+        problem(status, reason).without_stream()
     }
 }
 

@@ -29,8 +29,8 @@ use crate::sys::Waker;
 
 /// How often a core that waits for others looks again.
 const STAGE_POLL: Duration = Duration::from_millis(5);
-/// How long answers of the management port may take after a stop.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long answers of the management port may still take after those of the S3 port.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long connections that were cut may take to notice.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -50,8 +50,9 @@ pub(super) async fn run<A: Application>(
     let context = PortContext { time: Time::new(CoreClock(Instant::now())), reactor };
     let managed = Managed::default();
     let result = match admin_port(shared, core, &context, &managed) {
-        Ok(admin) => {
-            let result = open_and_serve(shared, core, &context, &managed).await;
+        Ok(mut admin) => {
+            let result = open_and_serve(shared, core, &context, &managed, &mut admin).await;
+            // It failed before it came to that.
             if let Some(admin) = admin {
                 admin.stop(ADMIN_PATIENCE).await;
             }
@@ -77,6 +78,7 @@ fn admin_port<A: Application>(
     context: &PortContext,
     managed: &Managed<A>,
 ) -> Result<Option<Serving>, StartError> {
+    let s3_port = shared.take_sockets(|sockets| sockets.listen.port());
     let socket = (core == 0).then(|| shared.take_sockets(|s| s.take_admin())).flatten();
     let Some(socket) = socket else { return Ok(None) };
     let service = AdminService::new(
@@ -84,6 +86,7 @@ fn admin_port<A: Application>(
         shared.readiness.clone(),
         shared.admin_api_key.clone(),
         managed.clone(),
+        s3_port,
     );
     let port = Port {
         service: Rc::new(service),
@@ -103,6 +106,7 @@ async fn open_and_serve<A: Application>(
     core: usize,
     context: &PortContext,
     managed: &Managed<A>,
+    admin: &mut Option<Serving>,
 ) -> Result<(), StartError> {
     let recorder = Rc::new(Recorder::default());
     let core_context = CoreContext {
@@ -121,6 +125,10 @@ async fn open_and_serve<A: Application>(
 
     let served = serve_until_stop(shared, core, &service, &recorder, context).await;
     shared.request_stop();
+    // The console's requests use the store too: none may be under way when that is closed.
+    if let Some(admin) = admin.take() {
+        admin.stop(ADMIN_PATIENCE).await;
+    }
     shared.application.drained(&service).await;
     shared.drained.arrive(core);
     wait_for(&shared.drained).await;

@@ -18,6 +18,8 @@ use http::{RequestBody, RequestHead, Response, Service, Stream};
 
 use super::{Application, CoreContext, Opened, Plan};
 use crate::admin::api::{self, ApiAnswer, ApiRequest};
+use crate::admin::console::Person;
+use crate::auth::presigned::{self, Permission};
 use crate::auth::{Authenticator, Credentials};
 use crate::config::Config;
 use crate::encryption::Encryption;
@@ -30,6 +32,7 @@ use crate::root_credentials::RootCredentials;
 use crate::service::{self, S3Service};
 use crate::services::Services;
 use crate::start_error::StartError;
+use crate::stream::TcpConnection;
 use crate::workers::lifecycle::{self, Day};
 use crate::workers::notify::{EventQueue, Targets};
 use crate::workers::{Origin, Tasks, access_log, notify};
@@ -68,6 +71,8 @@ enum Handover {
 
 /// How often a core looks whether core 0 has opened the store.
 const HANDOVER_POLL: Duration = Duration::from_millis(1);
+
+const NANOSECONDS: u64 = 1_000_000_000;
 
 impl S3Application {
     pub fn new(settings: Settings) -> Self {
@@ -262,6 +267,57 @@ impl Application for S3Application {
     async fn manage(&self, part: &CoreStore, request: &ApiRequest) -> ApiAnswer {
         let credentials = part.service.credentials();
         api::answer(&part.engine, part.service.services(), &credentials, request).await
+    }
+
+    fn sign_in(&self, part: &CoreStore, access_key: &str, secret: &str) -> Option<Person> {
+        let (credentials, users) =
+            (part.service.authenticator().credentials(), part.service.users());
+        match credentials.is_secret(access_key, secret, &users) {
+            Ok(true) => self.person(part, Some(access_key)),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::error!(%error, "a sign-in could not be judged");
+                None
+            }
+        }
+    }
+
+    fn person(&self, part: &CoreStore, access_key: Option<&str>) -> Option<Person> {
+        let users = part.service.users();
+        let root = users.root.as_ref();
+        let owner = match access_key {
+            Some(key) if key != root.access_key => {
+                let user = users.by_access_key(key).ok()??;
+                user.is_active.then(|| (*user.owner).clone())?
+            }
+            _ => root.clone(),
+        };
+        let is_root = owner.access_key == root.access_key;
+        let Owner { id, display_name: name, access_key } = owner;
+        Some(Person { access_key, id, name, is_root })
+    }
+
+    async fn browse(
+        &self,
+        part: &CoreStore,
+        person: &Person,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, TcpConnection>,
+    ) -> Response<ObjectBody<GlommioPlatform>> {
+        part.service.call_as(&person.access_key, head, body).await
+    }
+
+    fn presign(
+        &self,
+        part: &CoreStore,
+        person: &Person,
+        permission: &Permission<'_>,
+    ) -> Option<String> {
+        let credentials = part.service.authenticator().credentials();
+        credentials.refresh(&person.access_key, &part.service.users()).ok()?;
+        let now = part.engine.platform().wall_clock_ns() / NANOSECONDS;
+        let now = i64::try_from(now).ok()?;
+        presigned::presign(permission, credentials, &person.access_key, now)
     }
 
     async fn drained(&self, part: &CoreStore) {

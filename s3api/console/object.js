@@ -1,0 +1,236 @@
+// One object: preview, properties, metadata, tags, versions, retention, links.
+
+import { call, current } from "./api.js";
+import { bytes, h, icon, replace, time } from "./dom.js";
+import { browse } from "./buckets.js";
+import { objectPage } from "./browser.js";
+import * as s3 from "./s3.js";
+import { STAY, attempt, button, card, check, confirm, copyable, dialog, facts, field, iconButton, input, load, page, select, table, toast } from "./ui.js";
+import { pairsEditor } from "./editors.js";
+import * as xml from "./xml.js";
+
+const TEXT_BYTES_MAX = 256 * 1024;
+const IMAGES = ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/x-icon"];
+const TEXTS = /^(text\/|application\/(json|xml|javascript|x-sh|toml|yaml|x-yaml|sql)|image\/svg)|\+(json|xml)/;
+const TEXT_NAMES = /\.(txt|md|json|xml|csv|tsv|log|ya?ml|toml|ini|conf|css|js|ts|html?|svg|rs|py|go|c|h|cpp|java|sh|sql)$/i;
+
+export function show(place, [bucket, ...rest], query) {
+  const key = rest.join("/");
+  const version = query.get("version");
+  const folder = key.slice(0, key.replace(/\/$/, "").lastIndexOf("/") + 1);
+  const name = key.slice(folder.length) || key;
+  const body = h("div");
+  const at = { bucket, key, version, name, folder };
+  replace(place, page(name, [
+    h("a", { class: "button", href: s3.objectUrl(bucket, key, { versionId: version }), download: "" }, icon("download"), h("span", {}, "Download")),
+    button("Link", { glyph: "link", onclick: () => makeLink(at) }),
+    button("Delete", { kind: "danger", glyph: "trash", onclick: () => remove(at) }),
+  ], crumbs(at), body));
+  load(body, () => details(at));
+}
+
+function crumbs({ bucket, folder, name }) {
+  const links = [h("li", {}, h("a", { href: browse(bucket) }, bucket))];
+  let so = "";
+  for (const part of folder.split("/").slice(0, -1)) {
+    so += `${part}/`;
+    links.push(h("li", {}, h("a", { href: browse(bucket, so) }, part || "(empty name)")));
+  }
+  links.push(h("li", { "aria-current": "page" }, name));
+  return h("nav", { class: "crumbs", "aria-label": "Folders" }, h("ol", {}, links));
+}
+
+async function details(at) {
+  const headers = await s3.head(at.bucket, at.key, at.version);
+  const lazy = (title, work) => {
+    const inner = h("div");
+    load(inner, work);
+    return card(title, inner);
+  };
+  return h("div", { class: "columns" },
+    h("div", {}, card("Preview", preview(at, headers)), lazy("Versions", () => versions(at))),
+    h("div", {}, properties(at, headers), metadata(headers), lazy("Tags", () => tags(at)), lazy("Retention", () => retention(at))));
+}
+
+function preview(at, headers) {
+  const size = Number(headers.get("content-length"));
+  const kind = (headers.get("content-type") ?? "").split(";")[0].trim().toLowerCase();
+  const url = s3.viewUrl(at.bucket, at.key, { versionId: at.version });
+  if (size === 0) return h("p", { class: "hint" }, "The object is empty.");
+  if (IMAGES.includes(kind)) return h("img", { class: "preview", src: url, alt: `The picture ${at.name}` });
+  if (kind.startsWith("video/")) return h("video", { class: "preview", src: url, controls: true, preload: "metadata" });
+  if (kind.startsWith("audio/")) return h("audio", { class: "preview", src: url, controls: true, preload: "metadata" });
+  if (TEXTS.test(kind) || TEXT_NAMES.test(at.name)) {
+    const place = h("div");
+    load(place, () => textPreview(at, size));
+    return place;
+  }
+  return h("p", { class: "hint" }, `There is no preview of ${kind || "this type"}. Download the object to look at it.`);
+}
+
+async function textPreview(at, size) {
+  const headers = size > TEXT_BYTES_MAX ? { Range: `bytes=0-${TEXT_BYTES_MAX - 1}` } : {};
+  const response = await s3.send("GET", at.bucket, at.key, { versionId: at.version }, { headers });
+  const text = new TextDecoder().decode(await response.arrayBuffer());
+  return [h("pre", { class: "preview", tabindex: "0", "aria-label": "The object as text" }, text),
+    size > TEXT_BYTES_MAX && h("p", { class: "hint" }, `The first ${bytes(TEXT_BYTES_MAX)} of ${bytes(size)}.`)];
+}
+
+const PROPERTIES = [
+  ["etag", "ETag"], ["x-amz-version-id", "Version"], ["x-amz-storage-class", "Storage class"],
+  ["x-amz-server-side-encryption", "Encryption"], ["x-amz-server-side-encryption-aws-kms-key-id", "Encryption key"],
+  ["x-amz-mp-parts-count", "Parts"], ["cache-control", "Cache-Control"], ["content-encoding", "Content-Encoding"],
+  ["content-language", "Content-Language"], ["expires", "Expires"], ["x-amz-expiration", "Expires by lifecycle"],
+  ["x-amz-website-redirect-location", "Redirects to"],
+];
+
+function properties(at, headers) {
+  const size = Number(headers.get("content-length"));
+  // Cache-Control is the console's own on every answer.
+  const shown = PROPERTIES.filter(([name]) => name !== "cache-control" && headers.get(name));
+  return card("Properties", facts([
+    ["Key", h("span", { class: "code wrap" }, at.key)], ["Bucket", at.bucket],
+    ["Size", `${bytes(size)} (${size.toLocaleString()} bytes)`],
+    ["Type", headers.get("content-type") ?? "–"], ["Modified", time(headers.get("last-modified"))],
+    ...shown.map(([name, label]) => [label, h("span", { class: "code wrap" }, headers.get(name))]),
+  ]));
+}
+
+// Values are bytes; most clients send UTF-8, which browsers show as Latin-1.
+function readable(value) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(value, (c) => c.charCodeAt(0)));
+  } catch {
+    return value;
+  }
+}
+
+function metadata(headers) {
+  const found = [...headers].filter(([name]) => name.startsWith("x-amz-meta-"));
+  return card("Metadata", found.length
+    ? facts(found.map(([name, value]) => [name.slice("x-amz-meta-".length), h("span", { class: "wrap" }, readable(value))]))
+    : h("p", { class: "hint" }, "The object has no metadata of its own."));
+}
+
+async function tags(at) {
+  const document = await s3.read(at.bucket, at.key, { tagging: "", versionId: at.version });
+  const pairs = document.one("TagSet")?.all("Tag").map((tag) => [tag.text("Key"), tag.text("Value")]) ?? [];
+  return pairsEditor(pairs, { key: "Tag", value: "Value", max: 10 }, async (next) => {
+    if (next.length === 0) return s3.send("DELETE", at.bucket, at.key, { tagging: "", versionId: at.version });
+    const rows = next.map(([key, value]) => ["Tag", [["Key", key], ["Value", value]]]);
+    return s3.put(at.bucket, at.key, { tagging: "", versionId: at.version }, xml.write("Tagging", [["TagSet", rows]]));
+  });
+}
+
+async function versions(at) {
+  const rows = [];
+  let after = null;
+  do {
+    const next = await s3.listVersions(at.bucket, { prefix: at.key, after });
+    rows.push(...next.versions.filter((row) => row.key === at.key));
+    // Keys that only begin so come behind those of the key itself.
+    after = next.versions.every((row) => row.key === at.key) && rows.length < 1000 ? next.after : null;
+  } while (after);
+  if (rows.length === 1 && rows[0].version === "null") return h("p", { class: "hint" }, "There is this version alone.");
+  return table("Versions", [["Version"], ["Modified"], ["Size", "number"], ["", "narrow"]], rows.map((row) => {
+    const isHere = row.version === at.version || (!at.version && row.isLatest);
+    const label = row.isMarker ? h("span", {}, "Delete marker") : h("a", { href: objectPage(at.bucket, at.key, row.version), class: "code" }, row.version);
+    return h("tr", { class: isHere ? "selected" : "" }, h("td", {}, label, row.isLatest && h("span", { class: "badge good" }, "current")),
+      h("td", {}, time(row.modified)), h("td", { class: "number" }, row.isMarker ? "–" : bytes(row.size)),
+      h("td", { class: "narrow" },
+        !row.isLatest && !row.isMarker && iconButton("Make this version the current one", "refresh", () => restore(at, row.version)),
+        iconButton(`Delete version ${row.version}`, "trash", () => removeVersion(at, row))));
+  }));
+}
+
+async function restore(at, version) {
+  const source = `${encodeURIComponent(at.bucket)}/${encodeURIComponent(at.key)}?versionId=${encodeURIComponent(version)}`;
+  await attempt(async () => {
+    await s3.put(at.bucket, at.key, {}, undefined, { "x-amz-copy-source": source });
+    toast("That version was copied over the current one.");
+    location.replace(objectPage(at.bucket, at.key));
+    dispatchEvent(new HashChangeEvent("hashchange"));
+  });
+}
+
+async function removeVersion(at, row) {
+  const message = row.isMarker ? "Without its delete marker the object is there again." : "The version is gone for good.";
+  const done = await confirm(`Delete version ${row.version}?`, message, { submit: () => s3.remove(at.bucket, at.key, row.version) });
+  if (done) dispatchEvent(new HashChangeEvent("hashchange"));
+}
+
+async function retention(at) {
+  const query = { versionId: at.version };
+  const status = await s3.readOrNone(at.bucket, null, { "object-lock": "" }, []).catch(() => null);
+  if (status?.text("ObjectLockEnabled") !== "Enabled") return h("p", { class: "hint" }, "The bucket has no object lock.");
+  const kept = await s3.readOrNone(at.bucket, at.key, { retention: "", ...query }, []);
+  const hold = await s3.readOrNone(at.bucket, at.key, { "legal-hold": "", ...query }, []);
+  const mode = select([["", "None"], ["GOVERNANCE", "Governance"], ["COMPLIANCE", "Compliance"]], kept?.text("Mode") ?? "");
+  const until = input({ type: "datetime-local", value: localTime(kept?.text("RetainUntilDate")) });
+  const legal = check("Legal hold", { checked: hold?.text("Status") === "ON" });
+  const bypass = check("Shorten a governance retention");
+  const save = button("Save", { onclick: () => attempt(async () => {
+    if (mode.value) {
+      if (!until.value) throw new Error("Until: it must be a time.");
+      const document = xml.write("Retention", [["Mode", mode.value], ["RetainUntilDate", new Date(until.value).toISOString()]]);
+      await s3.put(at.bucket, at.key, { retention: "", ...query }, document, bypass.input.checked ? { "x-amz-bypass-governance-retention": "true" } : {});
+    } else if (kept) {
+      await s3.put(at.bucket, at.key, { retention: "", ...query }, "<Retention/>", { "x-amz-bypass-governance-retention": "true" });
+    }
+    await s3.put(at.bucket, at.key, { "legal-hold": "", ...query }, xml.write("LegalHold", [["Status", legal.input.checked ? "ON" : "OFF"]]));
+    toast("Retention saved.");
+  }, save) });
+  return h("div", {}, field("Mode", mode, "Compliance cannot be shortened by anybody."), field("Until", until), legal.whole, bypass.whole, save);
+}
+
+function localTime(text) {
+  if (!text) return "";
+  const date = new Date(text);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+}
+
+async function remove(at) {
+  const message = at.version ? "This version is gone for good." : "In a bucket with versioning, the version stays behind a delete marker.";
+  const done = await confirm(`Delete ${at.name}?`, message, { submit: () => s3.remove(at.bucket, at.key, at.version) });
+  if (done) {
+    toast("Deleted.");
+    location.hash = browse(at.bucket, at.folder);
+  }
+}
+
+const PERIODS = [[900, "15 minutes"], [3600, "1 hour"], [86400, "1 day"], [604800, "7 days"]];
+const ENDPOINT = "ringfort-endpoint";
+
+async function makeLink(at) {
+  const period = select(PERIODS.map(([value, label]) => [String(value), label]), "3600");
+  const method = select([["GET", "Download"], ["PUT", "Upload in its place"]], "GET");
+  let stored = "";
+  try {
+    stored = localStorage.getItem(ENDPOINT) ?? "";
+  } catch {
+    // Without storage the address is guessed each time.
+  }
+  const endpoint = input({ value: stored || current().endpoint, required: true });
+  const result = h("div", { "aria-live": "polite" });
+  await dialog("Make a link", [
+    h("p", { class: "hint" }, "Whoever has the link can use it, in your name, for as long as it is good."),
+    field("Good for", period), field("For", method),
+    field("Address of the S3 port", endpoint, "As whoever gets the link reaches it."), result,
+  ], {
+    action: "Make the link",
+    submit: async () => {
+      const order = { bucket: at.bucket, key: at.key, method: method.value, expires_in: Number(period.value), endpoint: endpoint.value.trim() };
+      if (at.version && method.value === "GET") order.version_id = at.version;
+      const { url } = await call("/console/links", { method: "POST", json: order });
+      try {
+        if (endpoint.value.trim() === current().endpoint) localStorage.removeItem(ENDPOINT);
+        else localStorage.setItem(ENDPOINT, endpoint.value.trim());
+      } catch {
+        // As above.
+      }
+      replace(result, copyable(url), method.value === "GET" && h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, "Open it"));
+      return STAY;
+    },
+  });
+}
+
