@@ -9,6 +9,7 @@ import * as buckets from "./buckets.js";
 import * as credentials from "./credentials.js";
 import * as dashboard from "./dashboard.js";
 import * as keys from "./keys.js";
+import * as links from "./links.js";
 import * as object from "./object.js";
 import * as settings from "./settings.js";
 import * as uploads from "./uploads.js";
@@ -22,6 +23,7 @@ const PAGES = {
   settings: [settings, false],
   credentials: [credentials, true],
   keys: [keys, true],
+  links: [links, true],
   uploads: [uploads, false],
 };
 
@@ -29,6 +31,7 @@ const NAVIGATION = [
   ["", "Dashboard", "dashboard"],
   ["buckets", "Buckets", "bucket"],
   ["uploads", "Uploads under way", "clock"],
+  ["links", "Links", "link"],
   ["credentials", "Credentials", "users"],
   ["keys", "API keys", "key"],
 ];

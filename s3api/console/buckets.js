@@ -22,9 +22,19 @@ export function show(place) {
 // S3 tells whose buckets they are that one may see; the management API knows more of each.
 async function gather() {
   const buckets = await s3.listBuckets();
-  const details = current().may_manage ? await manage("buckets").catch(() => null) : null;
-  const known = new Map((details?.buckets ?? []).map((bucket) => [bucket.name, bucket]));
+  const known = current().may_manage ? await allDetails().catch(() => new Map()) : new Map();
   return buckets.map((bucket) => ({ ...bucket, details: known.get(bucket.name) }));
+}
+
+async function allDetails() {
+  const known = new Map();
+  let marker = null;
+  do {
+    const answer = await manage(`buckets${marker ? `?marker=${encodeURIComponent(marker)}` : ""}`);
+    for (const bucket of answer?.buckets ?? []) known.set(bucket.name, bucket);
+    marker = answer?.is_truncated ? answer.next_marker : null;
+  } while (marker);
+  return known;
 }
 
 function view(buckets, again) {

@@ -124,6 +124,8 @@ function chart(title, values, shown, kind = "") {
     h("p", { class: "figure" }, values.length ? shown(values[values.length - 1]) : "–"), picture);
 }
 
+const SHARES = [[0.5, "p50", "number"], [0.9, "p90", "number wide-only"], [0.99, "p99", "number"], [0.999, "p99.9", "number wide-only"]];
+
 function latency(looks) {
   const after = looks[looks.length - 1];
   const before = looks.length > 1 ? looks[Math.max(0, looks.length - WINDOW)] : null;
@@ -133,10 +135,10 @@ function latency(looks) {
   }).sort((a, b) => b.now - a.now || b.all - a.all).slice(0, 12);
   const rows = operations.map(({ operation, all, now }) => {
     const base = now > 0 ? before : null;
-    return h("tr", { class: now > 0 ? "" : "faint" }, h("td", {}, operation), h("td", { class: "number" }, number(all)),
-      [0.5, 0.9, 0.99, 0.999].map((share) => h("td", { class: "number" }, seconds(quantile(base, after, operation, share)))));
+    return h("tr", { class: now > 0 ? "" : "faint" }, h("td", {}, operation), h("td", { class: "number wide-only" }, number(all)),
+      SHARES.map(([share, , kind]) => h("td", { class: kind }, seconds(quantile(base, after, operation, share)))));
   });
-  const columns = [["Operation"], ["Requests", "number"], ["p50", "number"], ["p90", "number"], ["p99", "number"], ["p99.9", "number"]];
+  const columns = [["Operation"], ["Requests", "number wide-only"], ...SHARES.map(([, title, kind]) => [title, kind])];
   const note = "Of the last minute; of the time since the start where an operation was not asked for in it.";
   return h("section", { class: "card full" }, h("h2", {}, "Latency"), rows.length
     ? [table("Latency by operation", columns, rows), h("p", { class: "hint" }, note)] : h("p", { class: "hint" }, "No requests yet."));
@@ -180,11 +182,11 @@ function cores(looks) {
     const mine = (labels) => labels.core === core;
     return h("tr", {}, h("td", {}, core),
       h("td", { class: "number" }, number(Math.round(rate(before, now, "ringfort_core_requests_total", mine)))),
-      h("td", { class: "number" }, number(now.sum("ringfort_connections", mine))),
+      h("td", { class: "number wide-only" }, number(now.sum("ringfort_connections", mine))),
       h("td", { class: "number" }, `${bytes(rate(before, now, "ringfort_read_bytes_total", mine))}/s`),
       h("td", { class: "number" }, `${bytes(rate(before, now, "ringfort_log_bytes_total", mine))}/s`),
-      h("td", { class: "number" }, number(now.sum("ringfort_index_entries", mine))));
+      h("td", { class: "number wide-only" }, number(now.sum("ringfort_index_entries", mine))));
   });
-  const columns = [["Core"], ["Requests/s", "number"], ["Connections", "number"], ["Disk reads", "number"], ["Log writes", "number"], ["Keys", "number"]];
+  const columns = [["Core"], ["Requests/s", "number"], ["Connections", "number wide-only"], ["Disk reads", "number"], ["Log writes", "number"], ["Keys", "number wide-only"]];
   return h("section", { class: "card full" }, h("h2", {}, "Cores"), table("Load of each core", columns, rows));
 }

@@ -1,11 +1,11 @@
 // One object: preview, properties, metadata, tags, versions, retention, links.
 
-import { call, current } from "./api.js";
 import { bytes, h, icon, replace, time } from "./dom.js";
 import { browse } from "./buckets.js";
 import { objectPage } from "./browser.js";
+import * as links from "./links.js";
 import * as s3 from "./s3.js";
-import { STAY, attempt, button, card, check, confirm, copyable, dialog, facts, field, iconButton, input, load, page, select, table, toast } from "./ui.js";
+import { attempt, button, card, check, confirm, facts, field, iconButton, input, load, page, select, table, toast } from "./ui.js";
 import { pairsEditor } from "./editors.js";
 import * as xml from "./xml.js";
 
@@ -23,7 +23,7 @@ export function show(place, [bucket, ...rest], query) {
   const at = { bucket, key, version, name, folder };
   replace(place, page(name, [
     h("a", { class: "button", href: s3.objectUrl(bucket, key, { versionId: version }), download: "" }, icon("download"), h("span", {}, "Download")),
-    button("Link", { glyph: "link", onclick: () => makeLink(at) }),
+    button("Link", { glyph: "link", onclick: () => links.make(at) }),
     button("Delete", { kind: "danger", glyph: "trash", onclick: () => remove(at) }),
   ], crumbs(at), body));
   load(body, () => details(at));
@@ -197,40 +197,3 @@ async function remove(at) {
     location.hash = browse(at.bucket, at.folder);
   }
 }
-
-const PERIODS = [[900, "15 minutes"], [3600, "1 hour"], [86400, "1 day"], [604800, "7 days"]];
-const ENDPOINT = "ringfort-endpoint";
-
-async function makeLink(at) {
-  const period = select(PERIODS.map(([value, label]) => [String(value), label]), "3600");
-  const method = select([["GET", "Download"], ["PUT", "Upload in its place"]], "GET");
-  let stored = "";
-  try {
-    stored = localStorage.getItem(ENDPOINT) ?? "";
-  } catch {
-    // Without storage the address is guessed each time.
-  }
-  const endpoint = input({ value: stored || current().endpoint, required: true });
-  const result = h("div", { "aria-live": "polite" });
-  await dialog("Make a link", [
-    h("p", { class: "hint" }, "Whoever has the link can use it, in your name, for as long as it is good."),
-    field("Good for", period), field("For", method),
-    field("Address of the S3 port", endpoint, "As whoever gets the link reaches it."), result,
-  ], {
-    action: "Make the link",
-    submit: async () => {
-      const order = { bucket: at.bucket, key: at.key, method: method.value, expires_in: Number(period.value), endpoint: endpoint.value.trim() };
-      if (at.version && method.value === "GET") order.version_id = at.version;
-      const { url } = await call("/console/links", { method: "POST", json: order });
-      try {
-        if (endpoint.value.trim() === current().endpoint) localStorage.removeItem(ENDPOINT);
-        else localStorage.setItem(ENDPOINT, endpoint.value.trim());
-      } catch {
-        // As above.
-      }
-      replace(result, copyable(url), method.value === "GET" && h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, "Open it"));
-      return STAY;
-    },
-  });
-}
-

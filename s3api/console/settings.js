@@ -30,6 +30,8 @@ export function show(place, [bucket, chosen]) {
     h("a", { href: `#/settings/${encodeURIComponent(bucket)}/${id}`, "aria-current": id === name ? "page" : null }, label)));
   replace(place, page(`Settings of ${bucket}`, [h("a", { class: "button", href: browse(bucket) }, icon("folder"), h("span", {}, "Objects"))],
     h("div", { class: "settings" }, tabs, h("div", {}, card(title, body)))));
+  // On a phone the sections lie side by side.
+  tabs.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
   const again = () => load(body, () => section(bucket, again));
   again();
 }
@@ -190,12 +192,13 @@ async function quota(bucket, again) {
   const path = `buckets/${encodeURIComponent(bucket)}/quota`;
   const set = await manage(path);
   if (!set) return missing("quotas");
-  const limit = set.max_bytes ?? set.quota_bytes ?? set.bytes ?? null;
+  const limit = set.max_bytes ?? null;
   const factor = limit && limit % 1099511627776 === 0 ? "1099511627776" : limit && limit % 1073741824 === 0 ? "1073741824" : limit ? "1048576" : "1073741824";
   const size = input({ type: "number", min: 0, step: "any", value: limit ? limit / Number(factor) : "" });
   const unit = select(UNITS, factor);
   const objects = input({ type: "number", min: 0, value: set.max_objects ?? "" });
-  return form([h("p", { class: "hint" }, "What is left empty is not limited."), h("div", { class: "row" }, field("Size", size), field("Unit", unit)), field("Objects", objects)], async () => {
+  const used = set.used_bytes === undefined ? "" : ` ${bytes(set.used_bytes)} in ${number(set.used_objects)} objects are used, all versions together.`;
+  return form([h("p", { class: "hint" }, `What is left empty is not limited.${used}`), h("div", { class: "row" }, field("Size", size), field("Unit", unit)), field("Objects", objects)], async () => {
     const json = {
       max_bytes: size.value === "" ? null : Math.round(Number(size.value) * Number(unit.value)),
       max_objects: objects.value === "" ? null : Number(objects.value),

@@ -27,7 +27,7 @@ export function onDone(listener) {
 }
 
 export function isBusy() {
-  return entries.some((entry) => entry.state === "waiting" || entry.state === "running");
+  return entries.some(isOpen);
 }
 
 // Queues files of [{file, key}].
@@ -172,43 +172,75 @@ function draw() {
 
 const STATES = { waiting: "Waiting", running: "", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 const ROWS_MAX = 100;
+const isOpen = (entry) => entry.state === "waiting" || entry.state === "running";
+
+// The panel's elements stay while it is open: a button that were made anew could not be pressed, and
+// what is read aloud would be read again and again.
+function makePanel() {
+  const title = h("h2", {});
+  const bar = h("progress", { max: 1, value: 0, "aria-label": "All uploads" });
+  const count = h("p", { class: "hint" });
+  const rows = h("ul", {});
+  const close = iconButton("Close", "close", () => {
+    const open = entries.filter(isOpen);
+    if (open.length) open.forEach(cancel);
+    else entries.length = 0;
+    draw();
+  });
+  const element = h("aside", { class: "uploads", "aria-label": "Uploads" },
+    h("div", { class: "uploads-head" }, h("div", { role: "status" }, title), close), bar, count, rows);
+  document.body.append(element);
+  return { element, title, bar, count, rows, close };
+}
 
 function drawNow() {
   if (entries.length === 0) {
-    panel?.remove();
+    panel?.element.remove();
     panel = null;
     return;
   }
-  if (!panel) {
-    panel = h("aside", { class: "uploads", "aria-label": "Uploads" });
-    document.body.append(panel);
-  }
+  panel ??= makePanel();
   const total = entries.reduce((sum, entry) => sum + entry.file.size, 0);
   const sent = entries.reduce((sum, entry) => sum + (entry.state === "done" ? entry.file.size : entry.sent), 0);
-  const left = entries.filter((entry) => entry.state === "waiting" || entry.state === "running").length;
+  const left = entries.filter(isOpen).length;
   const failed = entries.filter((entry) => entry.state === "failed").length;
   const title = left ? `Uploading ${plural(left, "file")}` : failed ? `${plural(failed, "upload")} failed` : "Uploads done";
-  const close = left
-    ? iconButton("Cancel all uploads", "close", () => entries.forEach((entry) => STATES[entry.state] === "Done" || cancel(entry)))
-    : iconButton("Close", "close", () => { entries.length = 0; draw(); });
+  set(panel.title, title);
+  set(panel.count, `${bytes(sent)} of ${bytes(total)}`);
+  panel.bar.max = Math.max(total, 1);
+  panel.bar.value = sent;
+  panel.close.setAttribute("aria-label", left ? "Cancel all uploads" : "Close");
+  panel.close.title = panel.close.getAttribute("aria-label");
   const order = { running: 0, failed: 1, waiting: 2, cancelled: 3, done: 4 };
-  const shown = [...entries].sort((a, b) => order[a.state] - order[b.state]).slice(0, ROWS_MAX);
-  replace(panel,
-    h("div", { class: "uploads-head" }, h("h2", { role: "status" }, title), close),
-    h("progress", { max: Math.max(total, 1), value: sent, "aria-label": "All uploads" }),
-    h("p", { class: "hint" }, `${bytes(sent)} of ${bytes(total)}`),
-    h("ul", {}, shown.map(row)));
+  const shown = [...entries].sort((a, b) => order[a.state] - order[b.state]).slice(0, ROWS_MAX).map(row);
+  if (shown.some((element, at) => panel.rows.children[at] !== element) || panel.rows.children.length !== shown.length) {
+    replace(panel.rows, shown);
+  }
+}
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 function row(entry) {
-  const isOpen = entry.state === "waiting" || entry.state === "running";
-  const state = entry.state === "running"
-    ? `${bytes(entry.sent)} of ${bytes(entry.file.size)}` : STATES[entry.state];
-  return h("li", { class: entry.state },
-    h("div", { class: "upload-name" }, h("span", { title: entry.key }, entry.key.split("/").pop() || entry.key),
-      h("span", { class: "hint" }, entry.message || state)),
-    entry.state === "running" && h("progress", { max: Math.max(entry.file.size, 1), value: entry.sent, "aria-label": entry.key }),
-    isOpen && iconButton(`Cancel ${entry.key}`, "close", () => cancel(entry)));
+  entry.row ??= makeRow(entry);
+  const { element, state, bar, stop } = entry.row;
+  const progress = `${bytes(entry.sent)} of ${bytes(entry.file.size)}`;
+  set(state, entry.message || (entry.state === "running" ? progress : STATES[entry.state]));
+  element.className = entry.state;
+  bar.hidden = entry.state !== "running";
+  bar.value = entry.sent;
+  stop.hidden = !isOpen(entry);
+  return element;
+}
+
+function makeRow(entry) {
+  const state = h("span", { class: "hint" });
+  const bar = h("progress", { max: Math.max(entry.file.size, 1), value: 0, "aria-label": entry.key });
+  const stop = iconButton(`Cancel ${entry.key}`, "close", () => cancel(entry));
+  const name = h("span", { title: entry.key }, entry.key.split("/").pop() || entry.key);
+  const element = h("li", {}, h("div", { class: "upload-name" }, name, state), bar, stop);
+  return { element, state, bar, stop };
 }
 
 // The files of a drop, those of its directories among them, as {file, path}.

@@ -14,6 +14,7 @@ mod bad_clients;
 mod bad_heads;
 mod battery;
 mod clients;
+mod console;
 mod data_dir;
 mod drives;
 mod encryption;

@@ -54,7 +54,7 @@ impl Passed {
         let rest = target.strip_prefix(prefix)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (first, behind) = rest.split_at(end);
-        let slash = first.find("%2F").or_else(|| first.find("%2f"));
+        let slash = first.as_bytes().windows(3).position(|code| code.eq_ignore_ascii_case(b"%2F"));
         let first = match slash.and_then(|at| Some((first.get(..at)?, first.get(at + 3..)?))) {
             Some((bucket, key)) => Cow::Owned(format!("{bucket}/{key}")),
             None => Cow::Borrowed(first),
