@@ -115,9 +115,11 @@ function frame() {
   const links = NAVIGATION.filter(([name]) => session.may_manage || !PAGES[name][1]);
   const nav = h("nav", { "aria-label": "Console" }, links.map(([name, label, glyph]) =>
     h("a", { href: `#/${name}`, "data-page": name }, icon(glyph), h("span", {}, label))));
-  const who = session.by === "api_key" ? "API key" : session.name;
+  const key = session.api_key;
+  const who = key ? `API key ${key.name}` : session.name;
+  const rights = key && key.rights !== "full" ? "Read-only" : `Version ${session.version}`;
   const side = h("div", { class: "side", id: "side" }, brand(), nav,
-    h("div", { class: "who" }, h("div", {}, h("strong", { title: session.access_key }, who), h("span", { class: "hint" }, `Version ${session.version}`)),
+    h("div", { class: "who" }, h("div", {}, h("strong", { title: session.access_key }, who), h("span", { class: "hint" }, rights)),
       themeSwitch(), iconButton("Sign out", "out", () => attempt(signOut))));
   const toggle = iconButton("Menu", "menu", () => {
     const isOpen = app.classList.toggle("open");

@@ -24,6 +24,7 @@ pub mod object_lock;
 pub mod offline;
 pub mod ops;
 pub mod percent;
+pub mod quota;
 pub mod range;
 pub mod readiness;
 pub mod restore_command;

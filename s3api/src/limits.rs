@@ -55,6 +55,16 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// A request of the management API carries a few names and numbers.
 pub const API_BODY_BYTES_MAX: usize = 64 << 10;
 pub const API_QUERY_PAIRS_MAX: usize = 64;
+/// The one that names as many keys as S3's own DeleteObjects, each as long as a key may be.
+pub const API_LIST_BYTES_MAX: usize = 2 << 20;
+/// Keys of the management API beside the configured one.
+pub const API_KEYS_MAX: usize = 1000;
+/// How long a key of the management API may live, if it is to end: ten years.
+pub const API_KEY_SECONDS: RangeInclusive<u64> = 1..=315_360_000;
+/// Presigned URLs that are remembered; those that end soonest are forgotten first.
+pub const PRESIGNED_URLS_KEPT_MAX: usize = 4096;
+/// Records of objects that the management API reads at once for a page.
+pub const API_READS_AT_ONCE: usize = 16;
 /// Segment files that the store keeps open on each core.
 pub const SEGMENT_FILES_PER_CORE: usize = 512;
 /// Descriptors beside those of connections and segments: rings, listeners, directories.
@@ -293,9 +303,6 @@ pub const USERS_MAX: usize = 10_000;
 
 /// A policy, as AWS has it.
 pub const POLICY_BYTES_MAX: usize = 20 << 10;
-
-/// Objects of a bucket that are counted to show how many there are.
-pub const COUNTED_KEYS_MAX: u64 = 100_000;
 
 /// Policies of one user.
 pub const USER_POLICIES_MAX: usize = 10;

@@ -36,7 +36,8 @@ use engine::platform::glommio::Reactor;
 use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
 use http::{RequestBody, RequestHead, Response, Service};
 
-use crate::admin::api::{ApiAnswer, ApiRequest};
+use crate::admin::api::{ApiAnswer, Asked};
+use crate::admin::api_keys::ApiCaller;
 use crate::admin::console::Person;
 use crate::auth::presigned::Permission;
 use crate::config::Config;
@@ -61,8 +62,13 @@ pub trait Application: Clone + Send + Sync + 'static {
     /// What of one core's part does not work.
     fn health(&self, service: &Self::Service) -> Health;
 
+    /// Whose a key of the management API is, if the store keeps it.
+    fn api_caller(&self, _service: &Self::Service, _key: &[u8]) -> Option<ApiCaller> {
+        None
+    }
+
     /// Answers a request of the management API on core 0.
-    async fn manage(&self, _service: &Self::Service, _request: &ApiRequest) -> ApiAnswer {
+    async fn manage(&self, _service: &Self::Service, _asked: &Asked<'_>) -> ApiAnswer {
         ApiAnswer::not_found()
     }
 
@@ -109,6 +115,8 @@ pub struct CoreContext {
     pub cores: usize,
     pub recorder: Rc<Recorder>,
     pub readiness: Readiness,
+    /// Where the S3 port listens.
+    pub listen: SocketAddr,
     /// What the core's disk goes through.
     pub reactor: Reactor,
 }

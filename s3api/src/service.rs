@@ -8,7 +8,8 @@
 //! (`metrics`).
 
 use crate::access::{Caller, Subject};
-use crate::admin::credentials::Credentials;
+use crate::admin::api::Asked as Managing;
+use crate::admin::management::{Management, Server};
 use crate::auth::{Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
@@ -73,11 +74,6 @@ impl<P: Platform> S3Service<P> {
         readiness: Readiness,
     ) -> Self {
         Self { engine, authenticator, settings, services, recorder, readiness }
-    }
-
-    /// What this core's requests share beside the engine.
-    pub fn services(&self) -> &Services {
-        &self.services
     }
 
     /// What requests are authenticated with.
@@ -253,12 +249,23 @@ impl<P: Platform> S3Service<P> {
         CrossOrigin { engine: &self.engine, services: &self.services, head, route }
     }
 
-    /// What the management port changes users with.
-    pub fn credentials(&self) -> Credentials<'_, P> {
-        Credentials {
-            users: self.users(),
-            changes: &self.services.user_changes,
+    /// What a request of the management port works with.
+    pub fn management<'a>(
+        &'a self,
+        asked: &'a Managing<'a>,
+        server: Server<'a>,
+    ) -> Management<'a, P> {
+        Management {
+            engine: &self.engine,
+            services: &self.services,
+            authenticator: &self.authenticator,
+            owner: &self.settings.owner,
             region: &self.settings.region,
+            host_id: &self.settings.host_id,
+            server,
+            caller: asked.caller,
+            peer: asked.peer,
+            metrics: asked.metrics,
         }
     }
 

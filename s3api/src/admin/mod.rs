@@ -9,14 +9,28 @@
 //! what all cores publish.
 
 pub mod api;
+pub mod api_keys;
+mod as_root;
 pub mod backup;
+mod buckets;
 pub mod console;
 pub mod credentials;
 mod health;
 mod kms;
+mod latency;
+pub mod management;
 mod metrics_text;
+mod objects;
+mod openapi;
+mod present;
+pub mod presigned_urls;
 mod process;
+mod quota;
 mod scrub;
+mod server_settings;
+mod shards;
+mod stats;
+mod uploads;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -29,7 +43,8 @@ use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::serve::Application;
 use crate::stream::TcpConnection;
-use api::{ApiAnswer, ApiContent, ApiRequest};
+use api::{ApiAnswer, ApiContent, ApiRequest, Asked};
+use api_keys::{ApiCaller, Rights};
 use console::{BodyOf, Console, Desk};
 use process::Process;
 
@@ -86,19 +101,16 @@ impl std::fmt::Debug for ApiKey {
 }
 
 impl ApiKey {
-    /// RFC 6750, section 2.1; the scheme's case does not matter.
-    fn opens(&self, authorization: Option<&[u8]>) -> bool {
-        const SCHEME: &[u8] = b"bearer ";
-        let Some((scheme, key)) = authorization.and_then(|v| v.split_at_checked(SCHEME.len()))
-        else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(SCHEME) && self.is(key.trim_ascii())
-    }
-
     fn is(&self, key: &[u8]) -> bool {
         key.ct_eq(self.0.as_bytes()).into()
     }
+}
+
+/// The key that a request shows. RFC 6750, section 2.1; the scheme's case does not matter.
+fn bearer(authorization: Option<&[u8]>) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer ";
+    let (scheme, key) = authorization?.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| key.trim_ascii())
 }
 
 type Answer = Response<NoBody>;
@@ -119,7 +131,7 @@ impl<A: Application> AdminService<A> {
         &self,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
-        admitted: Option<Result<(), ApiAnswer>>,
+        admitted: Option<Result<ApiCaller, ApiAnswer>>,
     ) -> Answer {
         let path = head.target().split('?').next().unwrap_or_default();
         let open: Option<fn(&Self, &RequestHead) -> Answer> = match path {
@@ -135,13 +147,17 @@ impl<A: Application> AdminService<A> {
             }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
-            None if let Some(Err(refused)) = admitted => api_response(refused),
-            None if admitted.is_none() && !self.is_authorised(head) => {
-                problem(401, "send `Authorization: Bearer` with the admin API key")
-                    .with_header("WWW-Authenticate", "Bearer")
-            }
-            None if path.starts_with(api::PREFIX) => api_response(self.manage(head, body).await),
-            None => problem(404, "there is nothing of that name"),
+            None => match admitted.map_or_else(|| Ok(self.caller(head)), |found| found.map(Some)) {
+                Err(refused) => api_response(refused),
+                Ok(None) => {
+                    problem(401, "send `Authorization: Bearer` with an API key that is valid")
+                        .with_header("WWW-Authenticate", "Bearer")
+                }
+                Ok(Some(caller)) if path.starts_with(api::PREFIX) => {
+                    api_response(self.manage(head, body, &caller).await)
+                }
+                Ok(Some(_)) => problem(404, "there is nothing of that name"),
+            },
         }
     }
 
@@ -149,7 +165,13 @@ impl<A: Application> AdminService<A> {
         &self,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
+        caller: &ApiCaller,
     ) -> ApiAnswer {
+        if !caller.may(head.method()) {
+            let detail = format!("the API key `{}` may only read", caller.name);
+            return ApiAnswer::problem(403, detail);
+        }
+        let peer = body.peer();
         let request = match ApiRequest::read(head, body).await {
             Ok(request) => request,
             Err(answer) => return answer,
@@ -158,7 +180,8 @@ impl<A: Application> AdminService<A> {
         let Some((application, service)) = managed else {
             return ApiAnswer::problem(503, format!("the server is {}", self.readiness.describe()));
         };
-        application.manage(&service, &request).await
+        let asked = Asked { request: &request, caller, peer, metrics: &self.metrics };
+        application.manage(&service, &asked).await
     }
 
     fn ready_status(&self) -> u16 {
@@ -191,7 +214,26 @@ impl<A: Application> AdminService<A> {
     }
 
     fn is_authorised(&self, head: &RequestHead) -> bool {
-        self.api_key.opens(head.header("authorization"))
+        self.caller(head).is_some()
+    }
+
+    /// Who asks, if the key that they show is one.
+    fn caller(&self, head: &RequestHead) -> Option<ApiCaller> {
+        self.caller_of_key(bearer(head.header("authorization"))?)
+    }
+
+    /// Whose a key is, and what it may.
+    fn caller_of_key(&self, key: &[u8]) -> Option<ApiCaller> {
+        if self.api_key.is(key) {
+            return Some(ApiCaller {
+                name: "configured".to_owned(),
+                rights: Rights::Full,
+                id: None,
+            });
+        }
+        let managed = self.managed.0.borrow().clone();
+        let (application, service) = managed?;
+        application.api_caller(&service, key)
     }
 }
 
@@ -204,8 +246,8 @@ impl<A: Application> http::Service<TcpConnection> for AdminService<A> {
         body: &mut RequestBody<'_, TcpConnection>,
     ) -> Response<Self::Body> {
         let path = head.target().split('?').next().unwrap_or_default();
-        let is_api_key = |key: &str| self.api_key.is(key.as_bytes());
-        let desk = Desk { part: self.managed.0.borrow().clone(), is_api_key: &is_api_key };
+        let caller_of_key = |key: &str| self.caller_of_key(key.as_bytes());
+        let desk = Desk { part: self.managed.0.borrow().clone(), caller_of_key: &caller_of_key };
         if Console::owns(path) {
             return self.console.answer(&desk, head, body).await;
         }
@@ -278,7 +320,8 @@ mod tests {
             (Some(""), false),
             (None, false),
         ] {
-            assert_eq!(key.opens(value.map(str::as_bytes)), expected, "{value:?}");
+            let is_open = bearer(value.map(str::as_bytes)).is_some_and(|shown| key.is(shown));
+            assert_eq!(is_open, expected, "{value:?}");
         }
         assert!(!format!("{key:?}").contains("the-key"));
     }

@@ -114,6 +114,7 @@ async fn open_and_serve<A: Application>(
         cores: shared.cores,
         recorder: Rc::clone(&recorder),
         readiness: shared.readiness.clone(),
+        listen: shared.listen,
         reactor: context.reactor.clone(),
     };
     let begin = Instant::now();

@@ -75,6 +75,8 @@ impl Stage {
 pub(super) struct Shared<A> {
     pub(super) application: A,
     pub(super) cores: usize,
+    /// Of the S3 port.
+    pub(super) listen: SocketAddr,
     pub(super) idle_timeout: Duration,
     /// Freed I/O buffers that a core keeps.
     pub(super) io_memory_bytes: usize,
@@ -122,6 +124,7 @@ impl<A: Application> Shared<A> {
         Self {
             application,
             cores,
+            listen: sockets.listen,
             idle_timeout: config.idle_timeout,
             io_memory_bytes: config.io_memory_bytes,
             spin: if plan.cpus.is_some() && plan.cores > 1 {

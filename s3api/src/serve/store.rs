@@ -6,6 +6,7 @@
 //!
 //! Not here: start and stop themselves (`serve`), and what requests mean (`service`).
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +18,10 @@ use engine::{Engine, Health};
 use http::{RequestBody, RequestHead, Response, Service, Stream};
 
 use super::{Application, CoreContext, Opened, Plan};
-use crate::admin::api::{self, ApiAnswer, ApiRequest};
+use crate::admin::api::{self, ApiAnswer, Asked};
+use crate::admin::api_keys::{self, ApiCaller};
 use crate::admin::console::Person;
+use crate::admin::management::Server;
 use crate::auth::presigned::{self, Permission};
 use crate::auth::{Authenticator, Credentials};
 use crate::config::Config;
@@ -232,13 +235,14 @@ impl Application for S3Application {
             events: EventQueue::new(Arc::clone(&self.0.targets), core.core),
             ..Services::default()
         });
-        let number = core.core;
+        let (number, listen) = (core.core, core.listen);
         let workers = self
             .start_workers(&engine, &services, number)
             .await
             .inspect_err(|_| self.give_up(number))?;
         let service = self.s3_service(&engine, core, Rc::clone(&services));
-        let part = CoreStore { engine, service, services, workers, _directories: directories };
+        let part =
+            CoreStore { engine, service, services, workers, listen, _directories: directories };
         Ok((part, opened))
     }
 
@@ -264,9 +268,14 @@ impl Application for S3Application {
         part.engine.health()
     }
 
-    async fn manage(&self, part: &CoreStore, request: &ApiRequest) -> ApiAnswer {
-        let credentials = part.service.credentials();
-        api::answer(&part.engine, part.service.services(), &credentials, request).await
+    fn api_caller(&self, part: &CoreStore, key: &[u8]) -> Option<ApiCaller> {
+        api_keys::caller(&part.engine, &part.services, key)
+    }
+
+    async fn manage(&self, part: &CoreStore, asked: &Asked<'_>) -> ApiAnswer {
+        let Settings { config, plan, .. } = &self.0.settings;
+        let server = Server { listen: part.listen, config, plan };
+        api::answer(&part.service.management(asked, server), asked.request).await
     }
 
     fn sign_in(&self, part: &CoreStore, access_key: &str, secret: &str) -> Option<Person> {
@@ -337,6 +346,8 @@ pub struct CoreStore {
     service: S3Service<GlommioPlatform>,
     services: Rc<Services>,
     workers: Workers,
+    /// Where the S3 port listens.
+    listen: SocketAddr,
     /// On core 0: the locks of the directories, released when the last core has closed.
     _directories: Option<OpenStore<GlommioPlatform>>,
 }

@@ -50,7 +50,8 @@ impl Application for Echo {
         vec![Sample { name: "echo", help: "An echo.", labels: Vec::new(), value: 7.0 }]
     }
 
-    async fn manage(&self, _service: &EchoService, request: &ApiRequest) -> ApiAnswer {
+    async fn manage(&self, _service: &EchoService, asked: &Asked<'_>) -> ApiAnswer {
+        let request = asked.request;
         match request.path.as_slice() {
             [echo, text] if echo == "echo" => ApiAnswer::json(200, text.as_str().into()),
             _ => ApiAnswer::not_found(),

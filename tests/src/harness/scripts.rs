@@ -25,6 +25,8 @@ pub enum Python {
     S3fs,
     /// `clients/requirements-browser.txt`.
     Browser,
+    /// `clients/requirements-schemathesis.txt`.
+    Schemathesis,
 }
 
 /// Whether the user said that tests do without this client: by its name in `RINGFORT_WITHOUT_CLIENTS`,
@@ -50,6 +52,11 @@ pub fn script_by(python: Python, site: &Site, server: &Server<'_>, name: &str) -
     let mut command = client(site, Some(server), interpreter(python));
     command.arg(clients().join(name));
     command
+}
+
+/// An interpreter, to be told what to run.
+pub fn python(python: Python, site: &Site) -> Command {
+    client(site, None, interpreter(python))
 }
 
 /// The AWS command line, pointed at the server.
@@ -171,10 +178,14 @@ pub fn interpreter(python: Python) -> &'static Path {
     static MAIN: OnceLock<PathBuf> = OnceLock::new();
     static S3FS: OnceLock<PathBuf> = OnceLock::new();
     static BROWSER: OnceLock<PathBuf> = OnceLock::new();
+    static SCHEMATHESIS: OnceLock<PathBuf> = OnceLock::new();
     let (found, place, needed) = match python {
         Python::Main => (&MAIN, "target/python/bin/python3", "boto3, awscli"),
         Python::S3fs => (&S3FS, "target/python-s3fs/bin/python3", "s3fs"),
         Python::Browser => (&BROWSER, "target/python-browser/bin/python3", "playwright"),
+        Python::Schemathesis => {
+            (&SCHEMATHESIS, "target/python-schemathesis/bin/python3", "schemathesis")
+        }
     };
     found.get_or_init(|| {
         let own = repository().join(place);

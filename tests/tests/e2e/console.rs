@@ -290,6 +290,43 @@ fn a_session_may_do_what_its_holder_may() {
     server.stop();
 }
 
+#[test]
+fn a_session_by_an_api_key_has_its_rights_and_its_end() {
+    let site = Site::new();
+    let server = site.start();
+    let mut root = Browser::root(&server);
+    root.ask("PUT", "/console/s3/photos", "").expect(200);
+    root.call(&root.request("PUT", "/console/s3/photos/k").body("1")).expect(200);
+    let order = r#"{"name": "watcher", "rights": "read-only"}"#;
+    let made = json_of(&root.ask("POST", "/api/v1/api-keys", order).expect(201));
+    let mut watcher = Browser::of(&server, &json!({ "api_key": made["key"] }));
+    let told = json_of(&watcher.call(&watcher.request("GET", "/console/session")).expect(200));
+    assert_eq!(told["api_key"], json!({ "name": "watcher", "rights": "read-only" }));
+    assert_eq!(
+        watcher.call(&watcher.request("GET", "/console/s3/photos/k")).expect(200).text(),
+        "1"
+    );
+    watcher.call(&watcher.request("GET", "/api/v1/stats")).expect(200);
+    let link = json!({ "bucket": "photos", "key": "k" }).to_string();
+    for (method, target, body) in [
+        ("PUT", "/console/s3/photos/k", "2"),
+        ("DELETE", "/console/s3/photos/k", ""),
+        ("POST", "/console/s3/photos?delete=", "<Delete/>"),
+        ("POST", "/console/links", &link),
+        ("POST", "/api/v1/api-keys", r#"{"name": "x", "rights": "full"}"#),
+    ] {
+        let answer = watcher.ask(method, target, body).expect(403);
+        assert!(answer.text().contains("may only read"), "{}", answer.text());
+    }
+    let mut other = Browser::of(&server, &json!({ "api_key": made["key"] }));
+    other.ask("DELETE", "/console/session", "").expect(200);
+    let path = format!("/api/v1/api-keys/{}", made["id"].as_str().unwrap());
+    root.ask("DELETE", &path, "").expect(200);
+    watcher.call(&watcher.request("GET", "/console/s3/photos/k")).expect(401);
+    Browser::new(&server).sign_in(&json!({ "api_key": made["key"] })).expect(401);
+    server.stop();
+}
+
 /// What a browser loads from the store when the server stops must not hold it up, nor the store be closed
 /// under it.
 #[test]

@@ -24,6 +24,7 @@ mod full_disk;
 mod golden;
 mod kill;
 mod lifecycle;
+mod management;
 mod races;
 mod restarts;
 mod rules;

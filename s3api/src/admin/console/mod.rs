@@ -2,7 +2,7 @@
 //!
 //! `/console/` and its files are open, and tell nothing. `/console/session` signs in and out. With a
 //! session, `/console/s3/` and `/console/view/` are S3 as on the S3 port, in the name of who has signed
-//! in, `/console/links` makes presigned URLs, and root's sessions may use the management API too.
+//! in, `/console/links` makes presigned URLs, and sessions of root and of API keys may use the management API too.
 //!
 //! Invariants: a request within a session is let through only if its browser does not say that another
 //! origin's page has sent it; one that changes something must carry the session's CSRF token; its holder
@@ -27,6 +27,7 @@ use std::time::Instant;
 use http::{Method, NoBody, RequestBody, RequestHead, Response, Service};
 
 use super::api::{ApiAnswer, read_body};
+use super::api_keys::{ApiCaller, Rights};
 use super::{OpenedPart, api_response, problem};
 use crate::serve::Application;
 use crate::stream::TcpConnection;
@@ -59,27 +60,55 @@ pub(super) struct Console {
     s3_port: u16,
 }
 
-/// What the console works with beside its own: core 0's part, and who has the API key.
+/// What the console works with beside its own: core 0's part, and whose an API key is.
 pub(super) struct Desk<'a, A: Application> {
     pub(super) part: Option<OpenedPart<A>>,
-    pub(super) is_api_key: &'a dyn Fn(&str) -> bool,
+    pub(super) caller_of_key: &'a dyn Fn(&str) -> Option<ApiCaller>,
 }
 
 /// A request within a session, whose holder was looked up.
 struct SignedIn<A: Application> {
     application: A,
     service: Rc<A::Service>,
+    /// In whose name it is; root's for an API key.
     person: Person,
+    /// As whom it asks the management API: root and API keys alone may.
+    manager: Option<ApiCaller>,
     is_api_key: bool,
     csrf: String,
     token: String,
 }
 
 impl<A: Application> SignedIn<A> {
-    /// Whether the management API is open to it. Here, and in [`Console::admit`], the rights of an API
-    /// key count: every key is a full one.
-    fn may_manage(&self) -> bool {
-        self.is_api_key || self.person.is_root
+    /// Whether the rights of the holder are for such requests at all: the one place where those of an
+    /// API key count for S3. What a person may do is judged by policies.
+    fn check_rights(&self, method: Method) -> Result<(), ApiAnswer> {
+        match &self.manager {
+            Some(manager) if !manager.may(method) => {
+                let detail = format!("the API key `{}` may only read", manager.name);
+                Err(ApiAnswer::problem(403, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whom a holder is now, and as whom they ask the management API; none who may do nothing any more.
+fn look_up<A: Application>(
+    desk: &Desk<'_, A>,
+    (application, service): &OpenedPart<A>,
+    holder: &Holder,
+) -> Option<(Person, Option<ApiCaller>)> {
+    match holder {
+        Holder::ApiKey(key) => {
+            let manager = (desk.caller_of_key)(key)?;
+            Some((application.person(service, None)?, Some(manager)))
+        }
+        Holder::Person { access_key, id } => {
+            let person = application.person(service, Some(access_key))?;
+            let root = ApiCaller { name: person.name.clone(), rights: Rights::Full, id: None };
+            (person.id == *id).then(|| (person.clone(), person.is_root.then_some(root)))
+        }
     }
 }
 
@@ -124,16 +153,14 @@ impl Console {
         desk: &Desk<'_, A>,
         head: &RequestHead,
         is_secure: bool,
-    ) -> Option<Result<(), ApiAnswer>> {
+    ) -> Option<Result<ApiCaller, ApiAnswer>> {
         let carries = guard::cookies(head, guard::cookie_name(is_secure)).next().is_some();
         if !carries || head.header("authorization").is_some() {
             return None;
         }
-        Some(match self.signed_in(desk, head, is_secure) {
-            Ok(session) if session.may_manage() => Ok(()),
-            Ok(_) => Err(ApiAnswer::problem(403, "the management API is for root alone")),
-            Err(problem) => Err(problem),
-        })
+        let session = self.signed_in(desk, head, is_secure);
+        let not_root = || ApiAnswer::problem(403, "the management API is for root alone");
+        Some(session.and_then(|session| session.manager.ok_or_else(not_root)))
     }
 
     /// A request of S3's.
@@ -145,6 +172,7 @@ impl Console {
         body: &mut RequestBody<'_, TcpConnection>,
     ) -> Result<Response<BodyOf<A>>, ApiAnswer> {
         let session = self.signed_in(desk, head, body.peer().is_secure)?;
+        session.check_rights(head.method())?;
         let is_read = matches!(head.method(), Method::Get | Method::Head);
         if head.method() == Method::Options || (passed.is_view && !is_read) {
             return Err(ApiAnswer::not_allowed("GET, HEAD"));
@@ -179,6 +207,7 @@ impl Console {
         }
         let is_secure = body.peer().is_secure;
         let session = self.signed_in(desk, head, is_secure)?;
+        session.check_rights(head.method())?;
         let order = read_json(head, body).await?;
         let usual = links::usual_endpoint(head, is_secure, self.s3_port);
         let order = Order::read(&order, &usual)?;
@@ -200,25 +229,20 @@ impl Console {
         if !is_own {
             return Err(ApiAnswer::problem(403, "the request comes from another origin's page"));
         }
-        let (application, service) = desk.part.clone().ok_or_else(not_open)?;
+        let part = desk.part.clone().ok_or_else(not_open)?;
         let nobody = || ApiAnswer::problem(401, "sign in at /console/");
         let (token, holder, csrf, has_csrf) =
             self.find_session(head, is_secure).ok_or_else(nobody)?;
-        let person = match &holder {
-            Holder::ApiKey => application.person(&service, None),
-            Holder::Person { access_key, id } => {
-                application.person(&service, Some(access_key)).filter(|person| person.id == *id)
-            }
-        };
-        let Some(person) = person else {
+        let Some((person, manager)) = look_up(desk, &part, &holder) else {
             self.sessions.borrow_mut().end(&token);
             return Err(nobody());
         };
         if !is_read && !has_csrf {
             return Err(ApiAnswer::problem(403, "X-Ringfort-CSRF: it is not the session's token"));
         }
-        let is_api_key = holder == Holder::ApiKey;
-        Ok(SignedIn { application, service, person, is_api_key, csrf, token })
+        let is_api_key = matches!(holder, Holder::ApiKey(_));
+        let (application, service) = part;
+        Ok(SignedIn { application, service, person, manager, is_api_key, csrf, token })
     }
 
     /// Token, holder, CSRF token, and whether the request carries that.

@@ -20,12 +20,22 @@ use crate::limits::{
 const TOKEN_BYTES: usize = 32;
 
 /// Whose a session is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// Whoever has the API key, which is a full one.
-    ApiKey,
+    /// Whoever has this API key, so that one that was revoked or has expired ends its sessions.
+    ApiKey(String),
     /// Root or a user. The id is compared too: an access key may be given again.
     Person { access_key: String, id: String },
+}
+
+/// Shows no key.
+impl std::fmt::Debug for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ApiKey(_) => f.write_str("ApiKey"),
+            Self::Person { access_key, .. } => f.debug_tuple("Person").field(access_key).finish(),
+        }
+    }
 }
 
 /// What a new session is told by.

@@ -12,7 +12,7 @@ use http::{Method, NoBody, RequestBody, RequestHead, Response};
 use serde_json::{Value, json};
 
 use super::session::Holder;
-use super::{Console, Desk, SignedIn, guard, hardened, links, not_open, read_json};
+use super::{Console, Desk, SignedIn, guard, hardened, links, look_up, not_open, read_json};
 use crate::admin::api::ApiAnswer;
 use crate::admin::api_response;
 use crate::serve::Application;
@@ -93,30 +93,26 @@ impl Console {
             let detail = format!("too many sign-ins have failed; try again in {seconds} seconds");
             return Err(ApiAnswer::problem(429, detail));
         }
-        let person = match proof {
-            Proof::Keys { access_key, secret_key } => {
-                application.sign_in(&service, access_key, secret_key)
-            }
-            Proof::ApiKey(key) if (desk.is_api_key)(key) => application.person(&service, None),
-            Proof::ApiKey(_) => None,
+        let holder = match proof {
+            Proof::Keys { access_key, secret_key } => application
+                .sign_in(&service, access_key, secret_key)
+                .map(|person| Holder::Person { access_key: person.access_key, id: person.id }),
+            Proof::ApiKey(key) => Some(Holder::ApiKey(key.to_owned())),
         };
-        let Some(person) = person else {
+        let part = (application, service);
+        let found = holder.and_then(|holder| Some((look_up(desk, &part, &holder)?, holder)));
+        let Some(((person, manager), holder)) = found else {
             self.attempts.borrow_mut().failed(peer.address, now);
             tracing::info!(address = ?peer.address, "a sign-in at the console failed");
             return Err(ApiAnswer::problem(401, "no such credentials, or they may not be used"));
         };
-        let is_api_key = matches!(proof, Proof::ApiKey(_));
-        let holder = match is_api_key {
-            true => Holder::ApiKey,
-            false => {
-                Holder::Person { access_key: person.access_key.clone(), id: person.id.clone() }
-            }
-        };
+        let is_api_key = matches!(holder, Holder::ApiKey(_));
+        let (application, service) = part;
         let begun = self.sessions.borrow_mut().begin(holder, now);
         let begun = begun.map_err(|_| ApiAnswer::problem(500, "no randomness is to be had"))?;
         let token = begun.token.clone();
-        let session =
-            SignedIn { application, service, person, is_api_key, csrf: begun.csrf, token };
+        let csrf = begun.csrf;
+        let session = SignedIn { application, service, person, manager, is_api_key, csrf, token };
         Ok((self.describe(&session, head, peer.is_secure), Some(begun.token)))
     }
 
@@ -143,7 +139,10 @@ impl Console {
                 "name": session.person.name,
                 "access_key": session.person.access_key,
                 "by": if session.is_api_key { "api_key" } else { "access_key" },
-                "may_manage": session.may_manage(),
+                "may_manage": session.manager.is_some(),
+                "api_key": session.manager.as_ref().filter(|_| session.is_api_key).map(
+                    |key| json!({ "name": key.name, "rights": key.rights }),
+                ),
                 "csrf": session.csrf,
                 "endpoint": links::usual_endpoint(head, is_secure, self.s3_port),
                 "version": env!("CARGO_PKG_VERSION"),
