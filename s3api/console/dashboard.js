@@ -14,18 +14,21 @@ export function show(place) {
   const control = new AbortController();
   const looks = [];
   const live = h("div", { class: "grid" });
-  const state = h("div", { class: "grid cards" });
+  // Each has a place of its own, so that what has the focus stays while others are drawn anew.
+  const [latencies, space, work, scrub, load] = Array.from({ length: 5 }, () => h("div", { class: "contents" }));
   const counts = h("div");
   const health = h("div");
-  let scrub = null;
-  replace(place, page("Dashboard", [], health, counts, live, state));
+  replace(place, page("Dashboard", [], health, counts, live, h("div", { class: "grid cards" }, latencies, space, work, scrub, load)));
 
   const look = async () => {
     try {
       looks.push(await fetchMetrics(control.signal));
       if (looks.length > HISTORY) looks.shift();
       replace(live, throughput(looks));
-      replace(state, latency(looks), capacity(looks), background(looks), scrub, cores(looks));
+      replace(latencies, latency(looks));
+      replace(space, capacity(looks));
+      replace(work, background(looks));
+      replace(load, cores(looks));
     } catch (error) {
       if (error.name === "AbortError") return;
       replace(live, h("div", { class: "notice error", role: "alert" }, h("p", {}, `No figures: ${error.message}`)));
@@ -35,7 +38,7 @@ export function show(place) {
     try {
       replace(health, await healthNotice(control.signal));
       replace(counts, await totals(control.signal));
-      scrub = await scrubCard(control.signal);
+      if (!scrub.contains(document.activeElement)) replace(scrub, await scrubCard(control.signal));
     } catch (error) {
       if (error.name !== "AbortError") replace(counts, h("p", { class: "hint" }, error.message));
     }
@@ -110,7 +113,7 @@ function throughput(looks) {
 // A line over time whose last value stands above it.
 function chart(title, values, shown, kind = "") {
   const width = 240, height = 56, top = Math.max(...values, 1e-9);
-  const step = width / (HISTORY - 2);
+  const step = width / Math.max(values.length - 1, 20);
   const from = width - step * (values.length - 1);
   const points = values.map((value, at) => `${(from + at * step).toFixed(1)},${(height - 3 - (value / top) * (height - 8)).toFixed(1)}`);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: `spark ${kind}`, preserveAspectRatio: "none", role: "img",
@@ -156,7 +159,7 @@ function capacity(looks) {
     ["Memory of the index", bytes(now.sum("ringfort_index_bytes"))],
     ["Memory of the process", bytes(now.sum("process_resident_memory_bytes"))],
     ["Hot objects", bytes(now.sum("ringfort_hot_bytes"))],
-  ]), h("meter", { min: 0, max: log || 1, value: live, "aria-label": "Share of the logs that is alive" }));
+  ]), h("progress", { max: log || 1, value: live, "aria-label": "Share of the logs that is alive" }));
 }
 
 function background(looks) {

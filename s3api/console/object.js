@@ -132,11 +132,11 @@ async function versions(at) {
     after = next.versions.every((row) => row.key === at.key) && rows.length < 1000 ? next.after : null;
   } while (after);
   if (rows.length === 1 && rows[0].version === "null") return h("p", { class: "hint" }, "There is this version alone.");
-  return table("Versions", [["Version"], ["Modified"], ["Size", "number"], ["", "narrow"]], rows.map((row) => {
+  return table("Versions", [["Version"], ["Modified", "wide-only"], ["Size", "number"], ["", "narrow"]], rows.map((row) => {
     const isHere = row.version === at.version || (!at.version && row.isLatest);
     const label = row.isMarker ? h("span", {}, "Delete marker") : h("a", { href: objectPage(at.bucket, at.key, row.version), class: "code" }, row.version);
     return h("tr", { class: isHere ? "selected" : "" }, h("td", {}, label, row.isLatest && h("span", { class: "badge good" }, "current")),
-      h("td", {}, time(row.modified)), h("td", { class: "number" }, row.isMarker ? "–" : bytes(row.size)),
+      h("td", { class: "wide-only" }, time(row.modified)), h("td", { class: "number" }, row.isMarker ? "–" : bytes(row.size)),
       h("td", { class: "narrow" },
         !row.isLatest && !row.isMarker && iconButton("Make this version the current one", "refresh", () => restore(at, row.version)),
         iconButton(`Delete version ${row.version}`, "trash", () => removeVersion(at, row))));

@@ -1,6 +1,6 @@
 // Multipart uploads under way, of one bucket at a time.
 
-import { bytes, h, replace, time } from "./dom.js";
+import { bytes, h, plural, replace, time } from "./dom.js";
 import * as s3 from "./s3.js";
 import { button, confirm, empty, field, iconButton, load, page, select, table, toast } from "./ui.js";
 
@@ -49,5 +49,5 @@ async function partsOf(bucket, upload) {
   const parts = document.all("Part");
   const total = parts.reduce((sum, part) => sum + Number(part.text("Size")), 0);
   const more = document.text("IsTruncated") === "true" ? "more than " : "";
-  return `${more}${bytes(total)} in ${parts.length}`;
+  return `${more}${bytes(total)} in ${plural(parts.length, "part")}`;
 }

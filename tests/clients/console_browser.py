@@ -70,12 +70,12 @@ def equal(found, expected):
     assert found == expected, (found, expected)
 
 
-def sign_in(page):
+def sign_in(page, access_key=ACCESS_KEY, secret_key=SECRET_KEY, first="Dashboard"):
     page.goto(CONSOLE)
-    page.get_by_label("Access key").fill(ACCESS_KEY)
-    page.get_by_label("Secret key").fill(SECRET_KEY)
+    page.get_by_label("Access key").fill(access_key)
+    page.get_by_label("Secret key").fill(secret_key)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name="Dashboard").wait_for()
+    page.get_by_role("heading", name=first).wait_for()
 
 
 def go(page, place):
@@ -291,6 +291,69 @@ def settings(page, bucket):
     save(page)
     go(page, f"settings/{bucket}/tags")
     equal(page.get_by_label("Value 1", exact=True).input_value(), "storage")
+    go(page, f"settings/{bucket}/quota")
+    page.get_by_label("Size").fill("3")
+    save(page)
+    equal(page.get_by_label("Size").input_value(), "3")
+
+
+def versions(page, bucket):
+    """In a bucket whose versioning is on."""
+    put(page, bucket, "notes.txt", "the first")
+    put(page, bucket, "notes.txt", "the second")
+    go(page, f"o/{bucket}/notes.txt")
+    page.locator("pre", has_text="the second").wait_for()
+    page.get_by_role("button", name="Make this version the current one").click()
+    page.locator("pre", has_text="the first").wait_for()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_label("Show versions").check()
+    page.get_by_role("row", name="notes.txt deleted").wait_for()
+    equal(page.get_by_role("row", name="notes.txt").count(), 4)
+
+
+def api_keys(page, browser):
+    go(page, "keys")
+    page.get_by_role("button", name="Create API key").click()
+    page.get_by_label("Name").fill("<u>watcher</u>")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_text("shown now and never again").wait_for()
+    key = page.get_by_role("dialog").get_by_role("textbox").input_value()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    page.get_by_role("cell", name="<u>watcher</u>", exact=True).wait_for()
+    other = browser.new_page()
+    other.goto(CONSOLE)
+    other.get_by_role("button", name="Use an API key instead").click()
+    other.get_by_label("API key").fill(key)
+    other.get_by_role("button", name="Sign in").click()
+    other.get_by_text("Read-only").wait_for()
+    go(other, "buckets")
+    other.get_by_role("button", name="Create bucket").first.click()
+    other.get_by_label("Name").fill("no-bucket")
+    other.get_by_role("button", name="Create", exact=True).click()
+    other.get_by_text("may only read").wait_for()
+    other.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Revoke <u>watcher</u>").click()
+    page.get_by_role("button", name="Revoke", exact=True).click()
+    other.get_by_role("link", name="Links").click()
+    other.get_by_label("Access key").wait_for()
+    other.close()
+
+
+def a_user(browser):
+    """Whoever is not root sees what is theirs, and nothing of the server's management."""
+    page = browser.new_page()
+    sign_in(page, "mallory-key", "mallory-secret", "Buckets")
+    page.get_by_text("There are no buckets yet.").wait_for()
+    equal(page.get_by_role("link", name="Dashboard").count(), 0)
+    go(page, "credentials")
+    page.get_by_role("heading", name="Buckets").wait_for()
+    make_bucket(page, "mallorys")
+    page.get_by_role("link", name="mallorys", exact=True).click()
+    page.get_by_text("This bucket is empty.").wait_for()
+    go(page, "b/photos")
+    page.get_by_role("alert").get_by_text("Access Denied").wait_for()
+    page.close()
 
 
 def save(page):
@@ -304,6 +367,8 @@ def credentials(page):
     go(page, "credentials")
     page.get_by_role("button", name="Create credential").click()
     page.get_by_label("Name").fill("mallory")
+    page.get_by_label("Access key").fill("mallory-key")
+    page.get_by_label("Secret key").fill("mallory-secret")
     page.get_by_role("button", name="Create", exact=True).click()
     page.get_by_text("shown now and never again").wait_for()
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
@@ -383,7 +448,12 @@ with sync_playwright() as playwright:
     make_bucket(page, "odd-keys")
     odd_keys(page, "odd-keys")
     settings(page, "photos")
+    versions(page, "photos")
     credentials(page)
+    a_user(browser)
+    api_keys(page, browser)
+    go(page, "links")
+    page.get_by_role("cell", name="large.bin", exact=True).wait_for()
     pictures(browser, "photos")
     delete_all(page, "photos")
     equal(watch.complaints, [])
