@@ -3,6 +3,7 @@
 pub mod access;
 pub mod admin;
 pub mod admin_client;
+pub mod admin_command;
 pub mod attributes;
 pub mod auth;
 pub mod backup_command;
@@ -35,6 +36,7 @@ pub mod server_timing;
 pub mod service;
 pub mod services;
 pub mod settings;
+pub mod shell_command;
 pub mod sse_key_command;
 pub mod start_error;
 pub mod stream;

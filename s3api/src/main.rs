@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, Command};
 
+use s3api::admin_command::{self, admin_command};
 use s3api::backup_command::{self, backup_command};
 use s3api::config::{Config, Layers, LogFormat, serve_command};
 use s3api::encryption::master::{self, MasterKeys};
@@ -19,6 +20,7 @@ use s3api::mfa::Mfa;
 use s3api::restore_command::{self, restore_command};
 use s3api::root_credentials::{self, MFA_SECRET, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
+use s3api::shell_command::{self, completions_command, man_command};
 use s3api::sse_key_command::{self, sse_key_command};
 use s3api::start_error::StartError;
 use s3api::tune_command::{self, tune_command};
@@ -32,6 +34,9 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
         Some(("inspect", arguments)) => inspect_command::run(arguments),
+        Some(("admin", arguments)) => admin_command::run(arguments),
+        Some(("completions", arguments)) => shell_command::complete(arguments, command()),
+        Some(("man", arguments)) => shell_command::man(arguments, command()),
         Some(("backup", arguments)) => backup_command::run(arguments),
         Some(("restore", arguments)) => restore_command::run(arguments),
         Some(("sse-key", arguments)) => sse_key_command::run(arguments),
@@ -78,12 +83,15 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve_command())
+        .subcommand(admin_command())
         .subcommand(inspect_command())
         .subcommand(backup_command())
         .subcommand(restore_command())
         .subcommand(verify_command())
         .subcommand(tune_command())
         .subcommand(sse_key_command())
+        .subcommand(completions_command())
+        .subcommand(man_command())
 }
 
 /// The environment; a variable that is not Unicode counts as absent.

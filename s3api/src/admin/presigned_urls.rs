@@ -244,7 +244,7 @@ fn sign(
 ) -> String {
     let headers = [("host", host.as_bytes())];
     let request = RequestParts::new(method, target, &headers);
-    let signature = sigv4::signature(&request, SIGNED, time, region, key);
+    let signature = sigv4::sign(&request, SIGNED, time, region, key);
     format!("{target}&X-Amz-Signature={signature}")
 }
 

@@ -293,16 +293,16 @@ pub fn verify(
     Err(mismatch(claim, &to_sign, &canonical::text(request, signed)))
 }
 
-/// The signature of a request, in hex digits, as its sender computes it.
-pub fn signature(
+/// The signature of a request, in hex digits, as a client makes it.
+pub fn sign(
     request: &RequestParts<'_>,
     signed: Signed<'_>,
     time: &Timestamp,
     region: &str,
     key: &SigningKey,
 ) -> String {
-    let mut mac = key.mac();
     let hash = canonical::hash(request, signed);
+    let mut mac = key.mac();
     write_string_to_sign(time, region, &hash, |part| mac.update(part));
     hex::encode(mac.finalize().into_bytes())
 }

@@ -2,6 +2,7 @@
 //! with the document's own example bodies.
 
 mod buckets;
+mod command;
 mod keys;
 mod objects;
 mod presigned;
