@@ -100,7 +100,7 @@ pub fn presign(
     let Permission { method, path, .. } = *permission;
     let request = RequestParts { method, path, query, headers: &headers };
     let signed = Signed { headers: "host", payload: UNSIGNED_PAYLOAD };
-    let signature = sigv4::signature(&request, signed, &time, credentials.region(), &key);
+    let signature = sigv4::sign(&request, signed, &time, credentials.region(), &key);
     Some(format!("{path}?{query}&X-Amz-Signature={signature}"))
 }
 
