@@ -114,7 +114,7 @@ def wrong_password(page):
 def make_bucket(page, name):
     go(page, "buckets")
     page.get_by_role("button", name="Create bucket").first.click()
-    page.get_by_label("Name").fill(name)
+    page.get_by_role("dialog").get_by_label("Name").fill(name)
     page.get_by_role("button", name="Create", exact=True).click()
     page.get_by_role("link", name=name, exact=True).wait_for()
 
@@ -315,7 +315,7 @@ def versions(page, bucket):
 def api_keys(page, browser):
     go(page, "keys")
     page.get_by_role("button", name="Create API key").click()
-    page.get_by_label("Name").fill("<u>watcher</u>")
+    page.get_by_role("dialog").get_by_label("Name").fill("<u>watcher</u>")
     page.get_by_role("button", name="Create", exact=True).click()
     page.get_by_text("shown now and never again").wait_for()
     key = page.get_by_role("dialog").get_by_role("textbox").input_value()
@@ -329,7 +329,7 @@ def api_keys(page, browser):
     other.get_by_text("Read-only").wait_for()
     go(other, "buckets")
     other.get_by_role("button", name="Create bucket").first.click()
-    other.get_by_label("Name").fill("no-bucket")
+    other.get_by_role("dialog").get_by_label("Name").fill("no-bucket")
     other.get_by_role("button", name="Create", exact=True).click()
     other.get_by_text("may only read").wait_for()
     other.get_by_role("button", name="Cancel").click()
@@ -366,7 +366,7 @@ def save(page):
 def credentials(page):
     go(page, "credentials")
     page.get_by_role("button", name="Create credential").click()
-    page.get_by_label("Name").fill("mallory")
+    page.get_by_role("dialog").get_by_label("Name").fill("mallory")
     page.get_by_label("Access key").fill("mallory-key")
     page.get_by_label("Secret key").fill("mallory-secret")
     page.get_by_role("button", name="Create", exact=True).click()
