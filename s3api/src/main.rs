@@ -1,7 +1,8 @@
 //! The `ringfort` binary: its subcommands, what it says on standard output, its exit codes.
 //!
 //! Exit codes: 0 after an orderly stop, 1 when something failed, 2 when the command line or the
-//! configuration was refused, 130 when a second signal cut a stop short; `verify` and `tune` have their own.
+//! configuration was refused, 130 when a second signal cut a stop short; `verify`, `tune` and `import` have
+//! their own.
 //! Everything with more than a few lines of work is in the library.
 
 use std::io::{self, IsTerminal, Write};
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Command};
+use import::import_command;
 
 use s3api::backup_command::{self, backup_command};
 use s3api::config::{Config, Layers, LogFormat, serve_command};
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Some(("tune", arguments)) => {
             return checked(tune_command::run(arguments), tune_command::EXIT_COULD_NOT_RUN);
         }
+        Some(("import", arguments)) => return import::run(arguments),
         // clap has answered everything else.
         _ => Ok(()),
     };
@@ -81,6 +84,7 @@ fn command() -> Command {
         .subcommand(inspect_command())
         .subcommand(backup_command())
         .subcommand(restore_command())
+        .subcommand(import_command())
         .subcommand(verify_command())
         .subcommand(tune_command())
         .subcommand(sse_key_command())

@@ -1,0 +1,271 @@
+//! Listings, page by page: of objects and of versions, as one stream of keys in their order.
+//!
+//! Invariants: keys come in the order of their bytes, which everything that compares two listings stands on:
+//! an endpoint that lists otherwise is told of, not guessed at. One page and the versions of one key are in
+//! memory. Keys are asked for URL-encoded, so that those that XML cannot hold arrive.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use super::xml::Element;
+use super::{Client, Request, percent};
+use crate::error::Failure;
+use crate::limits::{PAGE_ENTRIES, VERSIONS_MAX};
+
+/// One version of an object, or a delete marker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// None where versions are not asked for.
+    pub id: Option<String>,
+    pub is_marker: bool,
+    pub is_latest: bool,
+    pub size: u64,
+    /// Without quotes.
+    pub etag: String,
+    pub modified: String,
+}
+
+/// A key with what is to be copied of it: the oldest version first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub key: String,
+    pub versions: Vec<Version>,
+}
+
+impl Item {
+    pub fn bytes(&self) -> u64 {
+        self.versions.iter().map(|version| version.size).sum()
+    }
+}
+
+pub type Items<'a> = Box<dyn Iterator<Item = Result<Item, Failure>> + Send + 'a>;
+
+/// What of a bucket is listed.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    pub bucket: String,
+    pub prefix: String,
+    /// Only keys behind this one.
+    pub after: Option<String>,
+    pub versions: bool,
+}
+
+/// The keys of a bucket.
+pub fn list(client: &Client, scope: Scope) -> Items<'_> {
+    Box::new(Listing {
+        client,
+        last: scope.after.clone(),
+        scope,
+        ready: VecDeque::new(),
+        open: Vec::new(),
+        next: Some(Next::default()),
+    })
+}
+
+/// Where the next page begins.
+#[derive(Debug, Clone, Default)]
+struct Next {
+    token: Option<String>,
+    key_marker: Option<String>,
+    version_marker: Option<String>,
+}
+
+#[derive(Debug)]
+struct Listing<'a> {
+    client: &'a Client,
+    scope: Scope,
+    ready: VecDeque<Item>,
+    /// Versions of the last key of the page, which the next page may go on with; newest first.
+    open: Vec<(String, Version)>,
+    /// The last key that was given out.
+    last: Option<String>,
+    /// None: there is no further page.
+    next: Option<Next>,
+}
+
+impl Iterator for Listing<'_> {
+    type Item = Result<Item, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.ready.is_empty() {
+            let next = self.next.take()?;
+            if let Err(failure) = self.load(&next) {
+                self.next = None;
+                return Some(Err(failure));
+            }
+        }
+        let item = self.ready.pop_front()?;
+        if self.last.as_ref().is_some_and(|last| *last >= item.key) {
+            self.next = None;
+            self.ready.clear();
+            let reason = format!("it lists {:?} behind {:?}", item.key, self.last);
+            return Some(Err(self.client.odd(reason)));
+        }
+        self.last = Some(item.key.clone());
+        Some(Ok(item))
+    }
+}
+
+impl Listing<'_> {
+    fn load(&mut self, next: &Next) -> Result<(), Failure> {
+        let request = Request::new("GET", &self.scope.bucket, "")
+            .query("encoding-type", "url")
+            .query("max-keys", PAGE_ENTRIES.to_string())
+            .query("prefix", &self.scope.prefix);
+        if self.scope.versions {
+            self.load_versions(request, next)
+        } else {
+            self.load_objects(request, next)
+        }
+    }
+
+    fn load_objects(&mut self, request: Request, next: &Next) -> Result<(), Failure> {
+        let mut request = request.query("list-type", "2");
+        match (&next.token, &self.scope.after) {
+            (Some(token), _) => request = request.query("continuation-token", token),
+            (None, Some(after)) => request = request.query("start-after", after),
+            (None, None) => {}
+        }
+        let page = self.client.send_for_xml(&request, b"", "ListBucketResult")?;
+        for entry in page.all("Contents") {
+            let (key, version) = self.entry(&page, entry)?;
+            self.ready.push_back(Item { key, versions: vec![version] });
+        }
+        if page.text_of("IsTruncated") == "true" {
+            let token = page.text_of("NextContinuationToken");
+            if token.is_empty() || next.token.as_deref() == Some(token) {
+                return Err(self.client.odd("a cut listing does not say how to go on"));
+            }
+            self.next = Some(Next { token: Some(token.to_owned()), ..Next::default() });
+        }
+        Ok(())
+    }
+
+    fn load_versions(&mut self, request: Request, next: &Next) -> Result<(), Failure> {
+        let mut request = request.query("versions", "");
+        if let Some(marker) = next.key_marker.as_ref().or(self.scope.after.as_ref()) {
+            request = request.query("key-marker", marker);
+        }
+        if let Some(marker) = &next.version_marker {
+            request = request.query("version-id-marker", marker);
+        }
+        let page = self.client.send_for_xml(&request, b"", "ListVersionsResult")?;
+        let mut entries = std::mem::take(&mut self.open);
+        let of_page = entries.len();
+        for entry in &page.children {
+            if matches!(entry.name.as_str(), "Version" | "DeleteMarker") {
+                entries.push(self.entry(&page, entry)?);
+            }
+        }
+        let is_cut = page.text_of("IsTruncated") == "true";
+        if is_cut {
+            let going_on = Next {
+                token: None,
+                key_marker: Some(decoded(&page, page.text_of("NextKeyMarker"), self.client)?),
+                version_marker: Some(page.text_of("NextVersionIdMarker").to_owned())
+                    .filter(|marker| !marker.is_empty()),
+            };
+            if entries.len() == of_page || going_on.key_marker.as_deref() == Some("") {
+                return Err(self.client.odd("a cut listing of versions does not go on"));
+            }
+            self.next = Some(going_on);
+        }
+        self.group(entries, is_cut)
+    }
+
+    /// Versions of one key stand together, also where markers are listed behind all versions of a page.
+    fn group(&mut self, mut entries: Vec<(String, Version)>, is_cut: bool) -> Result<(), Failure> {
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if is_cut && let Some(last) = entries.last().map(|(key, _)| key.clone()) {
+            let from = entries.partition_point(|(key, _)| *key < last);
+            self.open = entries.split_off(from);
+            if self.open.len() > VERSIONS_MAX {
+                let reason = format!("{last:?} has more than {VERSIONS_MAX} versions");
+                return Err(Failure::Local(reason));
+            }
+        }
+        // A listing that begins behind a key may repeat it.
+        let after = self.scope.after.clone();
+        entries.retain(|(key, _)| after.as_ref().is_none_or(|after| key > after));
+        let mut entries = entries.into_iter().peekable();
+        while let Some((key, version)) = entries.next() {
+            let mut versions = vec![version];
+            while let Some((_, more)) = entries.next_if(|(other, _)| *other == key) {
+                versions.push(more);
+            }
+            self.ready.push_back(Item { key, versions: oldest_first(versions) });
+        }
+        Ok(())
+    }
+
+    fn entry(&self, page: &Element, entry: &Element) -> Result<(String, Version), Failure> {
+        let key = decoded(page, entry.text_of("Key"), self.client)?;
+        let is_marker = entry.name == "DeleteMarker";
+        let size = entry.text_of("Size").parse();
+        let size =
+            if is_marker { 0 } else { size.map_err(|_| self.client.odd("an entry without size"))? };
+        let version = Version {
+            id: self.scope.versions.then(|| entry.text_of("VersionId").to_owned()),
+            is_marker,
+            is_latest: entry.text_of("IsLatest") == "true",
+            size,
+            etag: entry.text_of("ETag").trim_matches('"').to_owned(),
+            modified: entry.text_of("LastModified").to_owned(),
+        };
+        Ok((key, version))
+    }
+}
+
+/// The order of a listing, newest first, counts where times do not contradict it.
+fn oldest_first(mut versions: Vec<Version>) -> Vec<Version> {
+    let is_sorted = versions.is_sorted_by_key(|version| Reverse(version.modified.clone()));
+    if !is_sorted {
+        versions.sort_by(|a, b| b.modified.cmp(&a.modified).then(b.is_latest.cmp(&a.is_latest)));
+    }
+    versions.reverse();
+    versions
+}
+
+fn decoded(page: &Element, text: &str, client: &Client) -> Result<String, Failure> {
+    if page.text_of("EncodingType") != "url" {
+        return Ok(text.to_owned());
+    }
+    percent::decode(text).ok_or_else(|| client.odd(format!("the key {text:?} is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(id: &str, modified: &str, is_latest: bool) -> Version {
+        Version {
+            id: Some(id.into()),
+            is_marker: false,
+            is_latest,
+            size: 1,
+            etag: String::new(),
+            modified: modified.into(),
+        }
+    }
+
+    fn ids(versions: Vec<Version>) -> Vec<String> {
+        versions.into_iter().filter_map(|version| version.id).collect()
+    }
+
+    #[test]
+    fn the_order_of_the_listing_counts_within_one_second() {
+        let versions = ["3", "2", "1"].map(|id| version(id, "2026-01-01T00:00:00.000Z", false));
+        assert_eq!(ids(oldest_first(versions.to_vec())), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn markers_listed_behind_versions_find_their_place_by_time() {
+        let versions = vec![
+            version("4", "2026-01-04T00:00:00Z", true),
+            version("1", "2026-01-01T00:00:00Z", false),
+            version("marker-3", "2026-01-03T00:00:00Z", false),
+            version("marker-2", "2026-01-02T00:00:00Z", false),
+        ];
+        assert_eq!(ids(oldest_first(versions)), ["1", "marker-2", "marker-3", "4"]);
+    }
+}

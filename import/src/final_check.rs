@@ -1,0 +1,125 @@
+//! Both sides counted and compared once more when all is done, by their listings.
+//!
+//! Invariants: a key that is missing, different or there in excess is found here whatever became of it
+//! before, even if it came to be while the import ran. Where listings do not decide, both objects are asked.
+
+use crate::client::listing::{Item, Items, Scope, Version};
+use crate::compare::{Evidence, evidence};
+use crate::copy::Way;
+use crate::error::Failure;
+use crate::plan::{Pair, merged};
+use crate::report::{Compared, Problem, Tally};
+
+/// `exact`: what is at the target only is a problem. `missed` is told of what the target lacks.
+///
+/// # Errors
+/// One side cannot be listed.
+pub fn compare(
+    way: &Way<'_>,
+    (scope, target): (Scope, Items<'_>),
+    tally: &Tally,
+    exact: bool,
+    missed: &mut dyn FnMut(&str, &str),
+) -> Result<Compared, Failure> {
+    let mut compared = Compared::default();
+    for pair in merged(way.source.list(scope), target) {
+        let (key, kind, detail) = match pair? {
+            Pair::Both(source, target) => {
+                count(&mut compared, Some(&source), Some(&target));
+                match same(way, &source, &target) {
+                    Ok(Evidence::Equal) => {
+                        compared.equal += 1;
+                        continue;
+                    }
+                    Ok(Evidence::Unknown) => {
+                        compared.equal += 1;
+                        compared.by_size_only += 1;
+                        continue;
+                    }
+                    Ok(Evidence::Different(detail)) => {
+                        compared.different += 1;
+                        (source.key, "different", detail)
+                    }
+                    Err(failure) => {
+                        compared.different += 1;
+                        (source.key, failure.kind(), failure.to_string())
+                    }
+                }
+            }
+            Pair::Source(source) => {
+                count(&mut compared, Some(&source), None);
+                compared.missing += 1;
+                (source.key, "missing", "the target does not list it".to_owned())
+            }
+            Pair::Target(target) => {
+                count(&mut compared, None, Some(&target));
+                compared.extra += 1;
+                if exact {
+                    let detail = "it is at the target only".to_owned();
+                    told(way, tally, (target.key, "extra", detail));
+                }
+                continue;
+            }
+        };
+        if !tally.has_problem(way.to, &key) {
+            missed(way.to, &key);
+            told(way, tally, (key, kind, detail));
+        }
+    }
+    Ok(compared)
+}
+
+fn told(way: &Way<'_>, tally: &Tally, (key, kind, detail): (String, &str, String)) {
+    tally.problem(Problem { bucket: way.to.to_owned(), key, kind: kind.to_owned(), detail });
+}
+
+fn count(compared: &mut Compared, source: Option<&Item>, target: Option<&Item>) {
+    if let Some(item) = source {
+        compared.source_objects += item.versions.len() as u64;
+        compared.source_bytes += item.bytes();
+    }
+    if let Some(item) = target {
+        compared.target_objects += item.versions.len() as u64;
+        compared.target_bytes += item.bytes();
+    }
+}
+
+fn same(way: &Way<'_>, source: &Item, target: &Item) -> Result<Evidence, Failure> {
+    if source.versions.len() != target.versions.len() {
+        let (ours, theirs) = (target.versions.len(), source.versions.len());
+        return Ok(Evidence::Different(format!("it has {ours} versions, and had {theirs}")));
+    }
+    let mut found = Evidence::Equal;
+    for (theirs, ours) in source.versions.iter().zip(&target.versions) {
+        match same_version(way, &source.key, theirs, ours)? {
+            Evidence::Equal => {}
+            Evidence::Unknown => found = Evidence::Unknown,
+            different => return Ok(different),
+        }
+    }
+    Ok(found)
+}
+
+fn same_version(
+    way: &Way<'_>,
+    key: &str,
+    theirs: &Version,
+    ours: &Version,
+) -> Result<Evidence, Failure> {
+    if theirs.is_marker != ours.is_marker {
+        return Ok(Evidence::Different("a version is a delete marker on one side only".to_owned()));
+    }
+    if theirs.size != ours.size {
+        let text = format!("its size is {}, and was {}", ours.size, theirs.size);
+        return Ok(Evidence::Different(text));
+    }
+    if theirs.is_marker || !theirs.etag.is_empty() && theirs.etag.eq_ignore_ascii_case(&ours.etag) {
+        return Ok(Evidence::Equal);
+    }
+    if way.source.client().is_none() {
+        return Ok(Evidence::Unknown);
+    }
+    let source = way.source.head(way.from, key, theirs.id.as_deref())?.head;
+    let target = way.target.head_object((way.to, key), ours.id.as_deref())?;
+    Ok(evidence(&source, &target))
+}
