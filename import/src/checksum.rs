@@ -108,8 +108,12 @@ impl Running {
     pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm {
             Algorithm::Crc32 => State::Crc32(crc32fast::Hasher::new()),
-            Algorithm::Crc32c => State::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi))),
-            Algorithm::Crc64Nvme => State::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))),
+            Algorithm::Crc32c => {
+                State::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)))
+            }
+            Algorithm::Crc64Nvme => {
+                State::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)))
+            }
             Algorithm::Sha1 => State::Sha1(Box::default()),
             Algorithm::Sha256 => State::Sha256(Box::default()),
         };

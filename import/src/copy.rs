@@ -241,6 +241,14 @@ impl Way<'_> {
         there: Option<Item>,
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
+        if item.is_ambiguous {
+            let detail =
+                "the source does not tell where its delete markers stand: they are of the \
+                          same second as versions"
+                    .to_owned();
+            outcome.problems.push(self.problem(&item.key, "ambiguous", detail));
+            return Ok(());
+        }
         let mut done = there.map(|item| item.versions).unwrap_or_default();
         if let Some(reason) = self.not_a_beginning(item, &done, outcome)? {
             outcome.problems.push(self.problem(&item.key, "different", reason));

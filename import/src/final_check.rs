@@ -26,34 +26,35 @@ pub fn compare(
         let (key, kind, detail) = match pair? {
             Pair::Both(source, target) => {
                 count(&mut compared, Some(&source), Some(&target));
+                let versions = source.versions.len() as u64;
                 match same(way, &source, &target) {
                     Ok(Evidence::Equal) => {
-                        compared.equal += 1;
+                        compared.equal += versions;
                         continue;
                     }
                     Ok(Evidence::Unknown) => {
-                        compared.equal += 1;
-                        compared.by_size_only += 1;
+                        compared.equal += versions;
+                        compared.by_size_only += versions;
                         continue;
                     }
                     Ok(Evidence::Different(detail)) => {
-                        compared.different += 1;
+                        compared.different += versions;
                         (source.key, "different", detail)
                     }
                     Err(failure) => {
-                        compared.different += 1;
+                        compared.different += versions;
                         (source.key, failure.kind(), failure.to_string())
                     }
                 }
             }
             Pair::Source(source) => {
                 count(&mut compared, Some(&source), None);
-                compared.missing += 1;
+                compared.missing += source.versions.len() as u64;
                 (source.key, "missing", "the target does not list it".to_owned())
             }
             Pair::Target(target) => {
                 count(&mut compared, None, Some(&target));
-                compared.extra += 1;
+                compared.extra += target.versions.len() as u64;
                 if exact {
                     let detail = "it is at the target only".to_owned();
                     told(way, tally, (target.key, "extra", detail));

@@ -43,10 +43,8 @@ pub fn layout(client: Option<&Client>, object: &Object, asks_all: bool) -> Resul
             own(size)
         });
     };
-    let of_part = |number| {
-        let place = (object.version.as_deref(), object.head.etag.as_str());
-        client.part_size((&object.bucket, &object.key), place, number)
-    };
+    let place = (object.bucket.as_str(), object.key.as_str());
+    let of_part = |number| client.part_size(place, object.version.as_deref(), number);
     let first = of_part(1)?.filter(|(_, told)| *told == count).map(|(first, _)| first);
     let even = first.or_else(|| usual(size, count)).and_then(|first| even(size, count, first));
     if let (Some(sizes), false) = (even, asks_all) {

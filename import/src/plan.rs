@@ -59,7 +59,7 @@ mod tests {
     fn items(keys: &'static [&'static str]) -> Items<'static> {
         Box::new(keys.iter().map(|key| match *key {
             "!" => Err(Failure::Local("broken".into())),
-            key => Ok(Item { key: key.into(), versions: Vec::new() }),
+            key => Ok(Item { key: key.into(), ..Item::default() }),
         }))
     }
 

@@ -27,7 +27,7 @@ pub struct Problem {
     pub detail: String,
 }
 
-/// Counts of both sides once all is copied.
+/// Counts of both sides once all is copied; each version is an object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Compared {
     pub source_objects: u64,
@@ -158,9 +158,11 @@ impl Report<'_> {
     pub fn to_json(&self) -> Value {
         let tally = self.tally;
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Before the lock below, which it takes too.
+        let word = self.word();
         let problems = tally.problems.lock().unwrap_or_else(PoisonError::into_inner);
         json!({
-            "result": self.word(),
+            "result": word,
             "gave_up": self.gave_up,
             "job": self.job,
             "mode": match self.mode {

@@ -26,10 +26,12 @@ pub struct Version {
 }
 
 /// A key with what is to be copied of it: the oldest version first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Item {
     pub key: String,
     pub versions: Vec<Version>,
+    /// The endpoint does not tell in which order.
+    pub is_ambiguous: bool,
 }
 
 impl Item {
@@ -58,6 +60,7 @@ pub fn list(client: &Client, scope: Scope) -> Items<'_> {
         scope,
         ready: VecDeque::new(),
         open: Vec::new(),
+        is_grouped: false,
         next: Some(Next::default()),
     })
 }
@@ -77,6 +80,8 @@ struct Listing<'a> {
     ready: VecDeque<Item>,
     /// Versions of the last key of the page, which the next page may go on with; newest first.
     open: Vec<(String, Version)>,
+    /// It lists all versions of a page before all markers.
+    is_grouped: bool,
     /// The last key that was given out.
     last: Option<String>,
     /// None: there is no further page.
@@ -129,7 +134,7 @@ impl Listing<'_> {
         let page = self.client.send_for_xml(&request, b"", "ListBucketResult")?;
         for entry in page.all("Contents") {
             let (key, version) = self.entry(&page, entry)?;
-            self.ready.push_back(Item { key, versions: vec![version] });
+            self.ready.push_back(Item { key, versions: vec![version], is_ambiguous: false });
         }
         if page.text_of("IsTruncated") == "true" {
             let token = page.text_of("NextContinuationToken");
@@ -157,6 +162,7 @@ impl Listing<'_> {
                 entries.push(self.entry(&page, entry)?);
             }
         }
+        self.is_grouped |= !entries.is_sorted_by_key(|(key, _)| key);
         let is_cut = page.text_of("IsTruncated") == "true";
         if is_cut {
             let going_on = Next {
@@ -193,7 +199,8 @@ impl Listing<'_> {
             while let Some((_, more)) = entries.next_if(|(other, _)| *other == key) {
                 versions.push(more);
             }
-            self.ready.push_back(Item { key, versions: oldest_first(versions) });
+            let (versions, is_ambiguous) = oldest_first(versions, self.is_grouped);
+            self.ready.push_back(Item { key, versions, is_ambiguous });
         }
         Ok(())
     }
@@ -216,14 +223,21 @@ impl Listing<'_> {
     }
 }
 
-/// The order of a listing, newest first, counts where times do not contradict it.
-fn oldest_first(mut versions: Vec<Version>) -> Vec<Version> {
-    let is_sorted = versions.is_sorted_by_key(|version| Reverse(version.modified.clone()));
-    if !is_sorted {
-        versions.sort_by(|a, b| b.modified.cmp(&a.modified).then(b.is_latest.cmp(&a.is_latest)));
+/// The order of a listing, newest first, counts. Where markers are listed apart, times do, which are of
+/// seconds: whether they leave a marker's place open is told too.
+fn oldest_first(mut versions: Vec<Version>, is_grouped: bool) -> (Vec<Version>, bool) {
+    let mut is_ambiguous = false;
+    if is_grouped || versions.iter().skip(1).any(|version| version.is_latest) {
+        let newest_first =
+            |version: &Version| Reverse((version.is_latest, version.modified.clone()));
+        versions.sort_by_key(newest_first);
+        is_ambiguous = versions.windows(2).any(|two| {
+            let (a, b) = (&two[0], &two[1]);
+            !a.is_latest && a.modified == b.modified && a.is_marker != b.is_marker
+        });
     }
     versions.reverse();
-    versions
+    (versions, is_ambiguous)
 }
 
 fn decoded(page: &Element, text: &str, client: &Client) -> Result<String, Failure> {
@@ -237,35 +251,41 @@ fn decoded(page: &Element, text: &str, client: &Client) -> Result<String, Failur
 mod tests {
     use super::*;
 
-    fn version(id: &str, modified: &str, is_latest: bool) -> Version {
+    /// `m` marks a delete marker, `!` the latest; the number is its time.
+    fn version(text: &str) -> Version {
         Version {
-            id: Some(id.into()),
-            is_marker: false,
-            is_latest,
+            id: Some(text.into()),
+            is_marker: text.starts_with('m'),
+            is_latest: text.ends_with('!'),
             size: 1,
             etag: String::new(),
-            modified: modified.into(),
+            modified: text.chars().filter(char::is_ascii_digit).collect(),
         }
     }
 
-    fn ids(versions: Vec<Version>) -> Vec<String> {
-        versions.into_iter().filter_map(|version| version.id).collect()
+    fn check(listed: &str, is_grouped: bool, expected: &str, ambiguous: bool) {
+        let versions = listed.split(' ').map(version).collect();
+        let (versions, is_ambiguous) = oldest_first(versions, is_grouped);
+        let ids: Vec<String> = versions.into_iter().filter_map(|version| version.id).collect();
+        assert_eq!((ids.join(" ").as_str(), is_ambiguous), (expected, ambiguous), "{listed}");
     }
 
     #[test]
-    fn the_order_of_the_listing_counts_within_one_second() {
-        let versions = ["3", "2", "1"].map(|id| version(id, "2026-01-01T00:00:00.000Z", false));
-        assert_eq!(ids(oldest_first(versions.to_vec())), ["1", "2", "3"]);
+    fn the_order_of_the_listing_counts_whatever_the_times() {
+        check("va1! mb1 vc1", false, "vc1 mb1 va1!", false);
+        check("v1! v3 v2", false, "v2 v3 v1!", false);
     }
 
     #[test]
     fn markers_listed_behind_versions_find_their_place_by_time() {
-        let versions = vec![
-            version("4", "2026-01-04T00:00:00Z", true),
-            version("1", "2026-01-01T00:00:00Z", false),
-            version("marker-3", "2026-01-03T00:00:00Z", false),
-            version("marker-2", "2026-01-02T00:00:00Z", false),
-        ];
-        assert_eq!(ids(oldest_first(versions)), ["1", "marker-2", "marker-3", "4"]);
+        check("v4! v1 m3 m2", true, "v1 m2 m3 v4!", false);
+        check("v1 m1!", true, "v1 m1!", false);
+        check("v1 m1!", false, "v1 m1!", false);
+    }
+
+    #[test]
+    fn what_times_leave_open_is_told() {
+        check("v2! v1 m1", true, "m1 v1 v2!", true);
+        check("v2! va1 vb1 m0", true, "m0 vb1 va1 v2!", false);
     }
 }

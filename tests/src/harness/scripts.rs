@@ -23,6 +23,8 @@ pub enum Python {
     Main,
     /// `clients/requirements-s3fs.txt`.
     S3fs,
+    /// `clients/requirements-moto.txt`.
+    Moto,
 }
 
 /// Whether the user said that tests do without this client: by its name in `RINGFORT_WITHOUT_CLIENTS`,
@@ -168,9 +170,11 @@ fn client(site: &Site, server: Option<&Server<'_>>, program: &Path) -> Command {
 pub fn interpreter(python: Python) -> &'static Path {
     static MAIN: OnceLock<PathBuf> = OnceLock::new();
     static S3FS: OnceLock<PathBuf> = OnceLock::new();
+    static MOTO: OnceLock<PathBuf> = OnceLock::new();
     let (found, place, needed) = match python {
         Python::Main => (&MAIN, "target/python/bin/python3", "boto3, awscli"),
         Python::S3fs => (&S3FS, "target/python-s3fs/bin/python3", "s3fs"),
+        Python::Moto => (&MOTO, "target/python-moto/bin/python3", "boto3, moto.server"),
     };
     found.get_or_init(|| {
         let own = repository().join(place);
