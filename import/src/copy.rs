@@ -130,7 +130,7 @@ impl Way<'_> {
         version: &Version,
         there: Option<&str>,
     ) -> Result<Vec<String>, Failure> {
-        let object = self.source.head(self.from, key, version.id.as_deref())?;
+        let object = self.source.head(self.from, key, version.asked())?;
         let looked = look(self.target, self.to, &object, there, self.rules.tags)?;
         let mut differences = looked.differences;
         let is_file = self.source.client().is_none();

@@ -120,7 +120,7 @@ fn same_version(
     if way.source.client().is_none() {
         return Ok(Evidence::Unknown);
     }
-    let source = way.source.head(way.from, key, theirs.id.as_deref())?.head;
+    let source = way.source.head(way.from, key, theirs.asked())?.head;
     let target = way.target.head_object((way.to, key), ours.id.as_deref())?;
     Ok(evidence(&source, &target))
 }

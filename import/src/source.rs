@@ -83,8 +83,8 @@ impl Source {
     pub fn open(&self, bucket: &str, key: &str, version: &Version) -> Result<Opened<'_>, Failure> {
         let is_small = version.size <= BUFFER_BYTES && parts_of(&version.etag).is_none();
         match self {
-            Self::S3 { .. } if is_small => self.get(bucket, key, version.id.as_deref()),
-            _ => Ok(Opened { object: self.head(bucket, key, version.id.as_deref())?, body: None }),
+            Self::S3 { .. } if is_small => self.get(bucket, key, version.asked()),
+            _ => Ok(Opened { object: self.head(bucket, key, version.asked())?, body: None }),
         }
     }
 

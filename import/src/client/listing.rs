@@ -25,6 +25,14 @@ pub struct Version {
     pub modified: String,
 }
 
+impl Version {
+    /// As it is asked for: the object of a bucket without versions by its key alone, for not every endpoint
+    /// knows it as `null`.
+    pub fn asked(&self) -> Option<&str> {
+        self.id.as_deref().filter(|id| !(self.is_latest && *id == "null"))
+    }
+}
+
 /// A key with what is to be copied of it: the oldest version first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Item {

@@ -21,6 +21,7 @@ mod events;
 mod exchange;
 mod full_disk;
 mod golden;
+mod import;
 mod kill;
 mod lifecycle;
 mod races;
