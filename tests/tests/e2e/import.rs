@@ -129,7 +129,7 @@ fn journal_lines(site: &Site) -> usize {
 }
 
 fn target(bucket: &str, key: &str) -> String {
-    format!("/{bucket}/{}", canonical(key, b"/"))
+    format!("/{bucket}/{}", canonical(key, b"/-_.~"))
 }
 
 fn head(client: &mut Client, target: &str) -> Answer {
