@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use ringfort_tests::harness::client::{Answer, Client, Request, canonical};
+use ringfort_tests::harness::client::{Answer, Client, Request};
 use ringfort_tests::harness::scripts::{Python, interpreter, is_left_out};
 use ringfort_tests::harness::tree::noise;
 use ringfort_tests::harness::{
@@ -129,7 +129,11 @@ fn journal_lines(site: &Site) -> usize {
 }
 
 fn target(bucket: &str, key: &str) -> String {
-    format!("/{bucket}/{}", canonical(key, b"/-_.~"))
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    let encode = |byte: u8| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    format!("/{bucket}/{}", key.bytes().map(encode).collect::<String>())
 }
 
 fn head(client: &mut Client, target: &str) -> Answer {
@@ -237,7 +241,7 @@ fn an_import_that_is_killed_goes_on_where_it_was_and_ends_equal() {
     client.delete(&target("many", gone)).expect(204);
     client.put(&target("many", other), "something else").expect(200);
     client.put(&target("many", "zz/extra"), "more").expect(200);
-    client.delete(&format!("{}?tagging", target("many", untagged))).expect(204);
+    client.delete(&format!("{}?tagging=", target("many", untagged))).expect(204);
     let found = import(&site, &server, &verify).expect(1).problems();
     let kind = |key: &str, kind: &str| (key.to_owned(), kind.to_owned());
     let expected = [
@@ -273,7 +277,7 @@ fn parts_metadata_tags_and_odd_keys_survive() {
     assert_eq!(described.header("x-amz-meta-camera"), Some("Leica  M3"));
     assert_eq!(described.header("cache-control"), Some("max-age=60, public"));
     let tags =
-        client.get(&format!("{}?tagging", target("rich", "whole/described"))).expect(200).text();
+        client.get(&format!("{}?tagging=", target("rich", "whole/described"))).expect(200).text();
     assert!(tags.contains("<Value>x+y</Value>") && tags.contains("<Value>ü</Value>"), "{tags}");
     let odd = head(&mut client, &target("rich", "parts/odd"));
     assert!(odd.header("etag").unwrap().ends_with("-4\""), "{odd:?}");
@@ -319,16 +323,15 @@ fn versions_and_delete_markers_keep_their_order() {
     for number in 0..40 {
         let key = target("versions", &format!("key-{number:02}"));
         let (before, after) = (theirs.get(&key), client.get(&key));
-        assert_eq!(
-            (before.status, &described(&before)),
-            (after.status, &described(&after)),
-            "{key}"
-        );
-        assert!(before.status == 404 || before.body == after.body, "{key}");
+        assert_eq!(before.status, after.status, "{key}");
+        if after.status == 200 {
+            assert_eq!(described(&before), described(&after), "{key}");
+            assert!(before.body == after.body, "{key}");
+        }
         markers += u64::from(after.status == 404);
     }
     assert!(markers > 3, "{markers}");
-    let listed = client.get("/versions?versions").expect(200).text();
+    let listed = client.get("/versions?versions=").expect(200).text();
     let count = listed.matches("<VersionId>").count() as u64;
     assert_eq!(
         (count, ended.report["buckets"]["versions"]["equal"].as_u64()),
@@ -361,7 +364,7 @@ fn a_source_that_fails_at_times_is_copied_and_wrong_bytes_are_not() {
     for (key, _) in wrong {
         client.get(&target("rich", &key)).expect(404);
     }
-    let uploads = client.get("/rich?uploads").expect(200).text();
+    let uploads = client.get("/rich?uploads=").expect(200).text();
     assert!(!uploads.contains("<Upload>"), "{uploads}");
     import(&site, &server, &from(&source, "many", &["--retries", "30"])).expect(0);
     // With patience for none, it says so.
