@@ -37,7 +37,7 @@ impl Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// An endpoint answered with an error that trying again does not mend.
-    #[error("{side} answered {status} {code}: {message}")]
+    #[error("{side} answered {status} {code} {message}")]
     Refused { side: &'static str, status: u16, code: String, message: String },
     /// It could not be reached, broke off or asked for patience, as often as it was tried.
     #[error("{side}: {reason}")]

@@ -3,7 +3,7 @@
     import_source.py OBJECTS [faulty]
 
 Prints its address when it is filled and serves until its standard input ends. `faulty`: requests fail at times,
-bodies are cut short at times, and the bytes of keys that begin with `wrong` are not those that were stored.
+bodies are cut short at times, `changing` is written anew while it is read, and the bytes of keys that begin with `wrong` are not those that were stored.
 """
 
 import datetime
@@ -44,6 +44,8 @@ class Faults:
         self.lock = threading.Lock()
         self.count = 0
         self.on = False
+        # Changes what is read, once.
+        self.change = None
 
     def __call__(self, environ, start):
         if not self.on:
@@ -55,12 +57,15 @@ class Faults:
             start("503 Slow Down", [("Content-Length", "0")])
             return [b""]
         body = b"".join(self.application(environ, start))
+        if environ["PATH_INFO"] == "/rich/changing" and self.change and environ["REQUEST_METHOD"] == "GET":
+            self.change()
+            self.change = None
+            return Cut(body[: len(body) // 2], environ["werkzeug.socket"])
         is_object = environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"].count("/") > 1
         if is_object and "/wrong" in environ["PATH_INFO"] and not environ["QUERY_STRING"]:
             return [bytes([body[0] ^ 1]) + body[1:]]
         if is_object and number % 3 == 0 and len(body) > 1:
             # The length was announced: the connection ends before it.
-            environ["werkzeug.socket"].settimeout(5)
             return Cut(body[: len(body) // 2], environ["werkzeug.socket"])
         return [body]
 
@@ -121,6 +126,7 @@ def fill_rich(s3):
         s3.put_object(Bucket="rich", Key=f"odd/{key}", Body=pattern(number, 50 + number))
         if key[0] != ".":
             s3.put_object(Bucket="rich", Key=key, Body=pattern(number, 5 + number))
+    s3.put_object(Bucket="rich", Key="changing", Body=pattern(98, 50_000))
     for number in range(3):
         s3.put_object(Bucket="rich", Key=f"wrong-{number}", Body=pattern(number, 400))
 
@@ -166,6 +172,7 @@ def main():
     fill_rich(s3)
     fill_versions(s3, backend)
     faults.on = is_faulty
+    faults.change = lambda: backend.put_object("rich", "changing", pattern(99, 30_000))
     print(address, flush=True)
     sys.stdin.read()
 

@@ -254,21 +254,21 @@ impl Client {
         let text = body.with_config().limit(XML_BYTES_MAX).read_to_vec().unwrap_or_default();
         let told = Element::parse(&text).filter(|element| element.name == "Error");
         let of = |name| told.as_ref().map_or("", |told| told.text_of(name)).to_owned();
-        let (code, message) = (of("Code"), of("Message"));
+        let (mut code, message) = (of("Code"), of("Message"));
         let wants_patience = matches!(
             code.as_str(),
             "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "Throttling"
         );
         let again = matches!(status, 408 | 425 | 429 | 500 | 502..=504) || wants_patience;
+        // The answer to a HEAD has no more.
+        if code.is_empty() {
+            code = parts.status.canonical_reason().unwrap_or_default().to_owned();
+        }
         let side = self.side;
         let failure = if again {
-            Failure::Unavailable { side, reason: format!("it answered {status} {code}: {message}") }
+            let reason = format!("it answered {status} {code} {message}").trim_end().to_owned();
+            Failure::Unavailable { side, reason }
         } else {
-            let code = if code.is_empty() {
-                parts.status.canonical_reason().unwrap_or_default().to_owned()
-            } else {
-                code
-            };
             Failure::Refused { side, status, code, message }
         };
         Err(Attempt { failure, again })

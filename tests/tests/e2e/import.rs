@@ -270,7 +270,9 @@ fn parts_metadata_tags_and_odd_keys_survive() {
     }
     let site = Site::new();
     let (server, source) = (site.start(), Source::start(0, &[]));
-    import(&site, &server, &from(&source, "rich", &["--verify", "full"])).expect(0);
+    let all = ["--source-endpoint", &source.endpoint, "--all-buckets", "--verify", "full"];
+    let ended = import(&site, &server, &all).expect(0);
+    assert_eq!(ended.report["created_buckets"].as_array().unwrap().len(), 3, "{}", ended.report);
     compare(&source, &server, ("rich", "rich"));
     let mut client = server.client();
     let described = head(&mut client, &target("rich", "whole/described"));
@@ -364,6 +366,9 @@ fn a_source_that_fails_at_times_is_copied_and_wrong_bytes_are_not() {
     for (key, _) in wrong {
         client.get(&target("rich", &key)).expect(404);
     }
+    // Written anew when half of it was read: the new one arrived, and no mixture.
+    let changed = client.get(&target("rich", "changing")).expect(200);
+    assert_eq!((changed.body.len(), &changed.body[..8]), (30_000, &783981_u64.to_be_bytes()[..]));
     let uploads = client.get("/rich?uploads=").expect(200).text();
     assert!(!uploads.contains("<Upload>"), "{uploads}");
     import(&site, &server, &from(&source, "many", &["--retries", "30"])).expect(0);
