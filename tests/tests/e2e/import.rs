@@ -419,6 +419,19 @@ fn a_directory_tree_becomes_a_bucket() {
     assert_eq!(css.header("content-type"), Some("text/css"));
     client.get("/tree/link").expect(404);
 
+    // Killed within an upload: the next run gives that up, and makes another.
+    let journal = site.path("killed.journal");
+    let name = journal.to_str().unwrap();
+    let killed = ["--from-dir", line[1], "--target-bucket", "killed", "--journal", name];
+    let mut running = command(&site, &server, &killed).stderr(Stdio::null()).spawn().unwrap();
+    let begun = || fs::read_to_string(&journal).is_ok_and(|text| text.contains("upload_begun"));
+    wait_until("an upload is in the journal", begun);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    import(&site, &server, &killed).expect(0);
+    let uploads = client.get("/killed?uploads=").expect(200).text();
+    assert!(!uploads.contains("<Upload>"), "{uploads}");
+
     // Found as they are; what changes is brought over; what differs though nobody touched it is found by reading.
     let again = import(&site, &server, &line).expect(0);
     assert_eq!((again.count("copied"), again.count("already_equal")), (0, files.len() as u64));
