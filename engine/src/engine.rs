@@ -23,11 +23,11 @@ use crate::scrub::{self, ScrubBoard, ScrubStatus};
 use crate::shard::{Committed, Located, Target};
 use crate::store::{EngineOptions, Layout};
 use crate::types::{
-    Amend, Bucket, BucketId, BucketUsage, Commit, CompletePart, Condition, Current, Deleted,
-    Deletion, ListPage, ListQuery, PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage,
-    UploadsQuery, Version, VersionsPage, VersionsQuery, Which,
+    Amend, Bucket, BucketId, Commit, CompletePart, Condition, Current, Deleted, Deletion, ListPage,
+    ListQuery, PartsPage, UploadId, UploadInfo, UploadedPart, UploadsPage, UploadsQuery, Version,
+    VersionsPage, VersionsQuery, Which,
 };
-use crate::wait::{join_all, to_the_end};
+use crate::wait::to_the_end;
 use crate::writer::ObjectWriter;
 use arc_swap::ArcSwap;
 use std::cell::RefCell;
@@ -344,6 +344,15 @@ impl<P: Platform> Engine<P> {
         &self.inner.backup
     }
 
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.inner.context.layout
+    }
+
+    /// The core that owns a shard.
+    pub(crate) fn owner_of(&self, shard: u16) -> usize {
+        self.inner.shared.mailboxes.owner_of(shard)
+    }
+
     pub(crate) fn cores(&self) -> usize {
         self.inner.shared.mailboxes.cores()
     }
@@ -364,7 +373,7 @@ impl<P: Platform> Engine<P> {
             .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))
     }
 
-    fn guard(&self, shard: u16, pin: Pin) -> PinGuard<P> {
+    pub(crate) fn guard(&self, shard: u16, pin: Pin) -> PinGuard<P> {
         PinGuard { engine: self.clone(), shard, pin }
     }
 
@@ -439,20 +448,6 @@ impl<P: Platform> Engine<P> {
             return Err(error);
         }
         self.change_bucket(BucketChange::FinishDelete { name: name.into() }).await.map(drop)
-    }
-
-    /// How much a bucket holds, at about this moment.
-    pub async fn bucket_usage(&self, bucket: BucketId) -> Result<BucketUsage> {
-        let shards = 0..self.inner.context.layout.shard_count;
-        let asked = shards.map(|shard| self.ask(shard, Request::Usage(bucket)));
-        let mut usage = BucketUsage::default();
-        for reply in join_all(asked).await {
-            match reply? {
-                Reply::Usage(of_shard) => usage.add(of_shard),
-                _ => return Err(mismatched()),
-            }
-        }
-        Ok(usage)
     }
 
     async fn check_empty(&self, bucket: BucketId) -> Result<()> {

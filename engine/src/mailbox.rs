@@ -21,6 +21,7 @@ use crate::request::{Reply, Request};
 use crate::shard::Shard;
 use atomic_waker::AtomicWaker;
 use crossbeam::queue::{ArrayQueue, SegQueue};
+use futures_lite::future::yield_now;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,8 @@ use std::time::Duration;
 
 /// How long a sender waits before it looks again whether a full queue has room.
 const FULL_RETRY: Duration = Duration::from_micros(100);
+/// Requests taken out of a mailbox before other tasks of the core run.
+const DELIVERED_AT_ONCE: usize = 64;
 
 /// The mailboxes of all cores.
 #[derive(Debug)]
@@ -264,8 +267,12 @@ impl Mailboxes {
         let mailbox = &self.boxes[context.core];
         loop {
             mailbox.tell_askers();
-            while let Some(envelope) = mailbox.queue.pop() {
+            for envelope in std::iter::from_fn(|| mailbox.queue.pop()).take(DELIVERED_AT_ONCE) {
                 deliver(&context, envelope);
+            }
+            if !mailbox.queue.is_empty() {
+                yield_now().await;
+                continue;
             }
             if mailbox.closed.load(Ordering::SeqCst) {
                 mailbox.drop_all();

@@ -5,18 +5,21 @@
 //! moment, and nothing is copied.
 
 use crate::append::Outcome;
-use crate::engine::check_attributes;
+use crate::engine::{Engine, check_attributes};
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, ManifestPart};
 use crate::format::record::{Flags, Location, Record, RecordKind, Sections};
 use crate::index_key;
+use crate::limits::PARTS_MAX;
 use crate::platform::Platform;
 use crate::read;
-use crate::request::Reply;
+use crate::request::{Reply, Request, mismatched};
 use crate::segments::Need;
 use crate::shard::{Committed, Located, Shard, judge, replaces_null};
 use crate::state::{current_of, location_of};
-use crate::types::{BucketId, Commit, CompletePart, Current, UploadId, Version, Versioning};
+use crate::types::{
+    BucketId, Commit, CompletePart, Current, PartsCount, UploadId, Version, Versioning,
+};
 use crate::wait::Ticket;
 use std::rc::Rc;
 
@@ -258,5 +261,28 @@ impl<P: Platform> Shard<P> {
         let index_key = index_key::parts_of(upload);
         let (_, ticket) = self.stage(record, &index_key, Need::Reserve)?;
         self.end(upload, ticket).await
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    /// How many parts an upload has by now, and how large they are, but for one number (0 is none): from the
+    /// index, no record is read.
+    pub async fn count_parts(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        upload: UploadId,
+        except: u16,
+    ) -> Result<PartsCount> {
+        let shard = self.shard_of(bucket, key)?;
+        let limit = usize::from(PARTS_MAX);
+        let request = Request::LocateParts { bucket, key: key.to_vec(), upload, after: 0, limit };
+        let Reply::Parts { rows, pin, .. } = self.ask(shard, request).await? else {
+            return Err(mismatched());
+        };
+        drop(self.guard(shard, pin));
+        let counted = || rows.iter().filter(|row| row.number != except);
+        let bytes = counted().map(|row| row.current.size).sum();
+        Ok(PartsCount { count: counted().count(), bytes })
     }
 }

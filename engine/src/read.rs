@@ -25,7 +25,7 @@ use crate::metrics::count;
 use crate::multipart::PartRow;
 use crate::platform::{BLOCK_BYTES, File, Platform};
 use crate::shard::Located;
-use crate::types::{BucketId, ObjectInfo, PartInfo, Version};
+use crate::types::{BucketId, ObjectInfo, PartInfo, RecordPlace, Version};
 use crate::wait::{Event, join_all};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -213,6 +213,7 @@ impl<P: Platform> AsRef<[u8]> for Chunk<P> {
 pub struct ObjectReader<P: Platform> {
     context: Rc<CoreContext<P>>,
     shard: u16,
+    location: Location,
     info: ObjectInfo,
     /// Opened for its record alone.
     head_only: bool,
@@ -386,11 +387,20 @@ impl<P: Platform> ObjectReader<P> {
         let (current, attributes) = (located.current, sections.attributes);
         let info = ObjectInfo { current, stored_bytes, attributes, parts };
         let pin = Rc::new(pin);
-        Ok(Self { context, shard, info, head_only: !whole, source, selected, pin })
+        Ok(Self { context, shard, location, info, head_only: !whole, source, selected, pin })
     }
 
     pub fn info(&self) -> &ObjectInfo {
         &self.info
+    }
+
+    /// Where the record lay when it was found.
+    pub fn place(&self) -> RecordPlace {
+        RecordPlace {
+            shard: self.shard,
+            file: self.context.layout.segment_path(self.shard, self.location.segment),
+            offset: self.location.offset(),
+        }
     }
 
     /// The pieces of which the stored bytes are made; none if they lie in the record.

@@ -10,6 +10,7 @@ use crate::pins::Pin;
 use crate::platform::Platform;
 use crate::rename::RenameStep;
 use crate::shard::{Committed, Located, Put, Shard};
+use crate::status::ShardState;
 use crate::types::{
     Amend, Bucket, BucketId, BucketUsage, Condition, Current, Deleted, Deletion, ListItem,
     ListQuery, UploadId, UploadItem, UploadsQuery, Version, VersionItem, VersionsQuery, Which,
@@ -123,7 +124,8 @@ pub(crate) enum Request {
         key: Vec<u8>,
         upload: UploadId,
     },
-    Usage(BucketId),
+    Usage(Vec<BucketId>),
+    Status,
     /// Whether no key and no upload of a bucket is there, counting what is on its way.
     IsEmpty(BucketId),
     ChangeBucket(BucketChange),
@@ -158,7 +160,8 @@ pub(crate) enum Reply {
         pin: Pin,
     },
     Uploads(Slice<UploadItem, UploadMark>),
-    Usage(BucketUsage),
+    Usage(Vec<BucketUsage>),
+    Status(Box<ShardState>),
     Empty(bool),
     Bucket(Arc<Bucket>),
     /// About how many bytes a snapshot has.
@@ -238,7 +241,11 @@ impl<P: Platform> Shard<P> {
                 Box::pin(self.abort_upload(bucket, key, upload)).await?;
                 Reply::Done
             }
-            Request::Usage(bucket) => Reply::Usage(self.state.borrow().usage.of_bucket(bucket)),
+            Request::Usage(buckets) => {
+                let usage = &self.state.borrow().usage;
+                Reply::Usage(buckets.into_iter().map(|bucket| usage.of_bucket(bucket)).collect())
+            }
+            Request::Status => Reply::Status(Box::new(self.status())),
             Request::IsEmpty(bucket) => Reply::Empty(Box::pin(self.is_empty(bucket)).await?),
             Request::ChangeBucket(change) => Box::pin(self.change_bucket(change)).await?,
             Request::CopyBucketChange(change) => {

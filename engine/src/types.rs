@@ -5,6 +5,7 @@
 
 use crate::error::ConditionFailure;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Identity of a bucket; never reused, so that what an old bucket left cannot appear in a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -304,6 +305,23 @@ pub struct PartsPage {
     pub truncated: bool,
 }
 
+/// How many parts an upload has, and how large they are together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PartsCount {
+    pub count: usize,
+    pub bytes: u64,
+}
+
+/// Where a record lies now. Compaction may move it at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordPlace {
+    pub shard: u16,
+    /// The file of its segment.
+    pub file: PathBuf,
+    /// In bytes from the file's start.
+    pub offset: u64,
+}
+
 /// How much a bucket holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BucketUsage {
@@ -313,13 +331,16 @@ pub struct BucketUsage {
     pub markers: u64,
     /// Bytes of these objects, as they are told.
     pub bytes: u64,
+    /// Multipart uploads under way; their parts count nowhere.
+    pub uploads: u64,
 }
 
 impl BucketUsage {
-    pub(crate) fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.objects += other.objects;
         self.markers += other.markers;
         self.bytes += other.bytes;
+        self.uploads += other.uploads;
     }
 }
 

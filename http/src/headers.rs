@@ -109,6 +109,18 @@ impl RequestHead {
         }
     }
 
+    /// The same request for another target, which begins with `/`, and without some of its headers: how
+    /// a service hands a request on to another one behind it.
+    pub fn handed_on(&self, target: &str, keeps: impl Fn(&str) -> bool) -> Self {
+        let mut head = self.clone();
+        let start = head.bytes.len();
+        head.bytes.extend_from_slice(target.as_bytes());
+        head.target = Span::new(start..head.bytes.len());
+        head.authority = None;
+        head.fields.retain(|field| keeps(self.text(field.name)));
+        head
+    }
+
     pub fn method(&self) -> Method {
         self.method
     }

@@ -114,6 +114,30 @@ impl<B> Response<B> {
         self.lines.extend_from_slice(b"\r\n");
     }
 
+    /// Takes all headers of that name away.
+    pub fn remove_header(&mut self, name: &str) {
+        let mut kept = Vec::with_capacity(self.lines.len());
+        for line in self.lines.split_inclusive(|&byte| byte == b'\n') {
+            let found = line.split(|&byte| byte == b':').next().unwrap_or_default();
+            if !found.eq_ignore_ascii_case(name.as_bytes()) {
+                kept.extend_from_slice(line);
+            }
+        }
+        self.lines = kept;
+    }
+
+    /// Adds a header line in the place of all that have its name.
+    pub fn replace_header(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.remove_header(name);
+        self.header(name, value);
+    }
+
+    /// The same answer with another payload.
+    pub fn map_payload<C>(self, map: impl FnOnce(Payload<B>) -> Payload<C>) -> Response<C> {
+        let Self { status, lines, payload, close } = self;
+        Response { status, lines, payload: map(payload), close }
+    }
+
     /// Closes the connection after this answer.
     pub fn close(&mut self) {
         self.close = true;
@@ -140,6 +164,20 @@ impl<B> Response<B> {
     /// The first header of that name set so far.
     pub fn get_header(&self, name: &str) -> Option<&[u8]> {
         self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+impl Response<NoBody> {
+    /// The same answer, from a service whose others may be streamed.
+    pub fn without_stream<B>(self) -> Response<B> {
+        let payload = match self.payload {
+            Payload::Empty => Payload::Empty,
+            Payload::Bytes(bytes) => Payload::Bytes(bytes),
+            Payload::Static(bytes) => Payload::Static(bytes),
+            Payload::Stream { source, .. } => match source {},
+            Payload::LengthOnly(length) => Payload::LengthOnly(length),
+        };
+        Response { status: self.status, lines: self.lines, payload, close: self.close }
     }
 }
 
@@ -290,6 +328,19 @@ mod tests {
             [("x-amz-meta-a", b"evil  Set-Cookie: b  \tend"), ("ETag", b"\"1\"")];
         assert_eq!(response.headers().collect::<Vec<_>>(), expected);
         assert_eq!(response.get_header("etag"), Some(&b"\"1\""[..]));
+    }
+
+    #[test]
+    fn headers_can_be_replaced() {
+        let mut response = Response::<NoBody>::new(200)
+            .with_header("A", "1")
+            .with_header("Ab", "2")
+            .with_header("a", "3");
+        response.replace_header("a", "4");
+        let expected: [(&str, &[u8]); 2] = [("Ab", b"2"), ("a", b"4")];
+        assert_eq!(response.headers().collect::<Vec<_>>(), expected);
+        let streamed: Response<NoBody> = response.without_stream();
+        assert_eq!((streamed.status(), streamed.headers().count()), (200, 2));
     }
 
     #[test]

@@ -1,86 +1,134 @@
-//! One request to the management API of a running server, for the subcommands that ask it.
+//! Requests to the management API of a running server, for the subcommands that ask it.
 //!
-//! Plain HTTP/1.1 on a blocking socket, one connection a request. Invariants: an answer is bounded; the
-//! key is sent only to the address that was named.
+//! Over TLS the server's certificate is verified, by the host's roots or by those in `RINGFORT_ADMIN_CA`; to a
+//! port that asks for one, the certificate in `RINGFORT_ADMIN_CERT` and `RINGFORT_ADMIN_CERT_KEY` is shown.
 //!
-//! Not here: TLS; the management port has none.
+//! Invariants: an answer is bounded; the key is sent only to the address that was named: no proxy, no
+//! redirect.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::start_error::StartError;
 
 /// The environment's name of the key.
 pub const KEY_VARIABLE: &str = "RINGFORT_ADMIN_API_KEY";
+/// Files with the roots of the server's certificate, and with what is shown to it.
+const CA_VARIABLE: &str = "RINGFORT_ADMIN_CA";
+const CERT_VARIABLE: &str = "RINGFORT_ADMIN_CERT";
+const CERT_KEY_VARIABLE: &str = "RINGFORT_ADMIN_CERT_KEY";
 const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Debug)]
 pub struct AdminClient {
-    /// Host and port.
-    authority: String,
+    agent: ureq::Agent,
+    /// Scheme, host and port.
+    base: String,
     key: String,
 }
 
 impl AdminClient {
-    /// `url`: `http://host:port`.
+    /// `url`: `http://host:port` or `https://host:port`.
     pub fn new(url: &str, key: String) -> Result<Self, StartError> {
-        let refused =
-            |reason: &str| StartError::Config { place: "--admin".into(), reason: reason.into() };
-        let authority = url
-            .strip_prefix("http://")
-            .map(|rest| rest.trim_end_matches('/'))
-            .filter(|rest| !rest.is_empty() && !rest.contains(['/', '\r', '\n', ' ']))
-            .ok_or_else(|| refused("it is to be of the form http://host:port"))?;
+        let base = url.trim_end_matches('/');
+        let authority = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
+        let is_plain = |rest: &str| !rest.is_empty() && !rest.contains(['/', '@', '\r', '\n', ' ']);
+        if !authority.is_some_and(is_plain) {
+            let reason = "it is to be of the form http://host:port or https://host:port";
+            return Err(StartError::Config { place: "--admin".into(), reason: reason.into() });
+        }
         if key.is_empty() || key.contains(['\r', '\n']) {
             let reason =
                 format!("the key of the management API is needed: --api-key or {KEY_VARIABLE}");
             return Err(StartError::Config { place: "--api-key".into(), reason });
         }
-        Ok(Self { authority: authority.to_owned(), key })
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(concat!("ringfort/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls()?)
+            .build()
+            .new_agent();
+        Ok(Self { agent, base: base.to_owned(), key })
     }
 
     /// Sends a request; gives the status and the answer's JSON.
     pub fn call(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), StartError> {
-        let context = || format!("ask the server at {}", self.authority);
-        let answer = self.exchange(method, path, body);
-        let answer = answer.map_err(|source| StartError::io(context(), source))?;
-        parse(&answer).ok_or_else(|| {
-            let reason = "what it answers is not the management API's";
-            StartError::io(context(), io::Error::new(io::ErrorKind::InvalidData, reason))
-        })
-    }
-
-    fn exchange(&self, method: &str, path: &str, body: &Value) -> io::Result<Vec<u8>> {
-        let address = self.authority.to_socket_addrs()?.next();
-        let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let failed = |source| StartError::io(format!("ask the server at {}", self.base), source);
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.authority,
-            self.key,
-            body.len()
-        );
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        Ok(answer)
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("Authorization", format!("Bearer {}", self.key))
+            .header("Content-Type", "application/json")
+            .body(body)
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let mut answer = self.agent.run(request).map_err(|error| failed(error.into_io()))?;
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let text = text.map_err(|error| failed(error.into_io()))?;
+        let value = serde_json::from_slice(&text).map_err(|_| {
+            let reason = "what it answers is not the management API's";
+            failed(io::Error::new(io::ErrorKind::InvalidData, reason))
+        })?;
+        Ok((status, value))
     }
 }
 
-/// The status and the body of an answer that ends with its connection.
-fn parse(answer: &[u8]) -> Option<(u16, Value)> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let (head, body) = (std::str::from_utf8(&answer[..end]).ok()?, &answer[end + 4..]);
-    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some((status, serde_json::from_slice(body).ok()?))
+/// Whom to trust, and what to show, as the environment says.
+fn tls() -> Result<TlsConfig, StartError> {
+    let variable = |name| std::env::var_os(name).filter(|path| !path.is_empty());
+    let mut config = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+    if let Some(path) = variable(CA_VARIABLE) {
+        let (roots, _) = pem(CA_VARIABLE, path.as_ref())?;
+        config = config.root_certs(RootCerts::new_with_certs(&roots));
+    }
+    match (variable(CERT_VARIABLE), variable(CERT_KEY_VARIABLE)) {
+        (None, None) => {}
+        (Some(chain), Some(key)) => {
+            let (chain, _) = pem(CERT_VARIABLE, chain.as_ref())?;
+            let (_, key) = pem(CERT_KEY_VARIABLE, key.as_ref())?;
+            let key =
+                key.ok_or_else(|| refuse(CERT_KEY_VARIABLE, "there is no private key in it"))?;
+            config = config.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+        }
+        _ => return Err(refuse(CERT_VARIABLE, "certificate and key are needed, or neither")),
+    }
+    Ok(config.build())
+}
+
+/// The certificates of a file, and a private key if it has one.
+fn pem(
+    variable: &str,
+    path: &Path,
+) -> Result<(Vec<Certificate<'static>>, Option<PrivateKey<'static>>), StartError> {
+    let failed = |reason: String| refuse(variable, &format!("{}: {reason}", path.display()));
+    let text = fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let (mut certificates, mut key) = (Vec::new(), None);
+    for item in parse_pem(&text) {
+        match item.map_err(|error| failed(error.to_string()))? {
+            PemItem::Certificate(certificate) => certificates.push(certificate),
+            PemItem::PrivateKey(found) => key = Some(found),
+            _ => {}
+        }
+    }
+    if certificates.is_empty() && key.is_none() {
+        return Err(failed("there is neither certificate nor key in it".to_owned()));
+    }
+    Ok((certificates, key))
+}
+
+fn refuse(variable: &str, reason: &str) -> StartError {
+    StartError::Config { place: variable.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -88,20 +136,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_taken_apart() {
-        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 7\r\n\r\n{\"a\":1}";
-        assert_eq!(parse(answer), Some((202, serde_json::json!({"a": 1}))));
-        for other in
-            [&b"HTTP/1.1 200 OK\r\n"[..], b"SSH-2.0\r\n\r\n{}", b"HTTP/1.1 200 OK\r\n\r\n<a>"]
-        {
-            assert_eq!(parse(other), None);
-        }
-    }
-
-    #[test]
     fn what_is_no_address_or_no_key_is_refused() {
-        assert!(AdminClient::new("http://127.0.0.1:9001/", "k".into()).is_ok());
-        for url in ["https://127.0.0.1:9001", "127.0.0.1:9001", "http://", "http://a/b"] {
+        for url in ["http://127.0.0.1:9001/", "https://store.example:9001"] {
+            assert!(AdminClient::new(url, "k".into()).is_ok(), "{url}");
+        }
+        for url in ["ftp://127.0.0.1", "127.0.0.1:9001", "http://", "http://a/b", "https://u@h"] {
             assert!(AdminClient::new(url, "k".into()).is_err(), "{url}");
         }
         assert!(AdminClient::new("http://127.0.0.1:9001", String::new()).is_err());

@@ -11,7 +11,7 @@ mod fields;
 mod parse;
 mod targets;
 
-pub use fields::{Layers, serve_command};
+pub use fields::{Layers, example, serve_command};
 pub(crate) use parse::size_within;
 
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::limits;
 use crate::start_error::StartError;
+use crate::tls::TlsFiles;
 use crate::workers::notify::target::TargetConfig;
 
 /// A checked configuration of one server.
@@ -67,6 +68,8 @@ pub struct Config {
     pub sse_key_file: Option<PathBuf>,
     /// That file may lie in a data directory.
     pub sse_key_beside_data: bool,
+    /// Certificates of both ports; none: without TLS.
+    pub tls: Option<TlsFiles>,
     /// Keys of SSE-C are accepted without TLS.
     pub sse_c_over_http: bool,
     /// How long a day of a lifecycle rule lasts; other than 86,400 s only in tests.
@@ -148,6 +151,7 @@ impl Config {
             log_format: layers.required("log-format", parse::log_format)?,
             sse_key_file: layers.optional("sse-key-file", parse::path)?,
             sse_key_beside_data: layers.required("sse-key-beside-data", parse::boolean)?,
+            tls: tls_files(layers)?,
             sse_c_over_http: layers.required("sse-c-over-http", parse::boolean)?,
             lifecycle_day: layers
                 .required("debug-day-seconds", |t| parse::seconds_within(t, limits::DAY_SECONDS))?,
@@ -191,6 +195,20 @@ impl Config {
             return Err(layers.refuse("shards", reason));
         }
         Ok(())
+    }
+}
+
+/// Certificate and key are given together, or neither.
+fn tls_files(layers: &Layers) -> Result<Option<TlsFiles>, StartError> {
+    let chain = layers.optional("tls-cert", parse::path)?;
+    let key = layers.optional("tls-key", parse::path)?;
+    let client_ca = layers.optional("admin-client-ca", parse::path)?;
+    match (chain, key) {
+        (Some(chain), Some(key)) => Ok(Some(TlsFiles { chain, key, client_ca })),
+        (None, None) if client_ca.is_none() => Ok(None),
+        (None, None) => Err(layers.refuse("admin-client-ca", "it needs --tls-cert and --tls-key")),
+        (Some(_), None) => Err(layers.refuse("tls-cert", "it needs its key, --tls-key")),
+        (None, Some(_)) => Err(layers.refuse("tls-key", "it needs its certificate, --tls-cert")),
     }
 }
 

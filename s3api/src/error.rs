@@ -128,6 +128,7 @@ codes! {
     OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Try again.",
     OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found",
     PreconditionFailed 412 "At least one of the preconditions that you specified did not hold.",
+    QuotaExceeded 403 "The quota of the bucket is used up.",
     RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large.",
     RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period.",
     ServerSideEncryptionConfigurationNotFoundError 404 "The server-side encryption configuration was not found.",

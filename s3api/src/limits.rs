@@ -51,10 +51,20 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 /// client has not taken stays with us, where its pace is watched.
 pub const UNSENT_BYTES_MAX: u32 = 256 << 10;
 /// Connections to the management port.
-pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// A request of the management API carries a few names and numbers.
 pub const API_BODY_BYTES_MAX: usize = 64 << 10;
 pub const API_QUERY_PAIRS_MAX: usize = 64;
+/// The one that names as many keys as S3's own DeleteObjects, each as long as a key may be.
+pub const API_LIST_BYTES_MAX: usize = 2 << 20;
+/// Keys of the management API beside the configured one.
+pub const API_KEYS_MAX: usize = 1000;
+/// How long a key of the management API may live, if it is to end: ten years.
+pub const API_KEY_SECONDS: RangeInclusive<u64> = 1..=315_360_000;
+/// Presigned URLs that are remembered; those that end soonest are forgotten first.
+pub const PRESIGNED_URLS_KEPT_MAX: usize = 4096;
+/// Records of objects that the management API reads at once for a page.
+pub const API_READS_AT_ONCE: usize = 16;
 /// Segment files that the store keeps open on each core.
 pub const SEGMENT_FILES_PER_CORE: usize = 512;
 /// Descriptors beside those of connections and segments: rings, listeners, directories.
@@ -66,6 +76,8 @@ pub const TICK: Duration = Duration::from_millis(250);
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a core publishes what it counted.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the process is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After something last arrived, a pinned core watches this long for messages of others before it rests.
@@ -294,9 +306,6 @@ pub const USERS_MAX: usize = 10_000;
 /// A policy, as AWS has it.
 pub const POLICY_BYTES_MAX: usize = 20 << 10;
 
-/// Objects of a bucket that are counted to show how many there are.
-pub const COUNTED_KEYS_MAX: u64 = 100_000;
-
 /// Policies of one user.
 pub const USER_POLICIES_MAX: usize = 10;
 
@@ -305,3 +314,24 @@ pub const GRANTS_MAX: usize = 100;
 
 /// Wrong MFA codes that may come within the half minute that a code is good for.
 pub const MFA_FAILURES_PER_STEP_MAX: u64 = 10;
+
+// Console.
+
+/// Sessions of the console, and those of one holder; beyond that the one that was used longest ago ends,
+/// of the holder or of who has the most.
+pub const CONSOLE_SESSIONS_MAX: usize = 256;
+pub const CONSOLE_SESSIONS_PER_HOLDER_MAX: usize = 8;
+/// Requests of S3's that are under way at the console, and those of one holder: the other connections
+/// of the management port are left for health, metrics and signing in.
+pub const CONSOLE_REQUESTS_MAX: usize = ADMIN_CONNECTIONS_MAX / 2;
+pub const CONSOLE_REQUESTS_PER_HOLDER_MAX: usize = 24;
+/// A session ends when it was not used for so long, and so long after it began in any case.
+pub const CONSOLE_IDLE_MAX: Duration = Duration::from_secs(3600);
+pub const CONSOLE_SESSION_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Failed sign-ins with one access key, or with API keys, that one address may have within the window,
+/// and those with all; it then waits for its end.
+pub const SIGN_IN_FAILURES_MAX: u32 = 10;
+pub const SIGN_IN_FAILURES_PER_ADDRESS_MAX: u32 = 200;
+pub const SIGN_IN_WINDOW: Duration = Duration::from_secs(60);
+/// Addresses whose failures are remembered.
+pub const SIGN_IN_SOURCES_MAX: usize = 4096;

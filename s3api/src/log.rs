@@ -8,6 +8,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -15,12 +16,16 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::LogFormat;
 use crate::limits::LOG_LINES_PER_SECOND;
 use crate::start_error::StartError;
 
 const DEFAULT_FILTER: &str = "info";
+
+/// Of the log of this process.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Lines that were held back since the start.
 static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
@@ -30,13 +35,32 @@ pub fn start(
     format: LogFormat,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), StartError> {
-    let base = tracing_subscriber::registry().with(filter(variable)?).with(RateLimit::new());
+    let (filter, handle) = reload::Layer::new(filter(variable)?);
+    let base = tracing_subscriber::registry().with(filter).with(RateLimit::new());
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let result = match format {
         LogFormat::Human => base.with(lines.with_ansi(false)).try_init(),
         LogFormat::Json => base.with(lines.json().flatten_event(true)).try_init(),
     };
-    result.map_err(|e| StartError::io("starting the log", io::Error::other(e)))
+    result.map_err(|e| StartError::io("starting the log", io::Error::other(e)))?;
+    // Only the first log of a process is one, and it has just started.
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+/// Gives the running log another filter.
+///
+/// # Errors
+/// Why the text is no filter, or that there is no log.
+pub fn set_filter(text: &str) -> Result<(), String> {
+    let filter = EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+    let handle = FILTER.get().ok_or("there is no log")?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}
+
+/// The filter as it is now.
+pub fn filter_text() -> Option<String> {
+    FILTER.get()?.with_current(ToString::to_string).ok()
 }
 
 /// How many lines were held back by the rate limit.
@@ -44,7 +68,8 @@ pub fn suppressed_lines() -> u64 {
     SUPPRESSED.load(Ordering::Relaxed)
 }
 
-fn filter(variable: &dyn Fn(&str) -> Option<String>) -> Result<EnvFilter, StartError> {
+/// The filter that the environment asks for.
+pub fn filter(variable: &dyn Fn(&str) -> Option<String>) -> Result<EnvFilter, StartError> {
     let given = ["RINGFORT_LOG", "RUST_LOG"]
         .into_iter()
         .find_map(|name| Some((name, variable(name).filter(|text| !text.is_empty())?)));

@@ -1,7 +1,8 @@
 //! The `ringfort` binary: its subcommands, what it says on standard output, its exit codes.
 //!
 //! Exit codes: 0 after an orderly stop, 1 when something failed, 2 when the command line or the
-//! configuration was refused, 130 when a second signal cut a stop short; `verify` and `tune` have their own.
+//! configuration was refused, 130 when a second signal cut a stop short; `verify`, `tune` and `import` have
+//! their own.
 //! Everything with more than a few lines of work is in the library.
 
 use std::io::{self, IsTerminal, Write};
@@ -9,16 +10,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Command};
+use import::import_command;
 
+use s3api::admin_command::{self, admin_command};
 use s3api::backup_command::{self, backup_command};
 use s3api::config::{Config, Layers, LogFormat, serve_command};
+use s3api::config_command::{self, config_command};
 use s3api::encryption::master::{self, MasterKeys};
 use s3api::inspect_command::{self, inspect_command};
 use s3api::log;
 use s3api::mfa::Mfa;
+use s3api::notify_socket;
 use s3api::restore_command::{self, restore_command};
 use s3api::root_credentials::{self, MFA_SECRET, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
+use s3api::shell_command::{self, completions_command, man_command};
 use s3api::sse_key_command::{self, sse_key_command};
 use s3api::start_error::StartError;
 use s3api::tune_command::{self, tune_command};
@@ -31,7 +37,11 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", arguments)) => serve(arguments),
+        Some(("config", arguments)) => config_command::run(arguments, &variable),
         Some(("inspect", arguments)) => inspect_command::run(arguments),
+        Some(("admin", arguments)) => admin_command::run(arguments),
+        Some(("completions", arguments)) => shell_command::complete(arguments, command()),
+        Some(("man", arguments)) => shell_command::man(arguments, command()),
         Some(("backup", arguments)) => backup_command::run(arguments),
         Some(("restore", arguments)) => restore_command::run(arguments),
         Some(("sse-key", arguments)) => sse_key_command::run(arguments),
@@ -41,6 +51,7 @@ fn main() -> ExitCode {
         Some(("tune", arguments)) => {
             return checked(tune_command::run(arguments), tune_command::EXIT_COULD_NOT_RUN);
         }
+        Some(("import", arguments)) => return import::run(arguments),
         // clap has answered everything else.
         _ => Ok(()),
     };
@@ -78,12 +89,17 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve_command())
+        .subcommand(config_command())
+        .subcommand(admin_command())
         .subcommand(inspect_command())
         .subcommand(backup_command())
         .subcommand(restore_command())
+        .subcommand(import_command())
         .subcommand(verify_command())
         .subcommand(tune_command())
         .subcommand(sse_key_command())
+        .subcommand(completions_command())
+        .subcommand(man_command())
 }
 
 /// The environment; a variable that is not Unicode counts as absent.
@@ -115,6 +131,7 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     let application = S3Application::new(settings);
     serve::run(&config, &plan, sockets, application, admin_api_key, stop, |started| {
         announce(started, format);
+        notify_socket::ready(started);
     })?;
     tracing::info!("stopped");
     Ok(())

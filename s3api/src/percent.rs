@@ -75,6 +75,11 @@ pub fn is_unreserved(byte: u8) -> bool {
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
+/// The same with slashes encoded too: a name or value of a query.
+pub fn encode_all(text: &str) -> String {
+    encode(text).replace('/', "%2F")
+}
+
 /// A byte percent-encoded.
 pub fn code(byte: u8) -> [u8; 3] {
     [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]

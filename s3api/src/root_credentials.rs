@@ -149,6 +149,11 @@ fn keep(path: &Path, credentials: &RootCredentials) -> Result<(), StartError> {
         .map_err(|e| StartError::io(format!("writing {}", path.display()), e))
 }
 
+/// Checks what the environment gives, if it gives any.
+pub fn check_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), StartError> {
+    from_environment(variable).map(drop)
+}
+
 fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Given, StartError> {
     let get = |name| variable(name).filter(|text| !text.is_empty());
     let pair = match (get(ACCESS_KEY), get(SECRET_KEY)) {

@@ -34,20 +34,25 @@ use std::time::{Duration, Instant};
 use engine::Health;
 use engine::platform::glommio::Reactor;
 use glommio::{CpuSet, LocalExecutorPoolBuilder, PoolPlacement, PoolThreadHandles};
+use http::{RequestBody, RequestHead, Response, Service};
 
-use crate::admin::api::{ApiAnswer, ApiRequest};
+use crate::admin::api::{ApiAnswer, Asked};
+use crate::admin::api_keys::{ApiCaller, KeyDigest};
+use crate::admin::console::Person;
+use crate::auth::presigned::Permission;
+use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::limits;
 use crate::metrics::{Recorder, Sample};
+use crate::notify_socket;
 use crate::readiness::Readiness;
 use crate::start_error::StartError;
-use crate::stream::TcpConnection;
-use shared::Shared;
+use shared::{PortCertificates, Shared};
 
 /// What the server does with requests: opened once per core, closed after the last request.
 #[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
 pub trait Application: Clone + Send + Sync + 'static {
-    type Service: http::Service<TcpConnection> + 'static;
+    type Service: http::Service<ClientStream> + 'static;
 
     /// Makes one core's part ready to answer: recovery happens here.
     async fn open(&self, core: CoreContext) -> Result<(Self::Service, Opened), StartError>;
@@ -58,9 +63,41 @@ pub trait Application: Clone + Send + Sync + 'static {
     /// What of one core's part does not work.
     fn health(&self, service: &Self::Service) -> Health;
 
+    /// Whose a key of the management API is, if the store keeps it.
+    fn api_caller(&self, _service: &Self::Service, _key: &KeyDigest) -> Option<ApiCaller> {
+        None
+    }
+
     /// Answers a request of the management API on core 0.
-    async fn manage(&self, _service: &Self::Service, _request: &ApiRequest) -> ApiAnswer {
+    async fn manage(&self, _service: &Self::Service, _asked: &Asked<'_>) -> ApiAnswer {
         ApiAnswer::not_found()
+    }
+
+    /// Whose an access key and its secret are, if they are right and may be used now; on core 0, as the
+    /// next three.
+    fn sign_in(&self, _: &Self::Service, _access_key: &str, _secret: &str) -> Option<Person> {
+        None
+    }
+
+    /// Who has an access key that may be used now; without one, root.
+    fn person(&self, _: &Self::Service, _access_key: Option<&str>) -> Option<Person> {
+        None
+    }
+
+    /// Answers a request of S3's in the name of somebody who has signed in.
+    async fn browse(
+        &self,
+        _service: &Self::Service,
+        _person: &Person,
+        _head: &RequestHead,
+        _body: &mut RequestBody<'_, ClientStream>,
+    ) -> Response<<Self::Service as Service<ClientStream>>::Body> {
+        Response::new(404)
+    }
+
+    /// Path and query of a presigned URL in the name of somebody who has signed in.
+    fn presign(&self, _: &Self::Service, _: &Person, _: &Permission<'_>) -> Option<String> {
+        None
     }
 
     /// One core has no requests any more, and others may still have some: what its part does beside
@@ -79,6 +116,8 @@ pub struct CoreContext {
     pub cores: usize,
     pub recorder: Rc<Recorder>,
     pub readiness: Readiness,
+    /// Where the S3 port listens.
+    pub listen: SocketAddr,
     /// What the core's disk goes through.
     pub reactor: Reactor,
 }
@@ -97,6 +136,8 @@ pub struct Opened {
 pub struct Started {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    /// Both ports speak TLS.
+    pub is_secure: bool,
     pub cores: usize,
     pub shards: usize,
     pub free_bytes: u64,
@@ -111,6 +152,7 @@ impl Started {
             "event": "ready",
             "listen": self.listen.to_string(),
             "admin_listen": self.admin_listen.to_string(),
+            "tls": self.is_secure,
             "cores": self.cores,
             "shards": self.shards,
             "free_bytes": self.free_bytes,
@@ -122,9 +164,10 @@ impl Started {
 
 impl fmt::Display for Started {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_secure { "https" } else { "http" };
         write!(
             f,
-            "ringfort {} is ready: S3 on http://{}, management on http://{}, {} cores, {} shards, \
+            "ringfort {} is ready: S3 on {scheme}://{}, management on {scheme}://{}, {} cores, {} shards, \
              {} MiB free, recovered in {:.3} s",
             env!("CARGO_PKG_VERSION"),
             self.listen,
@@ -139,6 +182,10 @@ impl fmt::Display for Started {
 
 /// How long cores may take to stop after one of them vanished, beyond the time for draining.
 const GIVE_UP: Duration = Duration::from_secs(15);
+/// A core ticks four times a second; on a host that is overloaded it may not get its CPU for a while.
+const PULSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often files of certificates are looked at.
+const CERTIFICATES_LOOK: Duration = Duration::from_secs(2);
 /// How often the main thread looks after the cores, until they serve and from then on.
 const SUPERVISION: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
 
@@ -154,7 +201,9 @@ pub fn run<A: Application>(
     announce: impl FnOnce(&Started),
 ) -> Result<(), StartError> {
     let addresses = (sockets.listen, sockets.admin_listen);
-    let shared = Arc::new(Shared::new(config, plan, sockets, application, admin_api_key, stop));
+    let certificates = PortCertificates::load(config)?;
+    let shared = Shared::new(config, plan, sockets, certificates, application, admin_api_key, stop);
+    let shared = Arc::new(shared);
     let for_cores = Arc::clone(&shared);
     let pool = builder(config, plan)?
         .on_all_shards(move || async move {
@@ -205,6 +254,8 @@ fn supervise<A: Application>(
 ) -> Result<(), StartError> {
     let mut announce = Some(announce);
     let mut vanished: Option<Instant> = None;
+    let mut looked = Instant::now();
+    let mut is_stopping = false;
     loop {
         let ended = pool.handles().iter().filter(|handle| handle.is_finished()).count();
         if ended == pool.handles().len() {
@@ -223,6 +274,16 @@ fn supervise<A: Application>(
             if let Some(announce) = announce.take() {
                 announce(&started);
             }
+        }
+        if !is_stopping && shared.stop.is_requested() {
+            is_stopping = true;
+            notify_socket::stopping();
+        }
+        shared.rouse(PULSE_PATIENCE);
+        let is_asked = shared.stop.take_reload();
+        if is_asked || looked.elapsed() > CERTIFICATES_LOOK {
+            shared.certificates.refresh(is_asked);
+            looked = Instant::now();
         }
         thread::sleep(SUPERVISION[usize::from(announce.is_none())]);
     }

@@ -8,7 +8,8 @@
 //! (`metrics`).
 
 use crate::access::{Caller, Subject};
-use crate::admin::credentials::Credentials;
+use crate::admin::api::Asked as Managing;
+use crate::admin::management::{Management, Server};
 use crate::auth::{Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
@@ -55,6 +56,14 @@ pub struct S3Service<P: Platform> {
     readiness: Readiness,
 }
 
+/// Whom a request comes from.
+struct Sender<'a> {
+    /// The access key of somebody whom the management port has signed in.
+    vouched: Option<&'a str>,
+    /// Found out on the way.
+    caller: Option<Caller>,
+}
+
 impl<P: Platform> S3Service<P> {
     pub fn new(
         engine: Engine<P>,
@@ -67,19 +76,33 @@ impl<P: Platform> S3Service<P> {
         Self { engine, authenticator, settings, services, recorder, readiness }
     }
 
-    /// What this core's requests share beside the engine.
-    pub fn services(&self) -> &Services {
-        &self.services
+    /// What requests are authenticated with.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Answers a request of somebody whom the management port has signed in: the same as on the S3
+    /// port, with paths alone for addresses, and without the rules of other origins.
+    pub async fn call_as<S: Stream>(
+        &self,
+        access_key: &str,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+    ) -> Response<ObjectBody<P>> {
+        self.respond(head, body, Some(access_key)).await
     }
 
     /// Where a request goes, and whether it is a visit to a website.
-    fn route(&self, head: &RequestHead) -> (Result<Route>, bool) {
+    fn route(&self, head: &RequestHead, vouched: Option<&str>) -> (Result<Route>, bool) {
         let target = Target {
             method: head.method_name(),
             host: head.host(),
             target: head.target(),
             copy: head.header("x-amz-copy-source").is_some(),
         };
+        if vouched.is_some() {
+            return (route::route(target, &[]), false);
+        }
         match route::website(target, &self.settings.website_domains) {
             Some(page) => (page, true),
             None => (route::route(target, &self.settings.domains), false),
@@ -93,7 +116,7 @@ impl<P: Platform> S3Service<P> {
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
         ids: &Ids<'_>,
-        found: &mut Option<Caller>,
+        sender: &mut Sender<'_>,
         phases: &mut Phases,
     ) -> Result<Answer<P>> {
         if route.operation == Operation::Preflight {
@@ -101,7 +124,10 @@ impl<P: Platform> S3Service<P> {
         }
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
         let now = now.unwrap_or(i64::MAX);
-        let authenticated = self.authenticator.authenticate(head, now, &self.users())?;
+        let authenticated = match sender.vouched {
+            Some(access_key) => self.authenticator.vouched(head, access_key)?,
+            None => self.authenticator.authenticate(head, now, &self.users())?,
+        };
         let caller = Caller {
             peer: body.peer(),
             is_presigned: authenticated.presigned,
@@ -109,7 +135,7 @@ impl<P: Platform> S3Service<P> {
             now,
             ..Caller::of_access_key(&self.users(), authenticated.access_key.as_deref())?
         };
-        let caller = &*found.insert(caller);
+        let caller = &*sender.caller.insert(caller);
         let context = Context {
             engine: &self.engine,
             region: &self.settings.region,
@@ -161,20 +187,89 @@ impl<P: Platform> S3Service<P> {
         .await
     }
 
+    /// Routes, runs, answers, counts and logs one request. `vouched` is the access key of somebody who
+    /// needs no signature.
+    async fn respond<S: Stream>(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+        vouched: Option<&str>,
+    ) -> Response<ObjectBody<P>> {
+        let started_ns = self.engine.platform().monotonic_ns();
+        let ids = self.ids();
+        let started = Instant::now();
+        let mut sender = Sender { vouched, caller: None };
+        let (route, is_visit) = self.route(head, vouched);
+        let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
+        let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
+        let result = match &route {
+            Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids).await,
+            Ok(route) => self.run(route, head, body, &ids, &mut sender, &mut phases).await,
+            Err(error) => Err(error.clone()),
+        };
+        let error = result.as_ref().err().map(|error| error.code);
+        let mut answer = result.unwrap_or_else(|error| match is_visit {
+            true => self.error_page(&error, &ids),
+            false => self.error_answer(&error, head, &ids),
+        });
+        if let Ok(route) = &route
+            && route.operation != Operation::Preflight
+            && vouched.is_none()
+        {
+            self.cross_origin(route, head).grant(&mut answer);
+        }
+        write_ids(&ids, &mut answer);
+        let total_ns = self.engine.platform().monotonic_ns().saturating_sub(started_ns);
+        if is_wanted {
+            answer.header("Server-Timing", phases.value(total_ns));
+        }
+        self.recorder.record(
+            route.as_ref().map_or(UNKNOWN_OPERATION, |route| route.operation.name()),
+            answer.status(),
+            total_ns,
+            body.received(),
+            bytes_out(head.method(), &answer.payload),
+        );
+        if let Ok(route) = &route {
+            let asked = Asked {
+                head,
+                route,
+                caller: sender.caller.as_ref(),
+                source: body.peer().address,
+                ids: &ids,
+                root: &self.settings.owner.id,
+            };
+            let answered = Answered { asked, error, received: body.received(), started };
+            access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
+        }
+        answer
+    }
+
     fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {
         CrossOrigin { engine: &self.engine, services: &self.services, head, route }
     }
 
-    /// What the management port changes users with.
-    pub fn credentials(&self) -> Credentials<'_, P> {
-        Credentials {
-            users: self.users(),
-            changes: &self.services.user_changes,
+    /// What a request of the management port works with.
+    pub fn management<'a>(
+        &'a self,
+        asked: &'a Managing<'a>,
+        server: Server<'a>,
+    ) -> Management<'a, P> {
+        Management {
+            engine: &self.engine,
+            services: &self.services,
+            authenticator: &self.authenticator,
+            owner: &self.settings.owner,
             region: &self.settings.region,
+            host_id: &self.settings.host_id,
+            server,
+            caller: asked.caller,
+            peer: asked.peer,
+            metrics: asked.metrics,
         }
     }
 
-    fn users(&self) -> Users<'_, P> {
+    pub fn users(&self) -> Users<'_, P> {
         Users { engine: &self.engine, cache: &self.services.settings, root: &self.settings.owner }
     }
 
@@ -241,58 +336,14 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
     ) -> Response<Self::Body> {
-        let started_ns = self.engine.platform().monotonic_ns();
-        let ids = self.ids();
-        if let Some(status) = self.health(head) {
-            let mut answer = Response::new(status);
-            write_ids(&ids, &mut answer);
-            return answer;
+        match self.health(head) {
+            Some(status) => {
+                let mut answer = Response::new(status);
+                write_ids(&self.ids(), &mut answer);
+                answer
+            }
+            None => self.respond(head, body, None).await,
         }
-        let started = Instant::now();
-        let mut caller = None;
-        let (route, is_visit) = self.route(head);
-        let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
-        let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
-        let result = match &route {
-            Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids).await,
-            Ok(route) => self.run(route, head, body, &ids, &mut caller, &mut phases).await,
-            Err(error) => Err(error.clone()),
-        };
-        let error = result.as_ref().err().map(|error| error.code);
-        let mut answer = result.unwrap_or_else(|error| match is_visit {
-            true => self.error_page(&error, &ids),
-            false => self.error_answer(&error, head, &ids),
-        });
-        if let Ok(route) = &route
-            && route.operation != Operation::Preflight
-        {
-            self.cross_origin(route, head).grant(&mut answer);
-        }
-        write_ids(&ids, &mut answer);
-        let total_ns = self.engine.platform().monotonic_ns().saturating_sub(started_ns);
-        if is_wanted {
-            answer.header("Server-Timing", phases.value(total_ns));
-        }
-        self.recorder.record(
-            route.as_ref().map_or(UNKNOWN_OPERATION, |route| route.operation.name()),
-            answer.status(),
-            total_ns,
-            body.received(),
-            bytes_out(head.method(), &answer.payload),
-        );
-        if let Ok(route) = &route {
-            let asked = Asked {
-                head,
-                route,
-                caller: caller.as_ref(),
-                source: body.peer().address,
-                ids: &ids,
-                root: &self.settings.owner.id,
-            };
-            let answered = Answered { asked, error, received: body.received(), started };
-            access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
-        }
-        answer
     }
 
     fn error_body(&self, status: u16, reason: &str) -> Response<Self::Body> {

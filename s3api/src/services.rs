@@ -2,7 +2,9 @@
 //!
 //! Not here: what the parts do; each has a file of its own.
 
+use crate::admin::api_keys::KeyUses;
 use crate::admin::credentials::UserChanges;
+use crate::admin::presigned_urls::PresignedUrls;
 use crate::encryption::Encryption;
 use crate::mfa::Mfa;
 use crate::settings::SettingsCache;
@@ -16,6 +18,10 @@ use std::sync::Arc;
 pub struct Services {
     pub settings: SettingsCache,
     pub user_changes: UserChanges,
+    /// When each key of the management API was used last.
+    pub key_uses: KeyUses,
+    /// Those that the management API made.
+    pub presigned_urls: PresignedUrls,
     pub encryption: Encryption,
     /// The root's device, if there is one; shared by all cores.
     pub mfa: Option<Arc<Mfa>>,
@@ -30,6 +36,8 @@ impl Default for Services {
         Self {
             settings: SettingsCache::default(),
             user_changes: UserChanges::default(),
+            key_uses: KeyUses::default(),
+            presigned_urls: PresignedUrls::default(),
             encryption: Encryption::default(),
             mfa: None,
             day: Day::REAL,

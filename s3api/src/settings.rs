@@ -38,6 +38,7 @@ pub mod tag {
     pub const NOTIFICATION: u16 = 13;
     pub const WEBSITE: u16 = 14;
     pub const REQUEST_PAYMENT: u16 = 15;
+    pub const QUOTA: u16 = 16;
 }
 
 /// A setting of a bucket.

@@ -18,6 +18,9 @@ pub enum StartError {
     /// The host lacks something without which the server cannot run.
     #[error("this host cannot run the server: {0}")]
     Host(String),
+    /// A running server has refused what it was asked for.
+    #[error("the server answered {status}: {detail}")]
+    Refused { status: u16, detail: String },
     #[error("{context}: {source}")]
     Io { context: String, source: io::Error },
     #[error("the store: {0}")]

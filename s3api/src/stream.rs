@@ -34,10 +34,25 @@ impl TcpConnection {
         if let Err(error) = options {
             tracing::debug!(%error, "setting the options of a connection");
         }
-        // Without TLS.
         let address = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
         let peer = Peer { address, is_secure: false };
         Ok(Self { stream: reactor.register(stream)?, peer })
+    }
+
+    /// Makes a call that reads as soon as it does not block.
+    pub(crate) async fn read_with<T>(
+        &self,
+        call: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.stream.read(call).await
+    }
+
+    /// Makes a call that writes as soon as it does not block.
+    pub(crate) async fn write_with<T>(
+        &self,
+        call: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.stream.write(call).await
     }
 
     /// What the sweeper shuts this connection down with.

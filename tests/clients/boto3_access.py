@@ -436,7 +436,7 @@ def check_the_routes_of_credentials(s3, bucket):
     for body, field in [
         ({"access_key": "a/b"}, "access_key"),
         ({"access_key": "ab"}, "access_key"),
-        ({"access_key": 7}, "body"),
+        ({"access_key": 7}, "access_key"),
         ({"secret_key": "short"}, "secret_key"),
         ({"user_name": ""}, "user_name"),
         ({"user_name": "a*"}, "user_name"),
@@ -445,7 +445,7 @@ def check_the_routes_of_credentials(s3, bucket):
     ]:
         assert field in manage("POST", "credentials", body, 400)["detail"], field
     assert "user_name" in manage("PUT", path, {"user_name": ""}, 400)["detail"]
-    assert "is_active" in manage("PUT", path, {"is_active": "yes", "x": 1}, 400)["detail"] or True
+    assert "is_active" in manage("PUT", path, {"is_active": "yes"}, 400)["detail"]
     taken = {"access_key": made["access_key"]}
     assert "access_key" in manage("POST", "credentials", taken, 409)["detail"]
     taken = {"access_key": os.environ["AWS_ACCESS_KEY_ID"]}

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod binaries;
+pub mod certificates;
 pub mod chance;
 pub mod client;
 pub mod image;
@@ -266,7 +267,8 @@ impl Server<'_> {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.listen)
+        let scheme = if self.ready["tls"] == true { "https" } else { "http" };
+        format!("{scheme}://{}", self.listen)
     }
 
     pub fn pid(&self) -> u32 {

@@ -61,6 +61,16 @@ impl Client<'_> {
             query.after = last.key.clone();
             query.after_id = Some(last.id);
         }
+        match self.engine().bucket_usage(id).await {
+            Ok(usage) if usage.uploads == listed.len() as u64 => {}
+            Ok(usage) => {
+                let (counted, found) = (usage.uploads, listed.len());
+                self.world.fail(format!("{counted} uploads are counted, and {found} are listed"));
+            }
+            Err(error) => {
+                self.world.judge_error(&error, "count uploads");
+            }
+        }
         let mut all_known = true;
         for info in &listed {
             all_known &= self.audit_upload(bucket, info).await;

@@ -31,7 +31,7 @@ mod ring;
 mod sockets;
 mod turn;
 
-pub use reactor::Reactor;
+pub use reactor::{Reactor, Rouser};
 pub use sockets::Watched;
 
 use std::cell::RefCell;

@@ -28,9 +28,9 @@ struct Order {
 }
 
 pub(super) fn begin<P: Platform>(engine: &Engine<P>, request: &ApiRequest) -> ApiAnswer {
-    let order = match Order::deserialize(&request.body) {
+    let order: Order = match request.document() {
         Ok(order) => order,
-        Err(error) => return ApiAnswer::problem(400, format!("the body: {error}")),
+        Err(problem) => return problem,
     };
     if !order.directory.is_absolute() {
         return ApiAnswer::problem(400, "the directory is to be named from the root on");

@@ -15,18 +15,19 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use engine::BucketId;
 use engine::platform::Platform;
-use engine::{Bucket, ListItem, ListQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{ApiAnswer, ApiRequest};
+use super::present::{self, done};
 use crate::access::authorise::BucketOwner;
 use crate::access::policy::{Kind, Policy};
 use crate::access::subject::{Owner, Subject, account_number};
 use crate::dates::iso_time;
 use crate::error::S3Error;
-use crate::limits::{COUNTED_KEYS_MAX, LIST_ROWS_MAX, USER_POLICIES_MAX, USERS_MAX};
+use crate::limits::{LIST_ROWS_MAX, USER_POLICIES_MAX, USERS_MAX};
 use crate::root_credentials::{check_secret, random_text};
 use crate::system::{self, SystemEntry};
 use crate::users::{User, Users};
@@ -40,10 +41,10 @@ const NAME_BYTES_MAX: usize = 128;
 pub struct UserChanges(Cell<bool>);
 
 /// Ends with the change that took it.
-struct Changing<'a>(&'a Cell<bool>);
+pub(super) struct Changing<'a>(&'a Cell<bool>);
 
 impl UserChanges {
-    fn begin(&self) -> Result<Changing<'_>, ApiAnswer> {
+    pub(super) fn begin(&self) -> Result<Changing<'_>, ApiAnswer> {
         if self.0.replace(true) {
             return Err(ApiAnswer::problem(409, "another change of credentials is under way"));
         }
@@ -74,7 +75,7 @@ pub struct Credentials<'a, P: Platform> {
     pub region: &'a str,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
     user_name: Option<String>,
@@ -106,10 +107,7 @@ impl<P: Platform> Credentials<'_, P> {
     }
 
     pub(super) async fn create(&self, request: &ApiRequest) -> Result<ApiAnswer> {
-        let order = match &request.body {
-            Value::Null => NewUser { user_name: None, access_key: None, secret_key: None },
-            body => read_body(body)?,
-        };
+        let order: NewUser = request.optional_document()?;
         let made_up = |count| {
             random_text(count).map_err(|_| ApiAnswer::problem(500, "no randomness is to be had"))
         };
@@ -175,7 +173,7 @@ impl<P: Platform> Credentials<'_, P> {
     }
 
     pub(super) async fn change(&self, id: &str, request: &ApiRequest) -> Result<ApiAnswer> {
-        let change: Change = read_body(&request.body)?;
+        let change: Change = request.document()?;
         if let Some(name) = &change.user_name {
             check("user_name", check_user_name(name))?;
         }
@@ -280,45 +278,25 @@ impl<P: Platform> Credentials<'_, P> {
     }
 
     async fn buckets_of(&self, user: &User) -> Result<Vec<Value>> {
-        let mut buckets = Vec::new();
-        // One state of the catalogue: it must not change while objects are counted.
-        let all: Vec<_> = self.users.engine.catalog().buckets().cloned().collect();
-        for bucket in all.iter().filter(|bucket| !system::is_entry(&bucket.name)) {
+        let mut owned = Vec::new();
+        for bucket in self.users.engine.catalog().buckets() {
             let owner = self.users.cache.get::<BucketOwner>(bucket)?;
             if owner.is_some_and(|owner| owner.id == user.owner.id) {
-                let (count, size) = self.usage(bucket).await?;
-                buckets.push(json!({
-                    "name": bucket.name,
-                    "region": self.region,
-                    "owner": user.owner.display_name,
-                    "created_at": crate::dates::xml_time(bucket.created),
-                    "object_count": count,
-                    "total_size": size,
-                    "total_size_human": size.map(human_size),
-                }));
+                owned.push(bucket.clone());
             }
+        }
+        let mut buckets = Vec::with_capacity(owned.len());
+        for page in owned.chunks(LIST_ROWS_MAX) {
+            let ids: Vec<BucketId> = page.iter().map(|bucket| bucket.id).collect();
+            let usages = self.users.engine.bucket_usages(&ids).await?;
+            let name = &user.owner.display_name;
+            buckets.extend(
+                page.iter()
+                    .zip(usages)
+                    .map(|(bucket, usage)| present::bucket(bucket, name, self.region, usage)),
+            );
         }
         Ok(buckets)
-    }
-
-    /// How many objects there are, and how large; nothing where there are too many to count them.
-    async fn usage(&self, bucket: &Bucket) -> Result<(Option<u64>, Option<u64>)> {
-        let (mut count, mut size) = (0, 0);
-        let mut query = ListQuery { limit: LIST_ROWS_MAX, ..ListQuery::default() };
-        while count < COUNTED_KEYS_MAX {
-            let page = self.users.engine.list(bucket.id, &query).await.map_err(S3Error::from)?;
-            for item in &page.items {
-                if let ListItem::Key { current, .. } = item {
-                    count += 1;
-                    size += current.size;
-                }
-            }
-            match page.items.last() {
-                Some(last) if page.truncated => query.after = last.name().to_vec(),
-                _ => return Ok((Some(count), Some(size))),
-            }
-        }
-        Ok((None, None))
     }
 }
 
@@ -328,20 +306,12 @@ impl<P: Platform> std::fmt::Debug for Credentials<'_, P> {
     }
 }
 
-fn done() -> ApiAnswer {
-    ApiAnswer::json(200, json!({ "message": "Operation completed successfully" }))
-}
-
 fn no_such_credential() -> ApiAnswer {
     ApiAnswer::problem(404, "there is no credential of this id")
 }
 
 fn no_such_policy() -> ApiAnswer {
     ApiAnswer::problem(404, "the credential has no policy of this name")
-}
-
-fn read_body<'a, T: Deserialize<'a>>(body: &'a Value) -> Result<T> {
-    T::deserialize(body).map_err(|error| ApiAnswer::problem(400, format!("the body: {error}")))
 }
 
 fn check(name: &str, result: Result<(), &str>) -> Result<()> {
@@ -380,19 +350,6 @@ fn check_policy_name(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// `1.0 GB`, in powers of 1024.
-fn human_size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-    let mut value = bytes as f64;
-    for unit in ["B", "KB", "MB", "GB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TB")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,19 +374,5 @@ mod tests {
         check(true, check_policy_name("read-only"), "read-only");
         check(false, check_policy_name(""), "");
         check(false, check_policy_name("a/b"), "a/b");
-    }
-
-    #[test]
-    fn sizes_for_people() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KB"),
-            (26_214_400, "25.0 MB"),
-            (1 << 30, "1.0 GB"),
-            (5 << 40, "5.0 TB"),
-        ] {
-            assert_eq!(human_size(bytes), text);
-        }
     }
 }

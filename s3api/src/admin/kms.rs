@@ -22,7 +22,7 @@ use crate::encryption::ring::{KeyRing, KeyState, RingError};
 
 const RANDOM_ID_BYTES: usize = 16;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewKey {
     id: Option<String>,
@@ -45,12 +45,9 @@ pub(super) fn list<P: Platform>(ring: &KeyRing<'_, P>) -> ApiAnswer {
 }
 
 pub(super) async fn create<P: Platform>(ring: &KeyRing<'_, P>, request: &ApiRequest) -> ApiAnswer {
-    let order = match &request.body {
-        Value::Null => NewKey { id: None },
-        body => match NewKey::deserialize(body) {
-            Ok(order) => order,
-            Err(error) => return ApiAnswer::problem(400, format!("the body: {error}")),
-        },
+    let order: NewKey = match request.optional_document() {
+        Ok(order) => order,
+        Err(problem) => return problem,
     };
     let id = match order.id {
         Some(id) if is_id(&id) => id,
@@ -78,9 +75,9 @@ pub(super) async fn change<P: Platform>(
     id: &str,
     request: &ApiRequest,
 ) -> ApiAnswer {
-    match Change::deserialize(&request.body) {
+    match request.document() {
         Ok(Change { enabled }) => answer(200, ring.set_enabled(id, enabled).await),
-        Err(error) => ApiAnswer::problem(400, format!("the body: {error}")),
+        Err(problem) => problem,
     }
 }
 

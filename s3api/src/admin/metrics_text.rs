@@ -195,7 +195,7 @@ fn samples(page: &mut Page, cores: &[Counts]) {
     }
 }
 
-fn sum_operations(cores: &[Counts]) -> Vec<OperationCounts> {
+pub(super) fn sum_operations(cores: &[Counts]) -> Vec<OperationCounts> {
     let mut sums: Vec<OperationCounts> = Vec::new();
     for counts in cores.iter().flat_map(|core| &core.operations) {
         match sums.iter_mut().find(|sum| sum.operation == counts.operation) {

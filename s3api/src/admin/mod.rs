@@ -1,19 +1,36 @@
-//! The management port: health, metrics, and the place of the management API.
+//! The management port: health, metrics, and the place of the management API and of the console.
 //!
-//! Invariants: health and metrics are open to whoever reaches the port; everything else asks for the
-//! API key first, so that nothing about what exists is learnt without it. Health therefore tells its
+//! Invariants: health, metrics and the console's own files are open to whoever reaches the port;
+//! everything else asks for the API key or a session of the console first, so that nothing about what
+//! exists is learnt without it. Health therefore tells its
 //! causes, which name paths, with the key only.
 //!
-//! Not here: S3. The port is served by core 0 alone; what it says comes from what all cores publish.
+//! Not here: what S3 does for the console. The port is served by core 0 alone; what it says comes from
+//! what all cores publish.
 
 pub mod api;
+pub mod api_keys;
+mod as_root;
 pub mod backup;
+mod buckets;
+pub mod console;
 pub mod credentials;
 mod health;
 mod kms;
+mod latency;
+pub mod management;
 mod metrics_text;
+mod objects;
+mod openapi;
+mod present;
+pub mod presigned_urls;
 mod process;
+mod quota;
 mod scrub;
+mod server_settings;
+mod shards;
+mod stats;
+mod uploads;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,10 +39,13 @@ use std::sync::Arc;
 use http::{Method, NoBody, RequestBody, RequestHead, Response, Stream};
 use subtle::ConstantTimeEq;
 
+use crate::client_stream::ClientStream;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::serve::Application;
-use api::{ApiAnswer, ApiContent, ApiRequest};
+use api::{ApiAnswer, ApiContent, ApiRequest, Asked};
+use api_keys::{ApiCaller, KeyDigest, Rights, digest};
+use console::{BodyOf, Console, Desk};
 use process::Process;
 
 /// Prometheus' text format.
@@ -37,6 +57,7 @@ pub struct AdminService<A: Application> {
     readiness: Readiness,
     api_key: ApiKey,
     managed: Managed<A>,
+    console: Console,
 }
 
 /// What the management API works on: nothing before core 0 has opened its part of the store, and
@@ -71,7 +92,7 @@ impl<A: Application> std::fmt::Debug for Managed<A> {
 }
 
 /// Shows itself to nobody.
-struct ApiKey(String);
+struct ApiKey(KeyDigest);
 
 impl std::fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -80,15 +101,16 @@ impl std::fmt::Debug for ApiKey {
 }
 
 impl ApiKey {
-    /// RFC 6750, section 2.1; the scheme's case does not matter.
-    fn opens(&self, authorization: Option<&[u8]>) -> bool {
-        const SCHEME: &[u8] = b"bearer ";
-        let Some((scheme, key)) = authorization.and_then(|v| v.split_at_checked(SCHEME.len()))
-        else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(SCHEME) && bool::from(key.trim_ascii().ct_eq(self.0.as_bytes()))
+    fn is(&self, key: &KeyDigest) -> bool {
+        key.ct_eq(&self.0).into()
     }
+}
+
+/// The key that a request shows. RFC 6750, section 2.1; the scheme's case does not matter.
+fn bearer(authorization: Option<&[u8]>) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer ";
+    let (scheme, key) = authorization?.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| key.trim_ascii())
 }
 
 type Answer = Response<NoBody>;
@@ -99,11 +121,18 @@ impl<A: Application> AdminService<A> {
         readiness: Readiness,
         api_key: String,
         managed: Managed<A>,
+        s3_port: u16,
     ) -> Self {
-        Self { metrics, readiness, api_key: ApiKey(api_key), managed }
+        let console = Console::new(s3_port);
+        Self { metrics, readiness, api_key: ApiKey(digest(api_key.as_bytes())), managed, console }
     }
 
-    async fn answer<S: Stream>(&self, head: &RequestHead, body: &mut RequestBody<'_, S>) -> Answer {
+    async fn answer<S: Stream>(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+        admitted: Option<Result<ApiCaller, ApiAnswer>>,
+    ) -> Answer {
         let path = head.target().split('?').next().unwrap_or_default();
         let open: Option<fn(&Self, &RequestHead) -> Answer> = match path {
             "/health" => Some(Self::health),
@@ -118,12 +147,17 @@ impl<A: Application> AdminService<A> {
             }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
-            None if !self.is_authorised(head) => {
-                problem(401, "send `Authorization: Bearer` with the admin API key")
-                    .with_header("WWW-Authenticate", "Bearer")
-            }
-            None if path.starts_with(api::PREFIX) => api_response(self.manage(head, body).await),
-            None => problem(404, "there is nothing of that name"),
+            None => match admitted.map_or_else(|| Ok(self.caller(head)), |found| found.map(Some)) {
+                Err(refused) => api_response(refused),
+                Ok(None) => {
+                    problem(401, "send `Authorization: Bearer` with an API key that is valid")
+                        .with_header("WWW-Authenticate", "Bearer")
+                }
+                Ok(Some(caller)) if path.starts_with(api::PREFIX) => {
+                    api_response(self.manage(head, body, &caller).await)
+                }
+                Ok(Some(_)) => problem(404, "there is nothing of that name"),
+            },
         }
     }
 
@@ -131,7 +165,13 @@ impl<A: Application> AdminService<A> {
         &self,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
+        caller: &ApiCaller,
     ) -> ApiAnswer {
+        if !caller.may(head.method()) {
+            let detail = format!("the API key `{}` may only read", caller.name);
+            return ApiAnswer::problem(403, detail);
+        }
+        let peer = body.peer();
         let request = match ApiRequest::read(head, body).await {
             Ok(request) => request,
             Err(answer) => return answer,
@@ -140,7 +180,14 @@ impl<A: Application> AdminService<A> {
         let Some((application, service)) = managed else {
             return ApiAnswer::problem(503, format!("the server is {}", self.readiness.describe()));
         };
-        application.manage(&service, &request).await
+        let asked = Asked { request: &request, caller, peer, metrics: &self.metrics };
+        let answer = application.manage(&service, &asked).await;
+        if !matches!(request.method, Method::Get | Method::Head) {
+            let path = request.path.join("/");
+            let (status, address) = (answer.status, peer.address);
+            tracing::info!(by = %caller.name, ?address, method = ?request.method, path, status, "managed");
+        }
+        answer
     }
 
     fn ready_status(&self) -> u16 {
@@ -173,19 +220,55 @@ impl<A: Application> AdminService<A> {
     }
 
     fn is_authorised(&self, head: &RequestHead) -> bool {
-        self.api_key.opens(head.header("authorization"))
+        self.caller(head).is_some()
+    }
+
+    /// Who asks, if the key that they show is one.
+    fn caller(&self, head: &RequestHead) -> Option<ApiCaller> {
+        self.caller_of_key(&digest(bearer(head.header("authorization"))?))
+    }
+
+    /// Whose a key is, and what it may.
+    fn caller_of_key(&self, key: &KeyDigest) -> Option<ApiCaller> {
+        if self.api_key.is(key) {
+            return Some(ApiCaller {
+                name: "configured".to_owned(),
+                rights: Rights::Full,
+                id: None,
+            });
+        }
+        let managed = self.managed.0.borrow().clone();
+        let (application, service) = managed?;
+        application.api_caller(&service, key)
     }
 }
 
-impl<A: Application, S: Stream> http::Service<S> for AdminService<A> {
-    type Body = NoBody;
+impl<A: Application> http::Service<ClientStream> for AdminService<A> {
+    type Body = BodyOf<A>;
 
-    async fn call(&self, head: &RequestHead, body: &mut RequestBody<'_, S>) -> Answer {
-        self.answer(head, body).await
+    async fn call(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, ClientStream>,
+    ) -> Response<Self::Body> {
+        let path = head.target().split('?').next().unwrap_or_default();
+        let caller_of_key = |key: &KeyDigest| self.caller_of_key(key);
+        let desk = Desk { part: self.managed.0.borrow().clone(), caller_of_key: &caller_of_key };
+        if Console::owns(path) {
+            return self.console.answer(&desk, head, body).await;
+        }
+        let admitted = match path.starts_with(api::PREFIX) {
+            true => self.console.admit(&desk, head, body.peer().is_secure),
+            false => None,
+        };
+        drop(desk);
+        let is_in_session = admitted.is_some();
+        let answer = self.answer(head, body, admitted).await;
+        (if is_in_session { console::hardened(answer) } else { answer }).without_stream()
     }
 
-    fn error_body(&self, status: u16, reason: &str) -> Answer {
-        problem(status, reason)
+    fn error_body(&self, status: u16, reason: &str) -> Response<Self::Body> {
+        problem(status, reason).without_stream()
     }
 }
 
@@ -233,7 +316,7 @@ mod tests {
 
     #[test]
     fn only_the_whole_key_opens() {
-        let key = ApiKey("the-key".to_string());
+        let key = ApiKey(digest(b"the-key"));
         for (value, expected) in [
             (Some("Bearer the-key"), true),
             (Some("bearer the-key "), true),
@@ -245,7 +328,9 @@ mod tests {
             (Some(""), false),
             (None, false),
         ] {
-            assert_eq!(key.opens(value.map(str::as_bytes)), expected, "{value:?}");
+            let is_open =
+                bearer(value.map(str::as_bytes)).is_some_and(|shown| key.is(&digest(shown)));
+            assert_eq!(is_open, expected, "{value:?}");
         }
         assert!(!format!("{key:?}").contains("the-key"));
     }

@@ -9,11 +9,12 @@ use crate::auth::Secrets;
 use crate::error::S3Error;
 use crate::limits::{CREDENTIALS_KEPT_MAX, SIGNING_KEYS_PER_CREDENTIAL_MAX};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use subtle::ConstantTimeEq;
 
 /// The service in every credential scope that S3 takes.
 pub const SERVICE: &str = "s3";
@@ -78,6 +79,22 @@ impl Credentials {
         }
         self.keep(access_key, &secret, false);
         Ok(())
+    }
+
+    /// Whether that is the secret of an access key that may be used now. It takes as long for an access
+    /// key that there is not.
+    pub fn is_secret(
+        &self,
+        access_key: &str,
+        secret: &str,
+        secrets: &dyn Secrets,
+    ) -> Result<bool, S3Error> {
+        self.refresh(access_key, secrets)?;
+        let users = self.users.borrow();
+        let known = users.get(access_key).map(|user| Sha256::digest(&user.secret));
+        // Digests are of one length, so that the time tells nothing of the secret's.
+        let is_equal = Sha256::digest(secret.as_bytes()).ct_eq(&known.unwrap_or_default());
+        Ok(bool::from(is_equal) && known.is_some())
     }
 
     /// The key that signs requests of `date` (`YYYYMMDD`), with the access key as it is kept;
@@ -193,6 +210,18 @@ mod tests {
         };
         let first = key("AK").unwrap();
         assert_eq!(key("AK"), Some(first));
+        let is_secret = |access_key, secret| credentials.is_secret(access_key, secret, &secrets);
+        for (access_key, secret, expected) in [
+            ("AK", "one", true),
+            ("AK", "on", false),
+            ("AK", "", false),
+            ("ROOT", "for good", true),
+            ("ROOT", "one", false),
+            ("NOBODY", "one", false),
+            ("NOBODY", "", false),
+        ] {
+            assert_eq!(is_secret(access_key, secret).unwrap(), expected, "{access_key} {secret}");
+        }
         secrets.0.replace(Some("two"));
         assert_ne!(key("AK"), Some(first));
         secrets.0.replace(None);

@@ -293,6 +293,20 @@ pub fn verify(
     Err(mismatch(claim, &to_sign, &canonical::text(request, signed)))
 }
 
+/// The signature of a request, in hex digits, as a client makes it.
+pub fn sign(
+    request: &RequestParts<'_>,
+    signed: Signed<'_>,
+    time: &Timestamp,
+    region: &str,
+    key: &SigningKey,
+) -> String {
+    let hash = canonical::hash(request, signed);
+    let mut mac = key.mac();
+    write_string_to_sign(time, region, &hash, |part| mac.update(part));
+    hex::encode(mac.finalize().into_bytes())
+}
+
 /// `DATE/REGION/s3/aws4_request`
 pub fn scope(time: &Timestamp, region: &str) -> String {
     let date = String::from_utf8_lossy(time.date());

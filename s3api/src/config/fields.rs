@@ -105,6 +105,13 @@ const FIELDS: &[Field] = &[
     field("placement", "pinned|unbound", "Whether cores keep their CPU").default("pinned"),
     field("io-memory", "BYTES", "I/O buffers that each core keeps for use again").default("64MiB"),
     field("ring-depth", "N", "Depth of each core's io_uring queues").default("1024"),
+    field("tls-cert", "FILE", "Certificate chain of both ports, PEM; read again when it changes"),
+    field("tls-key", "FILE", "The certificate's private key, PEM"),
+    field(
+        "admin-client-ca",
+        "FILE",
+        "Who signs the certificates that the management port asks for",
+    ),
     field("sse-key-file", "FILE", "Master keys of server-side encryption, the current one first"),
     field("sse-key-beside-data", "", "Accept a key file within a data directory").default("false"),
     field("sse-c-over-http", "", "Accept customer encryption keys without TLS").default("false"),
@@ -147,6 +154,30 @@ pub fn serve_command() -> Command {
              RINGFORT_LOG (or RUST_LOG) filters the log, as in \"info\" or \"s3api=debug\".",
         )
         .args(fields.map(argument))
+}
+
+/// A file of the configuration with every key: what it is, and its default, commented out.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# Ringfort's configuration (`ringfort serve --config FILE`). A flag and the environment go before this\n\
+         # file. Sizes are bytes or end in KiB, MiB, GiB, TiB. `ringfort config check` says what is wrong with it.\n",
+    );
+    for field in FIELDS.iter().filter(|field| field.is_flag()) {
+        let repeatable = if field.many { " (a list)" } else { "" };
+        text += &format!("\n# {}{repeatable}\n# {} = {}\n", field.help, field.name, sample(field));
+    }
+    text += "\n# Targets of events (README, \"Events\").\n\
+             # [notify.webhook.NAME]\n# url = \"https://indexer.example/s3\"\n# authorization = \"Bearer ...\"\n\
+             # [notify.redis.NAME]\n# url = \"redis://127.0.0.1:6379/0\"\n# list = \"ringfort-events\"\n";
+    text
+}
+
+/// The default, or what stands for a value, as TOML.
+fn sample(field: &Field) -> String {
+    let text = field.default.unwrap_or(field.value);
+    let is_bare = matches!(text, "true" | "false") || text.parse::<u64>().is_ok();
+    let value = if is_bare { text.to_owned() } else { format!("\"{text}\"") };
+    if field.many { format!("[{value}]") } else { value }
 }
 
 fn argument(field: &Field) -> Arg {

@@ -24,6 +24,28 @@ fn resolve(
 }
 
 #[test]
+fn the_example_is_a_file_with_every_key_at_its_default() {
+    let text = example();
+    let keys: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.contains("Targets of events"))
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
+        .collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    // Where there is no default, what stands for a value is written in capitals.
+    let has_default = |line: &&&str| {
+        let (_, value) = line.split_once(" = ").unwrap();
+        value.contains(|c: char| c.is_lowercase() || c.is_ascii_digit())
+    };
+    let file: Vec<&str> = keys.iter().filter(has_default).copied().collect();
+    assert_eq!(
+        resolve(&[], &[], Some(&file.join("\n"))).unwrap(),
+        resolve(&[], &[], None).unwrap()
+    );
+}
+
+#[test]
 fn the_table_of_fields_makes_a_sound_command_line() {
     serve_command().debug_assert();
 }

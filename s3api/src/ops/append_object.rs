@@ -23,6 +23,7 @@ use crate::checksum_headers::{Checksum, ChecksumPlan, ChecksumType, DEFAULT_ALGO
 use crate::conditional::{Conditions, quoted};
 use crate::error::{Code, Refusal, Result, S3Error};
 use crate::limits::{OBJECT_BYTES_MAX, PUT_BYTES_MAX};
+use crate::quota;
 use crate::settings::tag;
 use crate::versioning::Status;
 use crate::workers::notify::EventName;
@@ -62,6 +63,8 @@ pub(super) async fn append_object<P: Platform, B: RawBody>(
             .field("MaxSizeAllowed", OBJECT_BYTES_MAX.to_string()));
     }
 
+    quota::check(context, &bucket, total).await?;
+
     let mut digests = Digests::new(base.algorithm);
     let (mut writer, expected) = match base.grows {
         Some((version, ..)) => {
@@ -77,6 +80,7 @@ pub(super) async fn append_object<P: Platform, B: RawBody>(
         return Err(Code::IncompleteBody.into());
     }
     let (etag, checksum) = base.digests(digests.finish()?, added)?;
+    quota::check(context, &bucket, total).await?;
     let commit = base.commit(context, &bucket, etag, checksum, conditions)?;
     let committed = writer.finish(commit).await?;
 

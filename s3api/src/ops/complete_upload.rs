@@ -18,6 +18,7 @@ use crate::error::{Code, Result, S3Error};
 use crate::limits::{
     LIST_ROWS_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, XML_LIST_BYTES_MAX,
 };
+use crate::quota;
 use crate::workers::notify::EventName;
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
@@ -48,6 +49,8 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let stored = stored_parts(context, bucket.id, id).await?;
     let parts = match_parts(named, &stored)?;
     check_sizes(context, &parts)?;
+    let size = parts.iter().map(|part| part.current.size).sum();
+    quota::check(context, &bucket, size).await?;
 
     let checksum = object_checksum(&parts, attributes.upload_checksum.take())?;
     verify_completed(|name| context.head.header(name), checksum.as_ref())?;
@@ -55,7 +58,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let etag = object_etag(parts.iter().map(|part| part.current.etag.md5.as_slice()));
     let (mut commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     if attributes.encryption.is_some() {
-        commit.shown_size = Some(parts.iter().map(|part| part.current.size).sum());
+        commit.shown_size = Some(size);
     }
     let pinned = parts
         .iter()
@@ -65,7 +68,6 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let mut answer = result(context, etag, checksum.as_ref());
     write_new_version(context, &mut answer, &bucket, committed.version)?;
     encryption::write_completed(attributes.encryption.as_ref(), &mut answer);
-    let size = parts.iter().map(|part| part.current.size).sum();
     let made = Made { size, etag, version: committed.version };
     let name = EventName::CreatedCompleteMultipartUpload;
     aftermath::made(context, &bucket, name, made, &attributes, &mut answer).await?;

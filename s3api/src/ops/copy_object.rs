@@ -14,6 +14,7 @@ use crate::conditional::{Conditions, quoted};
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::limits::PUT_BYTES_MAX;
+use crate::quota;
 use crate::tags::TagSet;
 use crate::workers::notify::EventName;
 use crate::xml::Writer;
@@ -43,6 +44,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     if size > PUT_BYTES_MAX {
         return Err(too_large_source());
     }
+    quota::check(context, &bucket, size).await?;
     let copied = reader.info().current;
     let of_source = Attributes::decode(&reader.info().attributes)?;
     let algorithm = algorithm
@@ -68,6 +70,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     (attributes.tags, attributes.lock) = (tags, lock);
     let shown = encryption::keep(sealing, &mut attributes);
     (attributes.acl, attributes.owner) = (acl, owner);
+    quota::check(context, &bucket, size).await?;
     let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
     let document = result("CopyObjectResult", committed.version, etag, &checksum);

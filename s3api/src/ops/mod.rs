@@ -51,7 +51,7 @@ mod rename_object;
 mod request_payment;
 mod restore_object;
 mod unsupported;
-mod upload_id;
+pub(crate) mod upload_id;
 mod upload_part;
 mod version;
 mod website;

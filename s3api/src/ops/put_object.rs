@@ -11,6 +11,7 @@ use crate::conditional::{Conditions, quoted};
 use crate::dates;
 use crate::error::Result;
 use crate::limits::PUT_BYTES_MAX;
+use crate::quota;
 use crate::workers::notify::EventName;
 use engine::platform::Platform;
 use http::Response;
@@ -39,6 +40,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let plan = ChecksumPlan::parse(|name| context.head.header(name), None)?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
     check_early(context, bucket.id, &conditions).await?;
+    quota::check(context, &bucket, size.least()).await?;
 
     let sealing = encryption::of_write(context, &bucket).await?;
     let mut writer = body_writer(context, bucket.id, size.known(), sealing.as_ref()).await?;
@@ -46,6 +48,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let size = writer.written();
     attributes.checksum = Some(checksum);
     let shown = encryption::keep(sealing, &mut attributes);
+    quota::check(context, &bucket, size).await?;
     let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
     let committed = writer.finish(commit).await?;
 

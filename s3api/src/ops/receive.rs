@@ -39,6 +39,14 @@ impl Size {
         }
     }
 
+    /// The body has at least so many.
+    pub(super) fn least(&self) -> u64 {
+        match self {
+            Self::Exactly(size) => *size,
+            Self::Within(range) => *range.start(),
+        }
+    }
+
     /// While the body comes: there are at least so many.
     fn check_growing(&self, bytes: u64) -> Result<()> {
         match self {

@@ -7,11 +7,11 @@ use engine::platform::Platform;
 
 const DIGITS: usize = 16;
 
-pub(super) fn encode(id: UploadId) -> String {
+pub(crate) fn encode(id: UploadId) -> String {
     format!("{:016x}", id.0)
 }
 
-pub(super) fn decode(text: &str) -> Option<UploadId> {
+pub(crate) fn decode(text: &str) -> Option<UploadId> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if text.len() != DIGITS || !text.bytes().all(is_digit) {
         return None;

@@ -12,6 +12,7 @@ use crate::checksum_headers::{Checksum, ChecksumPlan, DEFAULT_ALGORITHM, header_
 use crate::conditional::quoted;
 use crate::error::Result;
 use crate::limits::PART_BYTES_MAX;
+use crate::quota;
 use crate::range;
 use engine::checksum::Algorithm;
 use engine::platform::Platform;
@@ -25,6 +26,7 @@ pub(super) async fn upload_part<P: Platform, B: RawBody>(
     let part = Part::of_request(context).await?;
     let plan = ChecksumPlan::parse(|name| context.head.header(name), part.algorithm)?;
     let size = declared_size(&body, PART_BYTES_MAX)?;
+    quota::check_part(context, &context.bucket()?, part.upload, part.number, size).await?;
     let mut writer = part.writer(context, size).await?;
     let Received { etag, checksum } = receive(body, size, &plan, &mut writer).await?;
     let (commit, shown) = part.commit(etag, checksum)?;
@@ -49,6 +51,7 @@ pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> R
     if size > PART_BYTES_MAX {
         return Err(copy_object::too_large_source());
     }
+    quota::check_part(context, &context.bucket()?, part.upload, part.number, size).await?;
     let copied = reader.info().current;
     let of_source = Attributes::decode(&reader.info().attributes)?.checksum;
     let algorithm = part.algorithm.or(of_source.map(|checksum| checksum.algorithm));

@@ -1,7 +1,8 @@
 //! Taking connections of one port on one core, and serving each in a task of its own.
 //!
 //! Invariants: accepting happens in one task, which ends when its listener is shut down. A panic in a connection's task ends that
-//! connection alone. Beyond the limit a client hears 503 instead of waiting in the kernel's queue.
+//! connection alone. Beyond the limit a client hears 503, over TLS nothing, instead of waiting in the kernel's
+//! queue.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -16,9 +17,11 @@ use http::{Connection, Control, Limits, Service, Time};
 use socket2::SockRef;
 
 use super::connections::Connections;
-use crate::limits::ACCEPT_PAUSE;
+use crate::client_stream::ClientStream;
+use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_PATIENCE};
 use crate::metrics::Recorder;
 use crate::stream::TcpConnection;
+use crate::tls::Certificates;
 
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
@@ -28,6 +31,8 @@ const BUSY: &[u8] =
 pub(super) struct Port<V> {
     pub(super) reactor: Reactor,
     pub(super) service: Rc<V>,
+    /// None: without TLS.
+    pub(super) certificates: Option<Arc<Certificates>>,
     pub(super) connections: Rc<Connections>,
     /// How many more connections there may be, over all cores.
     pub(super) free: Arc<AtomicUsize>,
@@ -55,7 +60,7 @@ impl Drop for Permit {
 /// Accepts until the listener is shut down.
 pub(super) async fn accept<V>(port: Rc<Port<V>>, listener: Watched<TcpListener>)
 where
-    V: Service<TcpConnection> + 'static,
+    V: Service<ClientStream> + 'static,
 {
     loop {
         match listener.read(TcpListener::accept).await {
@@ -75,11 +80,14 @@ where
 
 fn admit<V>(port: &Rc<Port<V>>, stream: TcpStream)
 where
-    V: Service<TcpConnection> + 'static,
+    V: Service<ClientStream> + 'static,
 {
     let Some(permit) = Permit::take(&port.free) else {
         port.recorder.connection_refused();
-        return turn_away(&stream);
+        if port.certificates.is_none() {
+            turn_away(&stream);
+        }
+        return;
     };
     let port = Rc::clone(port);
     glommio::spawn_local(async move {
@@ -94,14 +102,26 @@ where
     .detach();
 }
 
-async fn serve<V: Service<TcpConnection>>(port: &Port<V>, stream: TcpStream) {
-    let mut stream = match TcpConnection::new(&port.reactor, stream) {
+async fn serve<V: Service<ClientStream>>(port: &Port<V>, stream: TcpStream) {
+    let certificates = port.certificates.as_deref();
+    let stream = TcpConnection::new(&port.reactor, stream)
+        .and_then(|tcp| ClientStream::new(tcp, certificates));
+    let (mut stream, waker) = match stream {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection cannot be watched"),
     };
     let control = Control::new(Rc::clone(&port.time), &port.limits);
     // Declared after the stream, hence dropped before it: see `Listed`.
-    let _listed = port.connections.list(Rc::clone(&control), stream.waker());
+    let _listed = port.connections.list(Rc::clone(&control), waker);
+    if certificates.is_some() {
+        let late = async {
+            glommio::timer::sleep(HANDSHAKE_PATIENCE).await;
+            Err(io::ErrorKind::TimedOut.into())
+        };
+        if let Err(error) = stream.begin().or(late).await {
+            return tracing::debug!(%error, "a client and this server did not agree on keys");
+        }
+    }
     let result = Connection::serve(&mut stream, &*port.service, &port.limits, &control).await;
     match result {
         Ok(_) => {}

@@ -21,16 +21,16 @@ use super::connections::Connections;
 use super::shared::{Shared, Stage};
 use super::{Application, CoreContext, listen};
 use crate::admin::{AdminService, Managed};
+use crate::client_stream::ClientStream;
 use crate::limits;
 use crate::metrics::Recorder;
 use crate::start_error::StartError;
-use crate::stream::TcpConnection;
 use crate::sys::Waker;
 
 /// How often a core that waits for others looks again.
 const STAGE_POLL: Duration = Duration::from_millis(5);
-/// How long answers of the management port may take after a stop.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long answers of the management port may still take after those of the S3 port.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long connections that were cut may take to notice.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,16 +42,25 @@ pub(super) async fn run<A: Application>(
     let reactor = Reactor::new(shared.io_memory_bytes, shared.spin)
         .map_err(|e| StartError::io("setting up the I/O of a core", e))?;
     // An executor that parked although a task could run is woken by this within a tick.
+    if let Some(pulse) = shared.pulse(core) {
+        pulse.begin(reactor.rouser());
+    }
     let nudge = {
-        let reactor = reactor.clone();
-        move || reactor.nudge()
+        let (reactor, shared) = (reactor.clone(), Arc::clone(shared));
+        move || {
+            reactor.nudge();
+            if let Some(pulse) = shared.pulse(core) {
+                pulse.beat();
+            }
+        }
     };
     let ticker = glommio::spawn_local(every(limits::TICK, nudge));
     let context = PortContext { time: Time::new(CoreClock(Instant::now())), reactor };
     let managed = Managed::default();
     let result = match admin_port(shared, core, &context, &managed) {
-        Ok(admin) => {
-            let result = open_and_serve(shared, core, &context, &managed).await;
+        Ok(mut admin) => {
+            let result = open_and_serve(shared, core, &context, &managed, &mut admin).await;
+            // It failed before it came to that.
             if let Some(admin) = admin {
                 admin.stop(ADMIN_PATIENCE).await;
             }
@@ -60,6 +69,9 @@ pub(super) async fn run<A: Application>(
         Err(error) => Err(error),
     };
     ticker.cancel().await;
+    if let Some(pulse) = shared.pulse(core) {
+        pulse.end();
+    }
     context.reactor.close().await;
     result
 }
@@ -77,6 +89,7 @@ fn admin_port<A: Application>(
     context: &PortContext,
     managed: &Managed<A>,
 ) -> Result<Option<Serving>, StartError> {
+    let s3_port = shared.take_sockets(|sockets| sockets.listen.port());
     let socket = (core == 0).then(|| shared.take_sockets(|s| s.take_admin())).flatten();
     let Some(socket) = socket else { return Ok(None) };
     let service = AdminService::new(
@@ -84,9 +97,11 @@ fn admin_port<A: Application>(
         shared.readiness.clone(),
         shared.admin_api_key.clone(),
         managed.clone(),
+        s3_port,
     );
     let port = Port {
         service: Rc::new(service),
+        certificates: shared.certificates.admin.clone(),
         connections: Rc::default(),
         free: Arc::new(AtomicUsize::new(limits::ADMIN_CONNECTIONS_MAX)),
         // The published counts are those of the S3 port.
@@ -103,6 +118,7 @@ async fn open_and_serve<A: Application>(
     core: usize,
     context: &PortContext,
     managed: &Managed<A>,
+    admin: &mut Option<Serving>,
 ) -> Result<(), StartError> {
     let recorder = Rc::new(Recorder::default());
     let core_context = CoreContext {
@@ -110,6 +126,7 @@ async fn open_and_serve<A: Application>(
         cores: shared.cores,
         recorder: Rc::clone(&recorder),
         readiness: shared.readiness.clone(),
+        listen: shared.listen,
         reactor: context.reactor.clone(),
     };
     let begin = Instant::now();
@@ -121,6 +138,10 @@ async fn open_and_serve<A: Application>(
 
     let served = serve_until_stop(shared, core, &service, &recorder, context).await;
     shared.request_stop();
+    // The console's requests use the store too: none may be under way when that is closed.
+    if let Some(admin) = admin.take() {
+        admin.stop(ADMIN_PATIENCE).await;
+    }
     shared.application.drained(&service).await;
     shared.drained.arrive(core);
     wait_for(&shared.drained).await;
@@ -144,6 +165,7 @@ async fn serve_until_stop<A: Application>(
     let Some(socket) = socket.filter(|_| !shared.stop.is_requested()) else { return Ok(()) };
     let port = Port {
         service: Rc::clone(service),
+        certificates: shared.certificates.s3.clone(),
         connections: Rc::default(),
         free: Arc::clone(&shared.free_connections),
         recorder: Rc::clone(recorder),
@@ -186,7 +208,7 @@ struct Serving {
 impl Serving {
     fn start<V>(socket: Socket, port: Port<V>) -> Result<Self, StartError>
     where
-        V: Service<TcpConnection> + 'static,
+        V: Service<ClientStream> + 'static,
     {
         listen::listen(&socket)?;
         let socket = TcpListener::from(socket);

@@ -6,9 +6,11 @@
 //! that can be lost.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use engine::platform::glommio::Rouser;
 
 use super::{Application, Opened, Plan, Sockets, Started};
 use crate::config::Config;
@@ -16,37 +18,120 @@ use crate::limits::SPIN_BEFORE_REST;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::start_error::StartError;
+use crate::tls::{Certificates, TlsFiles};
 
-/// Asks the server to stop; shared with signal handlers and tests.
+/// Asks the server to stop, or to read again what may change; shared with signal handlers and tests.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
 
 /// What the shell says of a process that its second SIGINT ended.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 
 impl Stop {
     pub fn request(&self) {
-        self.0.store(true, Ordering::Release);
+        self.stop.store(true, Ordering::Release);
     }
 
     pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Whether a SIGHUP has come since this was last asked.
+    pub(super) fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::AcqRel)
     }
 
     /// Makes SIGTERM and SIGINT ask for a stop, and a second of them end the process at once: what
-    /// was acknowledged is durable at any moment, so nothing is lost by that.
+    /// was acknowledged is durable at any moment, so nothing is lost by that. SIGHUP asks for certificates to be
+    /// read again.
     pub fn on_signals(&self) -> Result<(), StartError> {
+        let failed = |e| StartError::io("installing the handlers of signals", e);
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&self.reload))
+            .map_err(failed)?;
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             // In this order: the first one acts on what earlier signals have set.
             signal_hook::flag::register_conditional_shutdown(
                 signal,
                 EXIT_SECOND_SIGNAL,
-                Arc::clone(&self.0),
+                Arc::clone(&self.stop),
             )
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&self.0)))
-            .map_err(|e| StartError::io("installing the handlers of signals", e))?;
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&self.stop)))
+            .map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+/// The certificates of both ports; none: without TLS.
+#[derive(Debug, Default)]
+pub(super) struct PortCertificates {
+    pub(super) s3: Option<Arc<Certificates>>,
+    pub(super) admin: Option<Arc<Certificates>>,
+}
+
+impl PortCertificates {
+    pub(super) fn load(config: &Config) -> Result<Self, StartError> {
+        let Some(files) = &config.tls else { return Ok(Self::default()) };
+        // Who calls the S3 port shows who he is by signatures.
+        let s3 = Certificates::load(TlsFiles { client_ca: None, ..files.clone() })?;
+        let admin = Certificates::load(files.clone())?;
+        Ok(Self { s3: Some(Arc::new(s3)), admin: Some(Arc::new(admin)) })
+    }
+
+    pub(super) fn refresh(&self, is_asked: bool) {
+        if is_asked && self.s3.is_none() {
+            tracing::info!("SIGHUP: without TLS there is nothing to read again");
+        }
+        for certificates in [&self.s3, &self.admin].into_iter().flatten() {
+            certificates.refresh(is_asked);
+        }
+    }
+}
+
+/// When a core last ticked, and what rouses it if it does not.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    began: Instant,
+    /// Milliseconds since `began`; 0: it does not tick yet, or not any more.
+    last_ms: AtomicU64,
+    rouser: OnceLock<Rouser>,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { began: Instant::now(), last_ms: AtomicU64::new(0), rouser: OnceLock::new() }
+    }
+
+    pub(super) fn begin(&self, rouser: Rouser) {
+        // A core begins once.
+        let _ = self.rouser.set(rouser);
+    }
+
+    pub(super) fn beat(&self) {
+        self.last_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.last_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Rouses a core that has not ticked for so long; whether it was due.
+    fn rouse_if_late(&self, patience: Duration) -> bool {
+        let last = self.last_ms.load(Ordering::Relaxed);
+        let is_late =
+            last > 0 && u128::from(self.now_ms().saturating_sub(last)) > patience.as_millis();
+        if is_late && let Some(rouser) = self.rouser.get() {
+            rouser.rouse();
+            self.beat();
+        }
+        is_late
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 }
 
@@ -75,6 +160,8 @@ impl Stage {
 pub(super) struct Shared<A> {
     pub(super) application: A,
     pub(super) cores: usize,
+    /// Of the S3 port.
+    pub(super) listen: SocketAddr,
     pub(super) idle_timeout: Duration,
     /// Freed I/O buffers that a core keeps.
     pub(super) io_memory_bytes: usize,
@@ -82,6 +169,7 @@ pub(super) struct Shared<A> {
     pub(super) spin: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) admin_api_key: String,
+    pub(super) certificates: PortCertificates,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Readiness,
     pub(super) stop: Stop,
@@ -97,6 +185,8 @@ pub(super) struct Shared<A> {
     pub(super) closed: Stage,
     sockets: Mutex<Sockets>,
     next_core: AtomicUsize,
+    /// Of each core.
+    pulses: Vec<Pulse>,
     summary: Mutex<Summary>,
 }
 
@@ -114,6 +204,7 @@ impl<A: Application> Shared<A> {
         config: &Config,
         plan: &Plan,
         sockets: Sockets,
+        certificates: PortCertificates,
         application: A,
         admin_api_key: String,
         stop: Stop,
@@ -122,6 +213,7 @@ impl<A: Application> Shared<A> {
         Self {
             application,
             cores,
+            listen: sockets.listen,
             idle_timeout: config.idle_timeout,
             io_memory_bytes: config.io_memory_bytes,
             spin: if plan.cpus.is_some() && plan.cores > 1 {
@@ -131,6 +223,7 @@ impl<A: Application> Shared<A> {
             },
             drain_timeout: config.drain_timeout,
             admin_api_key,
+            certificates,
             metrics: Arc::new(Metrics::new(cores)),
             readiness: Readiness::default(),
             stop,
@@ -141,6 +234,7 @@ impl<A: Application> Shared<A> {
             closed: Stage::new(cores),
             sockets: Mutex::new(sockets),
             next_core: AtomicUsize::new(0),
+            pulses: (0..cores).map(|_| Pulse::new()).collect(),
             summary: Mutex::default(),
         }
     }
@@ -148,6 +242,20 @@ impl<A: Application> Shared<A> {
     /// Numbers the executors in the order in which they come up.
     pub(super) fn next_core(&self) -> usize {
         self.next_core.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn pulse(&self, core: usize) -> Option<&Pulse> {
+        self.pulses.get(core)
+    }
+
+    /// Rouses cores that have not ticked for a while. None is known to need it but one that the kernel did not
+    /// wake once on a loaded virtual machine, and that slept until a debugger looked at it.
+    pub(super) fn rouse(&self, patience: Duration) {
+        for (core, pulse) in self.pulses.iter().enumerate() {
+            if pulse.rouse_if_late(patience) {
+                tracing::info!(core, ?patience, "a core has not ticked for so long and is roused");
+            }
+        }
     }
 
     /// Takes sockets out; each is taken once.
@@ -169,6 +277,7 @@ impl<A: Application> Shared<A> {
         Started {
             listen,
             admin_listen,
+            is_secure: self.certificates.s3.is_some(),
             cores: self.cores,
             shards: summary.shards,
             free_bytes: summary.free_bytes,

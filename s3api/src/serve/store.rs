@@ -6,6 +6,7 @@
 //!
 //! Not here: start and stop themselves (`serve`), and what requests mean (`service`).
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +18,13 @@ use engine::{Engine, Health};
 use http::{RequestBody, RequestHead, Response, Service, Stream};
 
 use super::{Application, CoreContext, Opened, Plan};
-use crate::admin::api::{self, ApiAnswer, ApiRequest};
+use crate::admin::api::{self, ApiAnswer, Asked};
+use crate::admin::api_keys::{self, ApiCaller, KeyDigest};
+use crate::admin::console::Person;
+use crate::admin::management::Server;
+use crate::auth::presigned::{self, Permission};
 use crate::auth::{Authenticator, Credentials};
+use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::encryption::Encryption;
 use crate::encryption::master::MasterKeys;
@@ -68,6 +74,8 @@ enum Handover {
 
 /// How often a core looks whether core 0 has opened the store.
 const HANDOVER_POLL: Duration = Duration::from_millis(1);
+
+const NANOSECONDS: u64 = 1_000_000_000;
 
 impl S3Application {
     pub fn new(settings: Settings) -> Self {
@@ -227,13 +235,14 @@ impl Application for S3Application {
             events: EventQueue::new(Arc::clone(&self.0.targets), core.core),
             ..Services::default()
         });
-        let number = core.core;
+        let (number, listen) = (core.core, core.listen);
         let workers = self
             .start_workers(&engine, &services, number)
             .await
             .inspect_err(|_| self.give_up(number))?;
         let service = self.s3_service(&engine, core, Rc::clone(&services));
-        let part = CoreStore { engine, service, services, workers, _directories: directories };
+        let part =
+            CoreStore { engine, service, services, workers, listen, _directories: directories };
         Ok((part, opened))
     }
 
@@ -259,9 +268,65 @@ impl Application for S3Application {
         part.engine.health()
     }
 
-    async fn manage(&self, part: &CoreStore, request: &ApiRequest) -> ApiAnswer {
-        let credentials = part.service.credentials();
-        api::answer(&part.engine, part.service.services(), &credentials, request).await
+    fn api_caller(&self, part: &CoreStore, key: &KeyDigest) -> Option<ApiCaller> {
+        api_keys::caller(&part.engine, &part.services, key)
+    }
+
+    async fn manage(&self, part: &CoreStore, asked: &Asked<'_>) -> ApiAnswer {
+        let Settings { config, plan, .. } = &self.0.settings;
+        let server = Server { listen: part.listen, config, plan };
+        api::answer(&part.service.management(asked, server), asked.request).await
+    }
+
+    fn sign_in(&self, part: &CoreStore, access_key: &str, secret: &str) -> Option<Person> {
+        let (credentials, users) =
+            (part.service.authenticator().credentials(), part.service.users());
+        match credentials.is_secret(access_key, secret, &users) {
+            Ok(true) => self.person(part, Some(access_key)),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::error!(%error, "a sign-in could not be judged");
+                None
+            }
+        }
+    }
+
+    fn person(&self, part: &CoreStore, access_key: Option<&str>) -> Option<Person> {
+        let users = part.service.users();
+        let root = users.root.as_ref();
+        let owner = match access_key {
+            Some(key) if key != root.access_key => {
+                let user = users.by_access_key(key).ok()??;
+                user.is_active.then(|| (*user.owner).clone())?
+            }
+            _ => root.clone(),
+        };
+        let is_root = owner.access_key == root.access_key;
+        let Owner { id, display_name: name, access_key } = owner;
+        Some(Person { access_key, id, name, is_root })
+    }
+
+    async fn browse(
+        &self,
+        part: &CoreStore,
+        person: &Person,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, ClientStream>,
+    ) -> Response<ObjectBody<GlommioPlatform>> {
+        part.service.call_as(&person.access_key, head, body).await
+    }
+
+    fn presign(
+        &self,
+        part: &CoreStore,
+        person: &Person,
+        permission: &Permission<'_>,
+    ) -> Option<String> {
+        let credentials = part.service.authenticator().credentials();
+        credentials.refresh(&person.access_key, &part.service.users()).ok()?;
+        let now = part.engine.platform().wall_clock_ns() / NANOSECONDS;
+        let now = i64::try_from(now).ok()?;
+        presigned::presign(permission, credentials, &person.access_key, now)
     }
 
     async fn drained(&self, part: &CoreStore) {
@@ -281,6 +346,8 @@ pub struct CoreStore {
     service: S3Service<GlommioPlatform>,
     services: Rc<Services>,
     workers: Workers,
+    /// Where the S3 port listens.
+    listen: SocketAddr,
     /// On core 0: the locks of the directories, released when the last core has closed.
     _directories: Option<OpenStore<GlommioPlatform>>,
 }

@@ -50,7 +50,8 @@ impl Application for Echo {
         vec![Sample { name: "echo", help: "An echo.", labels: Vec::new(), value: 7.0 }]
     }
 
-    async fn manage(&self, _service: &EchoService, request: &ApiRequest) -> ApiAnswer {
+    async fn manage(&self, _service: &EchoService, asked: &Asked<'_>) -> ApiAnswer {
+        let request = asked.request;
         match request.path.as_slice() {
             [echo, text] if echo == "echo" => ApiAnswer::json(200, text.as_str().into()),
             _ => ApiAnswer::not_found(),
@@ -63,13 +64,13 @@ impl Application for Echo {
     }
 }
 
-impl http::Service<TcpConnection> for EchoService {
+impl http::Service<ClientStream> for EchoService {
     type Body = NoBody;
 
     async fn call(
         &self,
         head: &RequestHead,
-        body: &mut RequestBody<'_, TcpConnection>,
+        body: &mut RequestBody<'_, ClientStream>,
     ) -> Response<NoBody> {
         let mut received = vec![0; 1024];
         let length = body.read(&mut received).await.unwrap_or(0);

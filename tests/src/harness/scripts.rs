@@ -23,6 +23,12 @@ pub enum Python {
     Main,
     /// `clients/requirements-s3fs.txt`.
     S3fs,
+    /// `clients/requirements-browser.txt`.
+    Browser,
+    /// `clients/requirements-schemathesis.txt`.
+    Schemathesis,
+    /// `clients/requirements-moto.txt`.
+    Moto,
 }
 
 /// Whether the user said that tests do without this client: by its name in `RINGFORT_WITHOUT_CLIENTS`,
@@ -48,6 +54,11 @@ pub fn script_by(python: Python, site: &Site, server: &Server<'_>, name: &str) -
     let mut command = client(site, Some(server), interpreter(python));
     command.arg(clients().join(name));
     command
+}
+
+/// An interpreter, to be told what to run.
+pub fn python(python: Python, site: &Site) -> Command {
+    client(site, None, interpreter(python))
 }
 
 /// The AWS command line, pointed at the server.
@@ -168,9 +179,17 @@ fn client(site: &Site, server: Option<&Server<'_>>, program: &Path) -> Command {
 pub fn interpreter(python: Python) -> &'static Path {
     static MAIN: OnceLock<PathBuf> = OnceLock::new();
     static S3FS: OnceLock<PathBuf> = OnceLock::new();
+    static BROWSER: OnceLock<PathBuf> = OnceLock::new();
+    static SCHEMATHESIS: OnceLock<PathBuf> = OnceLock::new();
+    static MOTO: OnceLock<PathBuf> = OnceLock::new();
     let (found, place, needed) = match python {
         Python::Main => (&MAIN, "target/python/bin/python3", "boto3, awscli"),
         Python::S3fs => (&S3FS, "target/python-s3fs/bin/python3", "s3fs"),
+        Python::Browser => (&BROWSER, "target/python-browser/bin/python3", "playwright"),
+        Python::Schemathesis => {
+            (&SCHEMATHESIS, "target/python-schemathesis/bin/python3", "schemathesis")
+        }
+        Python::Moto => (&MOTO, "target/python-moto/bin/python3", "boto3, moto.server"),
     };
     found.get_or_init(|| {
         let own = repository().join(place);

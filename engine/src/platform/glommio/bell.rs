@@ -45,6 +45,17 @@ impl Bell {
         self.is_rung.load(Ordering::SeqCst)
     }
 
+    /// Rings, and tells by the eventfd whether the core seems to rest or not.
+    pub(super) fn insist(&self) {
+        self.is_rung.store(true, Ordering::SeqCst);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        // It fails at 2^64 only.
+        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+    }
+
     /// Asks no longer.
     pub(super) fn rise(&self) {
         self.is_resting.store(false, Ordering::Relaxed);
@@ -65,8 +76,7 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         let was_rung = self.is_rung.swap(true, Ordering::SeqCst);
         if !was_rung && self.is_resting.swap(false, Ordering::SeqCst) {
-            // A counter at its limit is readable, which is all that is wanted.
-            let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+            self.tell();
         }
     }
 }

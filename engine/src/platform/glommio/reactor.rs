@@ -42,6 +42,16 @@ pub struct Reactor {
     driver: Rc<RefCell<Option<Task<()>>>>,
 }
 
+/// Gets a core to look around that should have and did not.
+#[derive(Debug)]
+pub struct Rouser(Arc<Bell>);
+
+impl Rouser {
+    pub fn rouse(&self) {
+        self.0.insist();
+    }
+}
+
 #[derive(Debug)]
 struct Core {
     ring: Rc<Ring>,
@@ -100,6 +110,10 @@ impl Reactor {
     /// Ends it; nothing of it may be awaited any more. An executor that ends before leaks it.
     pub async fn close(&self) {
         let driver = self.driver.borrow_mut().take();
+        // Whoever listens may have been told by the last ring that it is time to end.
+        self.core.hear();
+        yield_now().await;
+        self.core.listener.take();
         if let Some(driver) = driver {
             driver.cancel().await;
         }
@@ -121,6 +135,11 @@ impl Reactor {
     /// Lets other tasks run and I/O complete.
     pub(super) async fn yield_now(&self) {
         self.core.turn.give().await;
+    }
+
+    /// What gets the core to look around, from any thread.
+    pub fn rouser(&self) -> Rouser {
+        Rouser(Arc::clone(&self.core.bell))
     }
 
     /// Wakes this task, the only one that listens, when any core wakes the result.
@@ -192,11 +211,9 @@ impl Core {
     }
 
     async fn wait(&self, watch: &mut PollState) -> ::glommio::Result<(), ()> {
-        if self.bell.rest() {
-            return Ok(());
-        }
-        if self.ring.is_due() {
-            // It completed before the eventfd was told of it, or the kernel takes no requests at present.
+        if self.bell.rest() || self.ring.is_due() {
+            // It was rung, or completed, before the epoll would have been told; or the kernel takes no requests
+            // at present.
             self.turn.give().await;
             return Ok(());
         }

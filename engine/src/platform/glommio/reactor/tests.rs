@@ -185,6 +185,30 @@ fn play(spin: Duration, passes: u32, pause: fn(u32) -> Duration) {
 }
 
 #[test]
+fn a_core_that_is_roused_looks_around() {
+    with_reactor(|reactor, _, _| async move {
+        let rouser = reactor.rouser();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // Ends when the core has looked.
+            while receiver.try_recv().is_err() {
+                rouser.rouse();
+                std::thread::yield_now();
+            }
+        });
+        let mut polls = 0;
+        poll_fn(|context| {
+            reactor.listen(context.waker());
+            polls += 1;
+            if polls > 1 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        sender.send(()).unwrap();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
 fn no_ring_of_another_core_is_lost() {
     play(Duration::ZERO, 20_000, |_| Duration::ZERO);
     play(Duration::from_micros(20), 20_000, |_| Duration::ZERO);

@@ -1,0 +1,498 @@
+"""The console as people use it, in Chromium: sign in, make a bucket, upload, browse, preview, link, delete.
+
+Whatever a page logs, refuses or breaks on the way fails the test. Each page is pictured in light, in dark
+and on a phone, below RINGFORT_PICTURES.
+"""
+
+import gzip
+import hashlib
+import os
+import pathlib
+import shutil
+import tempfile
+import urllib.request
+
+from playwright.sync_api import sync_playwright
+
+CONSOLE = os.environ["RINGFORT_CONSOLE"] + "/console/"
+ACCESS_KEY = os.environ["AWS_ACCESS_KEY_ID"]
+SECRET_KEY = os.environ["AWS_SECRET_ACCESS_KEY"]
+PICTURES = pathlib.Path(os.environ["RINGFORT_PICTURES"])
+LARGE_BYTES = int(os.environ.get("RINGFORT_CONSOLE_BYTES", 200_000_000))
+
+# What is said of answers that a test expects to be refused.
+EXPECTED_LOG = "Failed to load resource: the server responded with a status of "
+
+# Keys that look like markup, like paths or like nothing at all.
+ODD_KEYS = [
+    "<img src=x onerror=window.hit=1>.txt",
+    "<script>window.hit=1</script>.txt",
+    "\"quotes' & <b>bold&amp;</b>.txt",
+    "javascript:window.hit=1",
+    "50%25 off %2F%00.txt",
+    "ünïcode 🚀 e\u0301.txt",
+    "  spaces  twice  .txt",
+    "?query=1&x#fragment.txt",
+    "plus+and;semicolon.txt",
+    "a/../b.txt",
+    "./dot.txt",
+    "..",
+    ".",
+    "//double//slash.txt",
+    "trailing/",
+    "new\nline.txt",
+    "tab\tkey.txt",
+    "control\u0001key.txt",
+    "back\\slash.txt",
+]
+
+TEN_PIXELS = bytes.fromhex(
+    "89504e470d0a1a0a0000000d494844520000000a0000000a08020000000250"
+    "58ea0000001249444154789c63601805a360148c02080000045e00016a2a8a"
+    "170000000049454e44ae426082"
+)
+
+
+class Watch:
+    """What pages complain of."""
+
+    def __init__(self, page):
+        self.complaints = []
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", self.hear)
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message) or dialog.dismiss())
+
+    def hear(self, message):
+        if message.type in ("error", "warning") and not message.text.startswith(EXPECTED_LOG):
+            self.complaints.append(message.text)
+
+
+def equal(found, expected):
+    assert found == expected, (found, expected)
+
+
+def sign_in(page, access_key=ACCESS_KEY, secret_key=SECRET_KEY, first="Dashboard"):
+    page.goto(CONSOLE)
+    page.get_by_label("Access key").fill(access_key)
+    page.get_by_label("Secret key").fill(secret_key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name=first).wait_for()
+
+
+def go(page, place):
+    page.goto(f"{CONSOLE}#/{place}")
+    page.locator("h1").wait_for()
+    page.wait_for_function("() => !document.querySelector('.loading')")
+
+
+def encoded(page, text):
+    return page.evaluate("text => encodeURIComponent(text)", text)
+
+
+def in_page(page, script, argument):
+    """Runs a script with the console's own S3 module."""
+    return page.evaluate(
+        "async ([script, argument]) => { const s3 = await import('/console/s3.js');"
+        " return await SCRIPTS[script](s3, argument); }".replace("SCRIPTS[script]", f"({script})"),
+        [script, argument],
+    )
+
+
+def put(page, bucket, key, text, kind="text/plain"):
+    script = "(s3, [b, k, text, kind]) => s3.put(b, k, {}, text, {'Content-Type': kind}).then(() => 0)"
+    in_page(page, script, [bucket, key, text, kind])
+
+
+def wrong_password(page):
+    page.goto(CONSOLE)
+    page.get_by_label("Access key").fill(ACCESS_KEY)
+    page.get_by_label("Secret key").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("alert").get_by_text("not right").wait_for()
+    equal(page.context.cookies(), [])
+
+
+def make_bucket(page, name):
+    go(page, "buckets")
+    page.get_by_role("button", name="Create bucket").first.click()
+    page.get_by_role("dialog").get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_role("link", name=name, exact=True).wait_for()
+
+
+def make_large_file(path):
+    """Its digest; every block differs."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        left, number = LARGE_BYTES, 0
+        while left:
+            block = hashlib.sha256(str(number).encode()).digest() * 32768
+            block = block[: min(left, len(block))]
+            file.write(block)
+            digest.update(block)
+            left, number = left - len(block), number + 1
+    return digest.hexdigest()
+
+
+def upload_large(page, bucket):
+    directory = tempfile.mkdtemp()
+    try:
+        path = os.path.join(directory, "large.bin")
+        digest = make_large_file(path)
+        go(page, f"b/{bucket}")
+        page.evaluate("() => { window.seen = []; setInterval(() => {"
+                      " const bar = document.querySelector('.uploads progress');"
+                      " if (bar) window.seen.push(bar.value); }, 20); }")
+        page.locator("input[type=file]").first.set_input_files(path)
+        page.get_by_role("heading", name="Uploads done").wait_for(timeout=90_000)
+    finally:
+        shutil.rmtree(directory)
+    seen = page.evaluate("window.seen")
+    assert len({value for value in seen if 0 < value < LARGE_BYTES}) >= 5, seen
+    equal(seen, sorted(seen))
+    page.get_by_role("link", name="large.bin", exact=True).wait_for()
+    page.get_by_role("button", name="Close").click()
+    etag = in_page(page, "(s3, [b, k]) => s3.head(b, k).then(h => h.get('etag'))", [bucket, "large.bin"])
+    parts = -(-LARGE_BYTES // (16 << 20))
+    assert etag.endswith(f'-{parts}"'), etag
+    return digest
+
+
+def make_link(page, bucket, key):
+    go(page, f"o/{bucket}/{encoded(page, key)}")
+    page.get_by_role("button", name="Link", exact=True).click()
+    page.get_by_role("button", name="Make the link").click()
+    link = page.get_by_role("link", name="Open it").get_attribute("href")
+    page.get_by_role("button", name="Cancel").click()
+    return link
+
+
+def open_link(link):
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(link) as answer:
+        while block := answer.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def upload_by_drop(page, bucket):
+    go(page, f"b/{bucket}/{encoded(page, 'dropped/')}")
+    files = page.evaluate_handle(
+        "() => { const data = new DataTransfer();"
+        " data.items.add(new File(['one'], 'one.txt', { type: 'text/plain' }));"
+        " data.items.add(new File(['two'], 'two.md', { type: 'text/markdown' })); return data; }"
+    )
+    page.dispatch_event(".drop", "dragenter", {"dataTransfer": files})
+    page.dispatch_event(".drop", "drop", {"dataTransfer": files})
+    page.get_by_role("link", name="one.txt", exact=True).wait_for()
+    page.get_by_role("link", name="two.md", exact=True).wait_for()
+    page.get_by_role("link", name=bucket, exact=True).click()
+    page.get_by_role("link", name="dropped/", exact=True).wait_for()
+
+
+def upload_a_folder(page, bucket):
+    directory = pathlib.Path(tempfile.mkdtemp())
+    try:
+        (directory / "tree" / "deep").mkdir(parents=True)
+        (directory / "tree" / "top.txt").write_text("top")
+        (directory / "tree" / "deep" / "leaf.txt").write_text("leaf")
+        go(page, f"b/{bucket}")
+        page.locator("input[webkitdirectory]").set_input_files(directory / "tree")
+        page.get_by_role("link", name="tree/", exact=True).click()
+        page.get_by_role("link", name="deep/", exact=True).click()
+        page.get_by_role("link", name="leaf.txt", exact=True).click()
+        page.locator("pre", has_text="leaf").wait_for()
+    finally:
+        shutil.rmtree(directory)
+
+
+def previews(page, bucket):
+    page.locator("body").wait_for()
+    script = """(s3, [b, bytes]) => s3.put(b, 'picture.png', {}, Uint8Array.from(bytes), {'Content-Type': 'image/png'}).then(() => 0)"""
+    in_page(page, script, [bucket, list(TEN_PIXELS)])
+    go(page, f"o/{bucket}/picture.png")
+    page.wait_for_function("() => document.querySelector('img.preview')?.naturalWidth === 10")
+    put(page, bucket, "evil.html", "<script>window.hit=1</script>", "text/html")
+    put(page, bucket, "evil.svg", "<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "image/svg+xml")
+    for key in ("evil.html", "evil.svg"):
+        go(page, f"o/{bucket}/{key}")
+        page.locator("pre", has_text="<script>").wait_for()
+        # Neither address shows it as a page.
+        for way in ("s3", "view"):
+            with page.expect_download() as download:
+                page.evaluate("url => { location.href = url; }", f"/console/{way}/{bucket}%2F{key}")
+            equal(download.value.suggested_filename, key)
+
+
+def odd_keys(page, bucket):
+    for key in ODD_KEYS:
+        put(page, bucket, key, f"content of {key}")
+    found = in_page(page, "(s3, b) => s3.listObjects(b, {delimiter: ''}).then(l => l.objects.map(o => o.key))", bucket)
+    equal(set(found), set(ODD_KEYS))
+    for key in ODD_KEYS:
+        go(page, f"b/{bucket}")
+        # Down through its folders to the object.
+        parts = key.rstrip("/").split("/") if key.rstrip("/") else [key]
+        folders = key.split("/")[:-1]
+        for at in range(len(folders)):
+            prefix = "/".join(folders[: at + 1]) + "/"
+            place = f"#/b/{bucket}/{encoded(page, prefix)}"
+            page.locator(f'a.name[href="{place}"]').click()
+            page.wait_for_function("p => location.hash === p && !document.querySelector('.loading')", arg=place)
+        place = f"#/o/{bucket}/{encoded(page, key)}"
+        if key.endswith("/"):
+            page.goto(CONSOLE + place)
+        else:
+            page.locator(f'a.name[href="{place}"]').click()
+        name = parts[-1] + ("/" if key.endswith("/") else "")
+        page.wait_for_function("name => document.querySelector('h1').textContent === name", arg=name)
+        page.locator("pre").wait_for()
+        equal(page.locator("pre").text_content(), f"content of {key}")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        equal(pathlib.Path(download.value.path()).read_text(), f"content of {key}")
+    # Links fetch those that a URL can name.
+    for key in ("a/../b.txt", "<script>window.hit=1</script>.txt", "new\nline.txt"):
+        equal(open_link(make_link(page, bucket, key)), hashlib.sha256(f"content of {key}".encode()).hexdigest())
+    go(page, f"b/{bucket}")
+    page.get_by_label("Select all").check()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_text("This bucket is empty.").wait_for()
+    assert page.evaluate("window.hit") is None
+
+
+def settings(page, bucket):
+    go(page, f"settings/{bucket}/versioning")
+    page.get_by_label("Versioning", exact=True).select_option("Enabled")
+    save(page)
+    go(page, f"settings/{bucket}/lifecycle")
+    page.get_by_role("button", name="Add a rule").click()
+    page.get_by_label("Keys that begin with").fill('<b>"tmp&/')
+    page.get_by_label("Delete objects after (days)").fill("30")
+    save(page)
+    equal(page.get_by_label("Keys that begin with").input_value(), '<b>"tmp&/')
+    go(page, f"settings/{bucket}/cors")
+    page.get_by_role("button", name="Add a rule").click()
+    page.get_by_label("Origins").fill("https://a.example\nhttps://*.b.example")
+    save(page)
+    equal(page.get_by_label("Origins").input_value(), "https://a.example\nhttps://*.b.example")
+    go(page, f"settings/{bucket}/policy")
+    page.get_by_label("Bucket policy").fill("{ not json")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Bucket policy:").wait_for()
+    page.get_by_label("Template").select_option("read")
+    save(page)
+    go(page, f"settings/{bucket}/public")
+    page.get_by_text("public", exact=True).wait_for()
+    go(page, f"settings/{bucket}/tags")
+    page.get_by_role("button", name="Add").click()
+    page.get_by_label("Tag 1", exact=True).fill("team")
+    page.get_by_label("Value 1", exact=True).fill("storage")
+    save(page)
+    go(page, f"settings/{bucket}/tags")
+    equal(page.get_by_label("Value 1", exact=True).input_value(), "storage")
+    go(page, f"settings/{bucket}/quota")
+    page.get_by_label("Size").fill("3")
+    save(page)
+    equal(page.get_by_label("Size").input_value(), "3")
+
+
+def bombs(page, bucket):
+    """What its encoding makes small is not shown whole."""
+    script = """(s3, [b, bytes]) => s3.put(b, 'bomb.txt', {}, Uint8Array.from(bytes),
+        {'Content-Type': 'text/plain', 'Content-Encoding': 'gzip'}).then(() => 0)"""
+    in_page(page, script, [bucket, list(gzip.compress(b"a" * (8 << 20)))])
+    go(page, f"o/{bucket}/bomb.txt")
+    page.get_by_text("The first 256 KiB of").wait_for()
+    equal(page.evaluate("document.querySelector('pre.preview').textContent.length"), 256 << 10)
+
+
+def retention(page):
+    """Saving one thing leaves the others as they are, to the second."""
+    script = """(s3, [b, k, until]) => s3.put(b, null, {}, undefined, {'x-amz-bucket-object-lock-enabled': 'true'})
+        .then(() => s3.put(b, k, {}, 'kept', {'x-amz-object-lock-mode': 'GOVERNANCE',
+            'x-amz-object-lock-retain-until-date': until})).then(() => 0)"""
+    in_page(page, script, ["locked", "kept.txt", "2040-01-02T03:04:05Z"])
+    go(page, "o/locked/kept.txt")
+    card = page.locator("section.card").filter(has=page.get_by_role("heading", name="Retention"))
+    card.get_by_label("Legal hold").check()
+    changes = []
+    listener = lambda request: request.method == "PUT" and changes.append(request.url)
+    page.on("request", listener)
+    card.get_by_role("button", name="Save").click()
+    page.get_by_text("Retention saved.").wait_for()
+    page.remove_listener("request", listener)
+    equal([url.split("?")[1] for url in changes], ["legal-hold="])
+    read = "(s3, [b, k]) => s3.read(b, k, {retention: ''}).then(d => d.text('RetainUntilDate'))"
+    assert in_page(page, read, ["locked", "kept.txt"]).startswith("2040-01-02T03:04:05")
+
+
+def versions(page, bucket):
+    """In a bucket whose versioning is on."""
+    put(page, bucket, "notes.txt", "the first")
+    put(page, bucket, "notes.txt", "the second")
+    go(page, f"o/{bucket}/notes.txt")
+    page.locator("pre", has_text="the second").wait_for()
+    page.get_by_role("button", name="Make this version the current one").click()
+    page.locator("pre", has_text="the first").wait_for()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_label("Show versions").check()
+    page.get_by_role("row", name="notes.txt deleted").wait_for()
+    equal(page.get_by_role("row", name="notes.txt").count(), 4)
+
+
+def api_keys(page, browser):
+    go(page, "keys")
+    page.get_by_role("button", name="Create API key").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("<u>watcher</u>")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_text("shown now and never again").wait_for()
+    key = page.get_by_role("dialog").get_by_role("textbox").input_value()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    page.get_by_role("cell", name="<u>watcher</u>", exact=True).wait_for()
+    other = browser.new_page()
+    other.goto(CONSOLE)
+    other.get_by_role("button", name="Use an API key instead").click()
+    other.get_by_label("API key").fill(key)
+    other.get_by_role("button", name="Sign in").click()
+    other.get_by_text("Read-only").wait_for()
+    go(other, "buckets")
+    other.get_by_role("button", name="Create bucket").first.click()
+    other.get_by_role("dialog").get_by_label("Name").fill("no-bucket")
+    other.get_by_role("button", name="Create", exact=True).click()
+    other.get_by_text("may only read").wait_for()
+    other.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Revoke <u>watcher</u>").click()
+    page.get_by_role("button", name="Revoke", exact=True).click()
+    other.get_by_role("link", name="Links").click()
+    other.get_by_label("Access key").wait_for()
+    other.close()
+
+
+def a_user(browser):
+    """Whoever is not root sees what is theirs, and nothing of the server's management."""
+    page = browser.new_page()
+    sign_in(page, "mallory-key", "mallory-secret", "Buckets")
+    page.get_by_text("There are no buckets yet.").wait_for()
+    equal(page.get_by_role("link", name="Dashboard").count(), 0)
+    go(page, "credentials")
+    page.get_by_role("heading", name="Buckets").wait_for()
+    make_bucket(page, "mallorys")
+    page.get_by_role("link", name="mallorys", exact=True).click()
+    page.get_by_text("This bucket is empty.").wait_for()
+    go(page, "b/photos")
+    page.get_by_role("alert").get_by_text("Access Denied").wait_for()
+    page.close()
+
+
+def save(page):
+    page.get_by_role("button", name="Save").click()
+    page.locator(".toast", has_text="Saved.").wait_for()
+    page.evaluate("document.querySelectorAll('.toast').forEach(note => note.remove())")
+    page.wait_for_function("() => !document.querySelector('.loading')")
+
+
+def credentials(page):
+    go(page, "credentials")
+    page.get_by_role("button", name="Create credential").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("mallory")
+    page.get_by_label("Access key").fill("mallory-key")
+    page.get_by_label("Secret key").fill("mallory-secret")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_text("shown now and never again").wait_for()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    page.get_by_role("link", name="mallory").click()
+    page.get_by_role("button", name="Add a policy").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("reads")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    page.get_by_role("cell", name="reads", exact=True).wait_for()
+
+
+NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, select, textarea, progress')]
+    .filter(e => e.offsetParent !== null && !e.hidden)
+    .filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.labels?.length
+        || e.querySelector('img[alt]:not([alt=""])')))
+    .map(e => e.outerHTML)"""
+
+
+def pictures(browser, bucket):
+    """Every page in light, dark and narrow; nothing wider than a phone, nothing without a name."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    pages = ["", "buckets", f"b/{bucket}", f"o/{bucket}/picture.png", f"settings/{bucket}/overview",
+             f"settings/{bucket}/lifecycle", f"settings/{bucket}/policy", f"settings/{bucket}/cors",
+             f"settings/{bucket}/encryption", "credentials", "credentials/1", "keys", "links", "uploads"]
+    for kind, scheme, width, height in (("light", "light", 1280, 800), ("dark", "dark", 1280, 800), ("narrow", "light", 390, 844)):
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": height})
+        watch = Watch(page)
+        page.goto(CONSOLE)
+        page.get_by_label("Access key").wait_for()
+        page.screenshot(path=PICTURES / f"{kind}-sign-in.png")
+        sign_in(page)
+        for place in pages:
+            go(page, place)
+            page.wait_for_function("() => document.querySelector('main').innerText.length > 40")
+            name = place.replace("/", "-").replace(bucket, "bucket") or "dashboard"
+            page.screenshot(path=PICTURES / f"{kind}-{name}.png")
+            equal(page.evaluate(NAMELESS), [])
+            overflow = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, (kind, place, overflow)
+        equal(watch.complaints, [])
+        page.close()
+
+
+def delete_all(page, bucket):
+    begin = "(s3, [b, k]) => s3.send('POST', b, k, {uploads: ''}).then(() => 0)"
+    for key in ("begun/a b+%41&<ü", "begun/\u0001"):
+        in_page(page, begin, [bucket, key])
+    go(page, "buckets")
+    page.get_by_role("button", name=f"Delete {bucket}").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill(bucket)
+    page.get_by_role("dialog").get_by_role("button", name="Empty and delete").click()
+    page.get_by_text(f"The bucket {bucket} was deleted.").wait_for()
+    equal(page.get_by_role("link", name=bucket, exact=True).count(), 0)
+
+
+def sign_out(page):
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign in").wait_for()
+    equal(page.context.cookies(), [])
+    equal(page.request.get(CONSOLE + "session").status, 401)
+
+
+with sync_playwright() as playwright:
+    # No sandbox: tests may run as root, and the pages are our own.
+    browser = playwright.chromium.launch(
+        executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    )
+    page = browser.new_page(accept_downloads=True)
+    page.set_default_timeout(20_000)
+    watch = Watch(page)
+    wrong_password(page)
+    sign_in(page)
+    cookie = page.context.cookies()[0]
+    equal((cookie["httpOnly"], cookie["sameSite"], cookie["path"]), (True, "Strict", "/"))
+    make_bucket(page, "photos")
+    digest = upload_large(page, "photos")
+    equal(open_link(make_link(page, "photos", "large.bin")), digest)
+    upload_by_drop(page, "photos")
+    upload_a_folder(page, "photos")
+    previews(page, "photos")
+    bombs(page, "photos")
+    retention(page)
+    make_bucket(page, "odd-keys")
+    odd_keys(page, "odd-keys")
+    settings(page, "photos")
+    versions(page, "photos")
+    credentials(page)
+    a_user(browser)
+    api_keys(page, browser)
+    go(page, "links")
+    page.get_by_role("cell", name="large.bin", exact=True).wait_for()
+    pictures(browser, "photos")
+    delete_all(page, "photos")
+    equal(watch.complaints, [])
+    sign_out(page)
+    browser.close()
+print("the console works")
