@@ -2,8 +2,7 @@
 //!
 //! Invariants: health, metrics and the console's own files are open to whoever reaches the port;
 //! everything else asks for the API key or a session of the console first, so that nothing about what
-//! exists is learnt without it. Health therefore tells its
-//! causes, which name paths, with the key only.
+//! exists is learnt without it. Health therefore tells its causes, which name paths, with the key only.
 //!
 //! Not here: what S3 does for the console. The port is served by core 0 alone; what it says comes from
 //! what all cores publish.
