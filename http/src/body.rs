@@ -41,6 +41,8 @@ pub struct RequestBody<'a, S> {
     withheld: bool,
     /// Bytes given to the service so far.
     received: u64,
+    /// Who sends it, if that is not the other end of the stream.
+    peer: Option<Peer>,
 }
 
 impl<'a, S: Stream> RequestBody<'a, S> {
@@ -53,7 +55,7 @@ impl<'a, S: Stream> RequestBody<'a, S> {
         // to send may be: botocore asks for leave to send nothing, and misreads the answer to the
         // next request of a connection on which it was not given.
         let withheld = head.expects_continue && wire.input.is_empty();
-        Self { wire, state, intact: true, withheld, received: 0 }
+        Self { wire, state, intact: true, withheld, received: 0, peer: None }
     }
 
     /// Reads some bytes of the body into `buffer`, which is not empty; 0 is the verified end.
@@ -75,9 +77,14 @@ impl<'a, S: Stream> RequestBody<'a, S> {
         outcome
     }
 
-    /// Who sends it.
+    /// Who sends it: the other end of the stream, or whom that speaks for.
     pub fn peer(&self) -> Peer {
-        self.wire.stream.peer()
+        self.peer.unwrap_or_else(|| self.wire.stream.peer())
+    }
+
+    /// The other end of the stream speaks for somebody else.
+    pub fn speaks_for(&mut self, peer: Peer) {
+        self.peer = Some(peer);
     }
 
     /// Bytes read so far, without framing.

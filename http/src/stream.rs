@@ -12,6 +12,8 @@ use std::net::IpAddr;
 pub struct Peer {
     /// An address of IPv4, also where it came by way of IPv6.
     pub address: Option<IpAddr>,
+    /// Who sent it on, if that is somebody else.
+    pub proxy: Option<IpAddr>,
     /// Nobody between can read what passes.
     pub is_secure: bool,
 }

@@ -18,7 +18,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit::AuditConfig;
 use crate::limits;
+use crate::proxies::Proxies;
 use crate::start_error::StartError;
 use crate::tls::TlsFiles;
 use crate::workers::notify::target::TargetConfig;
@@ -42,6 +44,8 @@ pub struct Config {
     pub domains: Vec<String>,
     /// Host names under which buckets are websites as subdomains.
     pub website_domains: Vec<String>,
+    /// Those whose word on their clients' addresses is believed.
+    pub proxies: Proxies,
     /// How much of the drives a new store takes; none: the engine decides when it formats.
     pub capacity_bytes: Option<u64>,
     /// Shards of a new store, a multiple of the drives; none: the engine decides.
@@ -57,9 +61,9 @@ pub struct Config {
     pub checkpoint_log_bytes: u64,
     /// ... and after so many records, or an eighth of what its index has.
     pub checkpoint_records: usize,
-    /// What each core reads in a second to look for damage; 0: never.
-    /// Of each core.
+    /// Memory of each core for small objects that are read often.
     pub hot_object_bytes: u64,
+    /// What each core reads in a second to look for damage; 0: never.
     pub scrub_bytes_per_second: u64,
     /// How long after one pass over everything the next one begins.
     pub scrub_interval: Duration,
@@ -80,6 +84,9 @@ pub struct Config {
     pub notify_queue_events: usize,
     /// How long lines of access logs wait to be delivered.
     pub access_log_interval: Duration,
+    pub audit: Option<AuditConfig>,
+    /// Whom a server that was started as root becomes.
+    pub user: Option<String>,
 }
 
 /// Which CPUs the executors run on.
@@ -123,6 +130,7 @@ impl Config {
             region: layers.required("region", parse::region)?,
             domains: layers.list("domain", parse::domain)?,
             website_domains: layers.list("website-domain", parse::domain)?,
+            proxies: Proxies::new(layers.list("trusted-proxy", parse::network)?),
             capacity_bytes: layers
                 .optional("capacity", |t| parse::size_within(t, limits::CAPACITY_BYTES))?,
             shards: layers
@@ -162,6 +170,8 @@ impl Config {
             access_log_interval: layers.required("access-log-interval", |t| {
                 parse::seconds_within(t, limits::ACCESS_LOG_SECONDS)
             })?,
+            audit: audit(layers)?,
+            user: layers.optional("user", |text| Ok(text.to_owned()))?,
         };
         config.check_together(layers)?;
         Ok(config)
@@ -209,6 +219,17 @@ fn tls_files(layers: &Layers) -> Result<Option<TlsFiles>, StartError> {
         (None, None) => Err(layers.refuse("admin-client-ca", "it needs --tls-cert and --tls-key")),
         (Some(_), None) => Err(layers.refuse("tls-cert", "it needs its key, --tls-key")),
         (None, Some(_)) => Err(layers.refuse("tls-key", "it needs its certificate, --tls-cert")),
+    }
+}
+
+/// The audit log, if there is one. What says how it is kept says nothing without it.
+fn audit(layers: &Layers) -> Result<Option<AuditConfig>, StartError> {
+    let requests = layers.required("audit-requests", parse::audited_requests)?;
+    let is_required = layers.required("audit-required", parse::boolean)?;
+    match layers.optional("audit-log", parse::audit_target)? {
+        Some(target) => Ok(Some(AuditConfig { target, requests, is_required })),
+        None if is_required => Err(layers.refuse("audit-required", "it needs --audit-log")),
+        None => Ok(None),
     }
 }
 

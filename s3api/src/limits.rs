@@ -279,6 +279,13 @@ pub const NOTIFY_SEND_TIMEOUT: Duration = Duration::from_secs(10);
 pub const NOTIFY_ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// How long a stop waits for a delivery under way; what is not confirmed by then is sent again later.
 pub const NOTIFY_STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// Lines of the audit log that wait to be written, and their bytes.
+pub const AUDIT_WAITING_LINES_MAX: usize = 65_536;
+pub const AUDIT_WAITING_BYTES_MAX: usize = 16 << 20;
+/// Lines of the audit log that are written together.
+pub const AUDIT_BATCH_BYTES: usize = 256 << 10;
+/// How long a stop waits for the audit log.
+pub const AUDIT_STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines of access logs that wait on one core.
 pub const ACCESS_LOG_WAITING_BYTES_MAX: usize = 8 << 20;
 /// Lines that make an object without waiting any longer.

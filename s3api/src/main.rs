@@ -13,6 +13,7 @@ use clap::{ArgMatches, Command};
 use import::import_command;
 
 use s3api::admin_command::{self, admin_command};
+use s3api::audit::{Audit, AuditThread};
 use s3api::backup_command::{self, backup_command};
 use s3api::config::{Config, Layers, LogFormat, serve_command};
 use s3api::config_command::{self, config_command};
@@ -21,6 +22,7 @@ use s3api::inspect_command::{self, inspect_command};
 use s3api::log;
 use s3api::mfa::Mfa;
 use s3api::notify_socket;
+use s3api::privileges::become_user;
 use s3api::restore_command::{self, restore_command};
 use s3api::root_credentials::{self, MFA_SECRET, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
@@ -114,6 +116,9 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     stop.on_signals()?;
     let plan = serve::plan(&config)?;
     let sockets = Sockets::bind(&config, plan.cores)?;
+    if let Some(name) = &config.user {
+        become_user(name, &config.data_dirs)?;
+    }
     let (root, origin) = root_credentials::load(&config.data_dirs, &variable)?;
     introduce(&root, &origin);
     let (masters, origin) = MasterKeys::load(
@@ -127,12 +132,19 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     let admin_api_key = root.admin_api_key.clone();
     let masters = Arc::new(masters);
     let mfa = variable(MFA_SECRET).map(|secret| Mfa::new(&secret)).transpose()?.map(Arc::new);
-    let settings = Settings { config: config.clone(), plan: plan.clone(), root, masters, mfa };
+    let audit_thread = config.audit.as_ref().map(Audit::start).transpose()?;
+    let audit = audit_thread.as_ref().map(AuditThread::audit);
+    let settings =
+        Settings { config: config.clone(), plan: plan.clone(), root, masters, mfa, audit };
     let application = S3Application::new(settings);
-    serve::run(&config, &plan, sockets, application, admin_api_key, stop, |started| {
+    let served = serve::run(&config, &plan, sockets, application, admin_api_key, stop, |started| {
         announce(started, format);
         notify_socket::ready(started);
-    })?;
+    });
+    if let Some(thread) = audit_thread {
+        thread.finish();
+    }
+    served?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -39,6 +39,7 @@ use http::{RequestBody, RequestHead, Response, Service};
 use crate::admin::api::{ApiAnswer, Asked};
 use crate::admin::api_keys::{ApiCaller, KeyDigest};
 use crate::admin::console::Person;
+use crate::audit::Audit;
 use crate::auth::presigned::Permission;
 use crate::client_stream::ClientStream;
 use crate::config::Config;
@@ -56,6 +57,11 @@ pub trait Application: Clone + Send + Sync + 'static {
 
     /// Makes one core's part ready to answer: recovery happens here.
     async fn open(&self, core: CoreContext) -> Result<(Self::Service, Opened), StartError>;
+
+    /// Where it is told what is done, if anywhere.
+    fn audit(&self) -> Option<Audit> {
+        None
+    }
 
     /// What one core's part has counted itself.
     fn samples(&self, service: &Self::Service) -> Vec<Sample>;
@@ -281,6 +287,9 @@ fn supervise<A: Application>(
         }
         shared.rouse(PULSE_PATIENCE);
         let is_asked = shared.stop.take_reload();
+        if is_asked && let Some(audit) = shared.application.audit() {
+            audit.reopen();
+        }
         if is_asked || looked.elapsed() > CERTIFICATES_LOOK {
             shared.certificates.refresh(is_asked);
             looked = Instant::now();

@@ -10,10 +10,12 @@
 use crate::access::{Caller, Subject};
 use crate::admin::api::Asked as Managing;
 use crate::admin::management::{Management, Server};
+use crate::audit::{self, Audit, record::S3Request};
 use crate::auth::{Authenticator, PayloadReader};
 use crate::error::{Code, Result, S3Error};
 use crate::metrics::Recorder;
 use crate::ops::{self, Answer, Body, Context, CrossOrigin, Ids, ObjectBody, Owner};
+use crate::proxies::Proxies;
 use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::server_timing::{self, Phases, TimedBody};
@@ -40,6 +42,7 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// Host names, in lower case, whose subdomains are websites.
     pub website_domains: Vec<String>,
+    pub proxies: Proxies,
     /// Owner of all buckets and objects.
     pub owner: Rc<Owner>,
     /// What `x-amz-id-2` says of this server.
@@ -131,6 +134,7 @@ impl<P: Platform> S3Service<P> {
         let caller = Caller {
             peer: body.peer(),
             is_presigned: authenticated.presigned,
+            is_vouched: sender.vouched.is_some(),
             signed_at: authenticated.signed_at,
             now,
             ..Caller::of_access_key(&self.users(), authenticated.access_key.as_deref())?
@@ -203,6 +207,7 @@ impl<P: Platform> S3Service<P> {
         let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
         let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
         let result = match &route {
+            Ok(_) if self.services.audit.as_ref().is_some_and(Audit::refuses) => Err(unaudited()),
             Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids).await,
             Ok(route) => self.run(route, head, body, &ids, &mut sender, &mut phases).await,
             Err(error) => Err(error.clone()),
@@ -230,11 +235,23 @@ impl<P: Platform> S3Service<P> {
             body.received(),
             bytes_out(head.method(), &answer.payload),
         );
+        if let Some(audit) = &self.services.audit {
+            let request = S3Request {
+                head,
+                route: route.as_ref().ok(),
+                caller: sender.caller.as_ref().map(Caller::in_the_end),
+                is_vouched: vouched.is_some(),
+                peer: body.peer(),
+                request_id: &ids.request,
+            };
+            let how = (error, body.received(), started);
+            audit::record::record(audit, &request, how, &mut answer);
+        }
         if let Ok(route) = &route {
             let asked = Asked {
                 head,
                 route,
-                caller: sender.caller.as_ref(),
+                caller: sender.caller.as_ref().map(Caller::in_the_end),
                 source: body.peer().address,
                 ids: &ids,
                 root: &self.settings.owner.id,
@@ -322,6 +339,11 @@ impl<P: Platform> S3Service<P> {
     }
 }
 
+fn unaudited() -> S3Error {
+    let message = "The audit log cannot be written, and this server does nothing without it.";
+    S3Error::new(Code::ServiceUnavailable, message.to_owned())
+}
+
 fn write_ids<P: Platform>(ids: &Ids<'_>, answer: &mut Answer<P>) {
     answer.header("x-amz-request-id", &ids.request);
     answer.header("x-amz-id-2", ids.host);
@@ -342,7 +364,12 @@ impl<P: Platform, S: Stream> Service<S> for S3Service<P> {
                 write_ids(&self.ids(), &mut answer);
                 answer
             }
-            None => self.respond(head, body, None).await,
+            None => {
+                if let Some(client) = self.settings.proxies.client(body.peer(), head) {
+                    body.speaks_for(client);
+                }
+                self.respond(head, body, None).await
+            }
         }
     }
 

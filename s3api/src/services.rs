@@ -5,6 +5,7 @@
 use crate::admin::api_keys::KeyUses;
 use crate::admin::credentials::UserChanges;
 use crate::admin::presigned_urls::PresignedUrls;
+use crate::audit::Audit;
 use crate::encryption::Encryption;
 use crate::mfa::Mfa;
 use crate::settings::SettingsCache;
@@ -29,6 +30,8 @@ pub struct Services {
     pub day: Day,
     pub events: EventQueue,
     pub access_log: AccessLog,
+    /// Shared by all cores.
+    pub audit: Option<Audit>,
 }
 
 impl Default for Services {
@@ -43,6 +46,7 @@ impl Default for Services {
             day: Day::REAL,
             events: EventQueue::default(),
             access_log: AccessLog::default(),
+            audit: None,
         }
     }
 }

@@ -35,7 +35,7 @@ impl TcpConnection {
             tracing::debug!(%error, "setting the options of a connection");
         }
         let address = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
-        let peer = Peer { address, is_secure: false };
+        let peer = Peer { address, ..Peer::default() };
         Ok(Self { stream: reactor.register(stream)?, peer })
     }
 

@@ -6,7 +6,7 @@ use crate::error::{Code, Result, S3Error};
 use crate::users::{User, Users};
 use engine::platform::Platform;
 use http::Peer;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]
@@ -19,6 +19,10 @@ pub struct Caller {
     pub is_presigned: bool,
     /// The signature came in a form.
     pub is_form: bool,
+    /// There is no signature: the management port has signed them in.
+    pub is_vouched: bool,
+    /// Who signed the form that came without any other signature.
+    pub(crate) form_signer: OnceCell<Box<Caller>>,
     /// When the signature was made, in seconds since the Unix epoch; none without one.
     pub signed_at: Option<i64>,
     /// Now, in seconds since the Unix epoch.
@@ -37,6 +41,8 @@ impl Caller {
             peer: Peer::default(),
             is_presigned: false,
             is_form: false,
+            is_vouched: false,
+            form_signer: OnceCell::new(),
             signed_at: None,
             now: 0,
             is_by_object: Cell::new(false),
@@ -63,6 +69,11 @@ impl Caller {
 
     pub fn root(owner: Rc<Owner>) -> Self {
         Self::new(Subject::Root(owner), None)
+    }
+
+    /// Who it was in the end: the signer of a form, where one came.
+    pub fn in_the_end(&self) -> &Self {
+        self.form_signer.get().map_or(self, |signer| signer)
     }
 
     /// As what the caller owns things, and is shown in documents.

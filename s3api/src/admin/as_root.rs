@@ -75,7 +75,7 @@ impl<P: Platform> Management<'_, P> {
             Target { method: head.method_name(), host: None, target: head.target(), copy: false };
         let route = route::route(target, &[])?;
         let root = Caller::root(self.owner.clone());
-        let caller = Caller { peer: self.peer, now: self.now(), ..root };
+        let caller = Caller { peer: self.peer, now: self.now(), is_vouched: true, ..root };
         let ids = Ids {
             request: format!("{:016X}", self.engine.platform().random_u64()),
             host: self.host_id,

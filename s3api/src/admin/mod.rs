@@ -34,12 +34,16 @@ mod uploads;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, NoBody, RequestBody, RequestHead, Response, Stream};
 use subtle::ConstantTimeEq;
 
+use crate::audit::Audit;
+use crate::audit::record::{ManagementRequest, Manager, record_managed};
 use crate::client_stream::ClientStream;
 use crate::metrics::Metrics;
+use crate::proxies::Proxies;
 use crate::readiness::Readiness;
 use crate::serve::Application;
 use api::{ApiAnswer, ApiContent, ApiRequest, Asked};
@@ -57,6 +61,8 @@ pub struct AdminService<A: Application> {
     api_key: ApiKey,
     managed: Managed<A>,
     console: Console,
+    proxies: Proxies,
+    audit: Option<Audit>,
 }
 
 /// What the management API works on: nothing before core 0 has opened its part of the store, and
@@ -121,9 +127,11 @@ impl<A: Application> AdminService<A> {
         api_key: String,
         managed: Managed<A>,
         s3_port: u16,
+        (proxies, audit): (Proxies, Option<Audit>),
     ) -> Self {
-        let console = Console::new(s3_port);
-        Self { metrics, readiness, api_key: ApiKey(digest(api_key.as_bytes())), managed, console }
+        let api_key = ApiKey(digest(api_key.as_bytes()));
+        let console = Console::new(s3_port, audit.clone());
+        Self { metrics, readiness, api_key, managed, console, proxies, audit }
     }
 
     async fn answer<S: Stream>(
@@ -146,18 +154,40 @@ impl<A: Application> AdminService<A> {
             }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
-            None => match admitted.map_or_else(|| Ok(self.caller(head)), |found| found.map(Some)) {
-                Err(refused) => api_response(refused),
-                Ok(None) => {
-                    problem(401, "send `Authorization: Bearer` with an API key that is valid")
-                        .with_header("WWW-Authenticate", "Bearer")
-                }
-                Ok(Some(caller)) if path.starts_with(api::PREFIX) => {
-                    api_response(self.manage(head, body, &caller).await)
-                }
-                Ok(Some(_)) => problem(404, "there is nothing of that name"),
-            },
+            None => self.guarded(head, body, admitted).await,
         }
+    }
+
+    /// What only those may ask who have shown who they are.
+    async fn guarded<S: Stream>(
+        &self,
+        head: &RequestHead,
+        body: &mut RequestBody<'_, S>,
+        admitted: Option<Result<ApiCaller, ApiAnswer>>,
+    ) -> Answer {
+        let started = Instant::now();
+        let is_api = head.target().starts_with(api::PREFIX);
+        let caller = admitted.map_or_else(|| Ok(self.caller(head)), |found| found.map(Some));
+        let answer = match &caller {
+            Err(refused) => api_response(refused.clone()),
+            Ok(None) => problem(401, "send `Authorization: Bearer` with an API key that is valid")
+                .with_header("WWW-Authenticate", "Bearer"),
+            Ok(Some(caller)) if is_api => api_response(self.manage(head, body, caller).await),
+            Ok(Some(_)) => problem(404, "there is nothing of that name"),
+        };
+        if let Some(audit) = &self.audit {
+            let caller = caller.as_ref().ok().and_then(Option::as_ref);
+            let request = ManagementRequest {
+                head,
+                operation: "Manage",
+                manager: caller.map_or(Manager::Unknown(None), Manager::Known),
+                peer: body.peer(),
+                bytes_in: body.received(),
+                started,
+            };
+            record_managed(audit, &request, (answer.status(), answer.payload.length()));
+        }
+        answer
     }
 
     async fn manage<S: Stream>(
@@ -171,6 +201,10 @@ impl<A: Application> AdminService<A> {
             return ApiAnswer::problem(403, detail);
         }
         let peer = body.peer();
+        let is_read = matches!(head.method(), Method::Get | Method::Head);
+        if !is_read && self.audit.as_ref().is_some_and(Audit::refuses) {
+            return ApiAnswer::problem(503, "the audit log cannot be written");
+        }
         let request = match ApiRequest::read(head, body).await {
             Ok(request) => request,
             Err(answer) => return answer,
@@ -250,6 +284,9 @@ impl<A: Application> http::Service<ClientStream> for AdminService<A> {
         head: &RequestHead,
         body: &mut RequestBody<'_, ClientStream>,
     ) -> Response<Self::Body> {
+        if let Some(client) = self.proxies.client(body.peer(), head) {
+            body.speaks_for(client);
+        }
         let path = head.target().split('?').next().unwrap_or_default();
         let caller_of_key = |key: &KeyDigest| self.caller_of_key(key);
         let desk = Desk { part: self.managed.0.borrow().clone(), caller_of_key: &caller_of_key };

@@ -53,6 +53,7 @@ fn describe(server: &Server<'_>, region: &str) -> Value {
         "region": region,
         "domains": config.domains,
         "website_domains": config.website_domains,
+        "trusted_proxies": config.proxies.texts(),
         "cores": plan.cores,
         "memory_bytes": plan.memory_bytes,
         "io_memory_bytes_per_core": config.io_memory_bytes,

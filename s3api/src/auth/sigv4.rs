@@ -16,7 +16,9 @@ use crate::auth::timestamp::Timestamp;
 use crate::dates::iso_time;
 use crate::error::{Code, S3Error};
 use crate::limits::{CLOCK_SKEW_SECONDS_MAX, SIGNED_HEADERS_MAX};
+use crate::percent::decode_query;
 use hmac::Mac;
+use http::RequestHead;
 use std::borrow::Cow;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -114,6 +116,20 @@ impl<'a> Scope<'a> {
         }
         Ok(())
     }
+}
+
+/// The access key that a request names, checked in no way: for logs.
+pub fn claimed_access_key(head: &RequestHead) -> Option<String> {
+    let of_header = || {
+        let (_, fields) = head.header_str("authorization")?.split_once("Credential=")?;
+        Some(fields.split(',').next()?.to_owned())
+    };
+    let of_query = || {
+        let (_, rest) = head.target().split_once("X-Amz-Credential=")?;
+        decode_query(rest.split('&').next()?)
+    };
+    let credential = of_header().or_else(of_query)?;
+    Some(Scope::parse(credential.trim(), Place::Header).ok()?.access_key.to_owned())
 }
 
 /// Reads and checks the header form.

@@ -81,6 +81,12 @@ const FIELDS: &[Field] = &[
     field("region", "NAME", "Region that clients sign for").default("us-east-1"),
     field("domain", "NAME", "Host name whose subdomains address buckets; repeatable").many(),
     field("website-domain", "NAME", "Host name whose subdomains are websites; repeatable").many(),
+    field(
+        "trusted-proxy",
+        "NETWORK",
+        "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; repeatable",
+    )
+    .many(),
     field("capacity", "BYTES", "Space that a new store takes on its drives"),
     field("shards", "N", "Shards of a new store; a multiple of the drives"),
     field("segment-size", "BYTES", "Segment size of a new store"),
@@ -126,6 +132,15 @@ const FIELDS: &[Field] = &[
         .default("100000"),
     field("access-log-interval", "SECONDS", "How long lines of access logs wait to be delivered")
         .default("60"),
+    field("audit-log", "FILE", "Audit log, a JSON object a line; -: standard output"),
+    field("audit-requests", "all|changes", "Which requests the audit log tells of").default("all"),
+    field("audit-required", "", "Refuse requests while the audit log cannot be written")
+        .default("false"),
+    field(
+        "user",
+        "NAME",
+        "Whom a server that was started as root becomes when its ports are bound",
+    ),
     field("debug-day-seconds", "SECONDS", "").default("86400").hidden(),
 ];
 

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Cores, LogFormat, Placement};
+use crate::access::network::Network;
+use crate::audit::{AuditTarget, AuditedRequests};
 use crate::limits;
 
 type Parsed<T> = Result<T, String>;
@@ -123,6 +125,22 @@ pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
     }
 }
 
+/// A path, or `-` for standard output.
+pub(super) fn audit_target(text: &str) -> Parsed<AuditTarget> {
+    match text {
+        "-" => Ok(AuditTarget::Stdout),
+        _ => path(text).map(AuditTarget::File),
+    }
+}
+
+pub(super) fn audited_requests(text: &str) -> Parsed<AuditedRequests> {
+    match text {
+        "all" => Ok(AuditedRequests::All),
+        "changes" => Ok(AuditedRequests::Changes),
+        _ => Err(format!("{text} is neither all nor changes")),
+    }
+}
+
 pub(super) fn boolean(text: &str) -> Parsed<bool> {
     match text {
         "true" | "1" => Ok(true),
@@ -140,6 +158,11 @@ pub(super) fn region(text: &str) -> Parsed<String> {
 }
 
 /// A host name as it stands in a Host header, without a port; kept in lower case.
+pub(super) fn network(text: &str) -> Parsed<Network> {
+    let reason = "is no address or network, as in 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32";
+    Network::parse(text).ok_or_else(|| format!("{text} {reason}"))
+}
+
 pub(super) fn domain(text: &str) -> Parsed<String> {
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len())

@@ -3,6 +3,7 @@
 use super::removal::{Removal, Removed};
 use super::{Answer, Body, Context, aftermath, bucket_versioning, join, read_document, xml_answer};
 use crate::access::action::Action;
+use crate::audit::{self, record::S3Request};
 use crate::auth::payload::RawBody;
 use crate::conditional::Conditions;
 use crate::error::{Code, Result};
@@ -60,7 +61,7 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
     Ok(xml_answer(document))
 }
 
-/// Adds a line for each object to the bucket's access log, if it has one.
+/// Adds a line for each object to the audit log and to the bucket's access log, where they are.
 fn log<P: Platform>(context: &Context<'_, P>, entries: &[Entry<'_>], results: &[Result<Removed>]) {
     let asked = Asked {
         head: context.head,
@@ -70,20 +71,38 @@ fn log<P: Platform>(context: &Context<'_, P>, entries: &[Entry<'_>], results: &[
         ids: context.ids,
         root: &context.owner.id,
     };
-    let objects = entries.iter().zip(results).map(|(entry, result)| match result {
-        Ok(removed) => {
-            let gone = removed.current.filter(|current| !current.is_marker);
-            let version_id = removed.version_id.as_deref();
-            Deleted { key: entry.key, version_id, error: None, size: gone.map(|gone| gone.size) }
-        }
-        Err(error) => Deleted {
-            key: entry.key,
-            version_id: entry.version_id,
-            error: Some(error.code),
-            size: None,
-        },
-    });
-    record_deleted(context.engine, context.services, &asked, objects);
+    let objects = || {
+        entries.iter().zip(results).map(|(entry, result)| match result {
+            Ok(removed) => {
+                let gone = removed.current.filter(|current| !current.is_marker);
+                let version_id = removed.version_id.as_deref();
+                Deleted {
+                    key: entry.key,
+                    version_id,
+                    error: None,
+                    size: gone.map(|gone| gone.size),
+                }
+            }
+            Err(error) => Deleted {
+                key: entry.key,
+                version_id: entry.version_id,
+                error: Some(error.code),
+                size: None,
+            },
+        })
+    };
+    record_deleted(context.engine, context.services, &asked, objects());
+    if let Some(audit) = &context.services.audit {
+        let request = S3Request {
+            head: context.head,
+            route: Some(context.route),
+            caller: Some(context.caller),
+            is_vouched: context.caller.is_vouched,
+            peer: context.caller.peer,
+            request_id: &context.ids.request,
+        };
+        audit::record::record_deleted(audit, &request, objects());
+    }
 }
 
 /// One object that is to be deleted.

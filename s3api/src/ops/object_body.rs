@@ -4,6 +4,7 @@
 //! into; of an encrypted object, from the one that it was decrypted into.
 
 use super::encryption;
+use crate::audit;
 use crate::encryption::opener::{Opener, Plain, StreamInfo};
 use crate::encryption::secret::SecretKey;
 use crate::error::{Result, S3Error};
@@ -22,6 +23,8 @@ pub struct ObjectBody<P: Platform> {
     sealed: Option<Box<Sealed>>,
     /// The line of the access log, if there is to be one.
     pending: Option<Box<Pending>>,
+    /// The line of the audit log, if there is one.
+    audited: Option<Box<audit::record::Pending>>,
 }
 
 struct Sealed {
@@ -54,17 +57,22 @@ impl<P: Platform> ObjectBody<P> {
     ) -> Result<Self> {
         let Some(data_key) = data_key else {
             reader.select(range);
-            return Ok(Self { reader, sealed: None, pending: None });
+            return Ok(Self { reader, sealed: None, pending: None, audited: None });
         };
         let mut opener = Opener::new(data_key, streams(&reader, &range)?);
         reader.select(opener.select(range));
         let sealed = Sealed { opener, spare: Rc::default() };
-        Ok(Self { reader, sealed: Some(Box::new(sealed)), pending: None })
+        Ok(Self { reader, sealed: Some(Box::new(sealed)), pending: None, audited: None })
     }
 
     /// Has the request logged when all that will be sent has been.
     pub(crate) fn log_when_sent(&mut self, pending: Pending) {
         self.pending = Some(Box::new(pending));
+    }
+
+    /// Has the audit log told of the request when all that will be sent has been.
+    pub(crate) fn audit_when_sent(&mut self, pending: audit::record::Pending) {
+        self.audited = Some(Box::new(pending));
     }
 
     /// The next bytes; none at the end.
@@ -124,6 +132,9 @@ impl<P: Platform> ResponseBody for ObjectBody<P> {
     async fn next(&mut self) -> io::Result<Option<Self::Chunk>> {
         let next = self.next_chunk().await.map_err(io::Error::other)?;
         if let (Some(pending), Some(chunk)) = (&mut self.pending, &next) {
+            pending.count(chunk.as_ref().len());
+        }
+        if let (Some(pending), Some(chunk)) = (&mut self.audited, &next) {
             pending.count(chunk.as_ref().len());
         }
         Ok(next)

@@ -70,6 +70,10 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
         },
         None => context.caller.clone(),
     };
+    if signed.is_some() {
+        // Once a request: it is the first.
+        let _ = context.caller.form_signer.set(Box::new(caller.clone()));
+    }
     let inner = Context { head: &head, route: &route, caller: &caller, ..*context };
     access::authorise(&inner)?;
     request_payment::is_charged(&inner)?;

@@ -98,6 +98,7 @@ fn admin_port<A: Application>(
         shared.admin_api_key.clone(),
         managed.clone(),
         s3_port,
+        (shared.proxies.clone(), shared.application.audit()),
     );
     let port = Port {
         service: Rc::new(service),

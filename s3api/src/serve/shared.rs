@@ -16,6 +16,7 @@ use super::{Application, Opened, Plan, Sockets, Started};
 use crate::config::Config;
 use crate::limits::SPIN_BEFORE_REST;
 use crate::metrics::Metrics;
+use crate::proxies::Proxies;
 use crate::readiness::Readiness;
 use crate::start_error::StartError;
 use crate::tls::{Certificates, TlsFiles};
@@ -82,9 +83,6 @@ impl PortCertificates {
     }
 
     pub(super) fn refresh(&self, is_asked: bool) {
-        if is_asked && self.s3.is_none() {
-            tracing::info!("SIGHUP: without TLS there is nothing to read again");
-        }
         for certificates in [&self.s3, &self.admin].into_iter().flatten() {
             certificates.refresh(is_asked);
         }
@@ -169,6 +167,7 @@ pub(super) struct Shared<A> {
     pub(super) spin: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) admin_api_key: String,
+    pub(super) proxies: Proxies,
     pub(super) certificates: PortCertificates,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Readiness,
@@ -223,6 +222,7 @@ impl<A: Application> Shared<A> {
             },
             drain_timeout: config.drain_timeout,
             admin_api_key,
+            proxies: config.proxies.clone(),
             certificates,
             metrics: Arc::new(Metrics::new(cores)),
             readiness: Readiness::default(),

@@ -22,6 +22,7 @@ use crate::admin::api::{self, ApiAnswer, Asked};
 use crate::admin::api_keys::{self, ApiCaller, KeyDigest};
 use crate::admin::console::Person;
 use crate::admin::management::Server;
+use crate::audit::Audit;
 use crate::auth::presigned::{self, Permission};
 use crate::auth::{Authenticator, Credentials};
 use crate::client_stream::ClientStream;
@@ -61,6 +62,7 @@ pub struct Settings {
     pub masters: Arc<MasterKeys>,
     /// The root's MFA device, if there is one.
     pub mfa: Option<Arc<Mfa>>,
+    pub audit: Option<Audit>,
 }
 
 /// The layout on its way from core 0 to the others.
@@ -121,6 +123,7 @@ impl S3Application {
             region: config.region.clone(),
             domains: config.domains.clone(),
             website_domains: config.website_domains.clone(),
+            proxies: config.proxies.clone(),
             owner: Rc::new(Owner::of_access_key(&root.access_key)),
             host_id: format!("ringfort-{}", core.core),
         };
@@ -223,7 +226,7 @@ impl Application for S3Application {
         }
         let opened =
             Opened { shards: recovered.shards, free_bytes: engine.metrics().available_bytes };
-        let Settings { config, masters, mfa, .. } = &self.0.settings;
+        let Settings { config, masters, mfa, audit, .. } = &self.0.settings;
         let encryption = Encryption {
             masters: Arc::clone(masters),
             customer_keys_over_http: config.sse_c_over_http,
@@ -232,6 +235,7 @@ impl Application for S3Application {
             encryption,
             mfa: mfa.clone(),
             day: Day::of(config.lifecycle_day),
+            audit: audit.clone(),
             events: EventQueue::new(Arc::clone(&self.0.targets), core.core),
             ..Services::default()
         });
@@ -244,6 +248,10 @@ impl Application for S3Application {
         let part =
             CoreStore { engine, service, services, workers, listen, _directories: directories };
         Ok((part, opened))
+    }
+
+    fn audit(&self) -> Option<Audit> {
+        self.0.settings.audit.clone()
     }
 
     fn samples(&self, part: &CoreStore) -> Vec<Sample> {
@@ -260,6 +268,7 @@ impl Application for S3Application {
         if let Some(lifecycle) = &part.workers.lifecycle {
             samples.extend(lifecycle.samples());
             samples.extend(self.0.targets.samples());
+            samples.extend(self.audit().iter().flat_map(Audit::samples));
         }
         samples
     }
@@ -434,7 +443,7 @@ mod tests {
         let masters = Arc::default();
         let device = DeviceTuning::default();
         let plan = Plan { cores, cpus: None, memory_bytes, device };
-        Settings { config, plan, root, masters, mfa: None }
+        Settings { config, plan, root, masters, mfa: None, audit: None }
     }
 
     #[test]

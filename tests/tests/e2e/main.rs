@@ -7,6 +7,7 @@
 
 mod access;
 mod access_logs;
+mod audit;
 mod aws_cli;
 mod backup;
 mod bad_bodies;

@@ -31,7 +31,15 @@ pub(super) enum Tried<'a> {
     ApiKey,
 }
 
-impl Tried<'_> {
+impl<'a> Tried<'a> {
+    /// With which access key, if it was one.
+    pub(super) fn access_key(self) -> Option<&'a str> {
+        match self {
+            Self::AccessKey(key) => Some(key),
+            Self::ApiKey => None,
+        }
+    }
+
     fn digest(self) -> [u8; 32] {
         match self {
             Self::AccessKey(key) => Sha256::digest(key.as_bytes()).into(),

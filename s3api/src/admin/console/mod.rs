@@ -25,11 +25,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{Method, NoBody, RequestBody, RequestHead, Response, Service};
+use http::{Method, NoBody, Peer, RequestBody, RequestHead, Response, Service};
 
 use super::api::{ApiAnswer, read_body};
 use super::api_keys::{ApiCaller, KeyDigest, Rights};
 use super::{OpenedPart, api_response, problem};
+use crate::audit::Audit;
+use crate::audit::record::{ManagementRequest, Manager, record_managed};
 use crate::client_stream::ClientStream;
 use crate::serve::Application;
 use attempts::Attempts;
@@ -64,6 +66,7 @@ pub(super) struct Console {
     flight: Flight,
     /// Of the S3 port, for links.
     s3_port: u16,
+    audit: Option<Audit>,
 }
 
 /// What the console works with beside its own: core 0's part, and whose an API key is.
@@ -132,12 +135,30 @@ fn look_up<A: Application>(
 }
 
 impl Console {
-    pub(super) fn new(s3_port: u16) -> Self {
+    pub(super) fn new(s3_port: u16, audit: Option<Audit>) -> Self {
         Self {
             sessions: RefCell::default(),
             attempts: RefCell::default(),
             flight: Flight::default(),
             s3_port,
+            audit,
+        }
+    }
+
+    /// Tells the audit log of something that is neither the management API's nor S3's.
+    fn tell(
+        &self,
+        head: &RequestHead,
+        peer: Peer,
+        operation: &str,
+        manager: Manager<'_>,
+        status: u16,
+    ) {
+        if let Some(audit) = &self.audit {
+            let started = Instant::now();
+            let bytes_in = head.content_length().unwrap_or(0);
+            let request = ManagementRequest { head, operation, manager, peer, bytes_in, started };
+            record_managed(audit, &request, (status, 0));
         }
     }
 
@@ -156,7 +177,11 @@ impl Console {
         if let Some(passed) = Passed::read(head.target()) {
             return match self.pass(desk, &passed, head, body).await {
                 Ok(answer) => answer,
-                Err(problem) => hardened(api_response(problem)).without_stream(),
+                Err(problem) => {
+                    let who = Manager::Unknown(None);
+                    self.tell(head, body.peer(), "Browse", who, problem.status);
+                    hardened(api_response(problem)).without_stream()
+                }
             };
         }
         let path = head.target().split('?').next().unwrap_or_default();
@@ -240,6 +265,7 @@ impl Console {
         let order = read_json(head, body).await?;
         let usual = links::usual_endpoint(head, is_secure, self.s3_port);
         let order = Order::read(&order, &usual)?;
+        self.tell(head, body.peer(), "MakeLink", Manager::Person(&session.person), 200);
         let SignedIn { application, service, person, .. } = &session;
         let target = application.presign(service, person, &order.permission());
         let target = target.ok_or_else(|| ApiAnswer::problem(500, "the link cannot be signed"))?;

@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use http::{Method, NoBody, RequestBody, RequestHead, Response};
+use http::{Method, NoBody, Peer, RequestBody, RequestHead, Response};
 use serde_json::{Value, json};
 
 use super::attempts::Tried;
@@ -18,6 +18,7 @@ use super::{Console, Desk, SignedIn, guard, hardened, links, look_up, not_open, 
 use crate::admin::api::ApiAnswer;
 use crate::admin::api_keys::digest;
 use crate::admin::api_response;
+use crate::audit::record::Manager;
 use crate::client_stream::ClientStream;
 use crate::serve::Application;
 
@@ -71,7 +72,7 @@ impl Console {
         let attributes = format!("; HttpOnly; SameSite=Strict{attributes}");
         let answered = match head.method() {
             Method::Post => self.sign_in(desk, head, body).await,
-            Method::Delete => self.sign_out(desk, head, is_secure),
+            Method::Delete => self.sign_out(desk, head, body.peer()),
             Method::Get | Method::Head => {
                 let tell = |session| (self.describe(&session, head, is_secure), None);
                 return plain(self.signed_in(desk, head, is_secure).map(tell));
@@ -107,6 +108,7 @@ impl Console {
         let (now, tried) = (Instant::now(), proof.tried());
         // From here on nothing waits, so that no other attempt comes between.
         if let Some(wait) = self.attempts.borrow().wait(peer.address, tried, now) {
+            self.tell(head, peer, "SignIn", Manager::Unknown(tried.access_key()), 429);
             let seconds = wait.as_secs() + 1;
             let detail = format!("too many sign-ins have failed; try again in {seconds} seconds");
             return Err(ApiAnswer::problem(429, detail));
@@ -121,10 +123,12 @@ impl Console {
         let found = holder.and_then(|holder| Some((look_up(desk, &part, &holder)?, holder)));
         let Some(((person, manager), holder)) = found else {
             self.attempts.borrow_mut().failed(peer.address, tried, now);
+            self.tell(head, peer, "SignIn", Manager::Unknown(tried.access_key()), 401);
             tracing::info!(address = ?peer.address, "a sign-in at the console failed");
             return Err(ApiAnswer::problem(401, "no such credentials, or they may not be used"));
         };
         self.end_carried(head, peer.is_secure);
+        self.tell(head, peer, "SignIn", Manager::Person(&person), 200);
         tracing::info!(name = %person.name, address = ?peer.address, "signed in at the console");
         let (application, service) = part;
         let begun = self.sessions.borrow_mut().begin(holder.clone(), now);
@@ -139,10 +143,11 @@ impl Console {
         &self,
         desk: &Desk<'_, A>,
         head: &RequestHead,
-        is_secure: bool,
+        peer: Peer,
     ) -> Result<Answered, ApiAnswer> {
-        let session = self.signed_in(desk, head, is_secure)?;
+        let session = self.signed_in(desk, head, peer.is_secure)?;
         self.sessions.borrow_mut().end(&session.token);
+        self.tell(head, peer, "SignOut", Manager::Person(&session.person), 200);
         Ok((ApiAnswer::json(200, json!({ "message": "signed out" })), None))
     }
 
