@@ -107,6 +107,7 @@ const FIELDS: &[Field] = &[
     field("ring-depth", "N", "Depth of each core's io_uring queues").default("1024"),
     field("tls-cert", "FILE", "Certificate chain of both ports, PEM; read again when it changes"),
     field("tls-key", "FILE", "The certificate's private key, PEM"),
+    field("client-ca", "FILE", "Who signs the certificates that the S3 port asks for"),
     field(
         "admin-client-ca",
         "FILE",
