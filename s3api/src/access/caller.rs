@@ -19,6 +19,8 @@ pub struct Caller {
     pub is_presigned: bool,
     /// The signature came in a form.
     pub is_form: bool,
+    /// What is read becomes the body of an error.
+    pub is_for_error: bool,
     /// When the signature was made, in seconds since the Unix epoch; none without one.
     pub signed_at: Option<i64>,
     /// Now, in seconds since the Unix epoch.
@@ -37,6 +39,7 @@ impl Caller {
             peer: Peer::default(),
             is_presigned: false,
             is_form: false,
+            is_for_error: false,
             signed_at: None,
             now: 0,
             is_by_object: Cell::new(false),
