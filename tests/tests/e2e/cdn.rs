@@ -184,7 +184,15 @@ fn an_edge_asks_again_when_an_answer_is_old_and_once_for_many() {
     });
     edge.expect_lines(20, &["GET /site/wanted "]);
     edge.expect_lines(1, &["GET /site/wanted ", "origin=200"]);
+
+    // Without its origin it sends what it has.
     server.stop();
+    wait_until("an old answer", || {
+        let answer = visit(&mut browser, "/site/short").expect(200);
+        assert_eq!(answer.text(), "short");
+        answer.header("x-cache-status") == Some("STALE")
+    });
+    visit(&mut browser, "/site/never-seen").expect(502);
 }
 
 #[test]

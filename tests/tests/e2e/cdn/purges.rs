@@ -126,3 +126,42 @@ fn each_service_is_told_in_its_own_way_until_it_confirms() {
     assert!(!server.log().contains("token"), "a credential is in the log");
     server.stop();
 }
+
+/// A write that was answered is purged, though the edge was away and the server was killed.
+#[test]
+fn purges_survive_a_kill_and_an_edge_that_is_away() {
+    let edge = Cache::start(503);
+    let site = Site::new()
+        .variable("RINGFORT_NOTIFY_PURGE", &format!("edge=http://127.0.0.1:{}", edge.port))
+        .expect_log("events cannot be delivered");
+    let server = site.start();
+    let mut s3 = server.client();
+    s3.put("/site", "").expect(200);
+    let versioning = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    s3.put("/site?versioning=", versioning).expect(200);
+    purge_by(&mut s3, "site", "edge");
+    s3.put("/site/written", "x").expect(200);
+    s3.put("/site/covered", "x").expect(200);
+    // A delete marker covers it, and without that it is seen again.
+    let marker = s3.delete("/site/covered").expect(204);
+    let marker = marker.header("x-amz-version-id").unwrap().to_owned();
+    s3.delete(&format!("/site/covered?versionId={marker}")).expect(204);
+    wait_until("the edge to refuse", || !edge.asked().is_empty());
+    server.kill();
+
+    let before = edge.asked().len();
+    *edge.status.lock().unwrap() = 200;
+    let server = site.start();
+    let told = || -> Vec<String> {
+        edge.asked().into_iter().skip(before).map(|(asked, ..)| asked).collect()
+    };
+    let expected = [
+        "PURGE /site/written",
+        "PURGE /site/covered",
+        "PURGE /site/covered",
+        "PURGE /site/covered",
+    ];
+    wait_until("all purges", || told().len() >= expected.len());
+    assert_eq!(told(), expected);
+    server.stop();
+}
