@@ -21,6 +21,7 @@ const SECTIONS = [
   ["notification", "Notification", notification],
   ["tags", "Tags", tags],
   ["quota", "Quota", quota],
+  ["origin", "CDN origin", origin],
 ];
 
 export function show(place, [bucket, chosen]) {
@@ -205,4 +206,39 @@ async function quota(bucket, again) {
     };
     await manage(path, { method: "PUT", json });
   }, again, { remove: limit || set.max_objects ? () => manage(path, { method: "DELETE" }) : null });
+}
+
+const KEY_HEADERS = ["Surrogate-Key", "Cache-Tag"];
+
+async function origin(bucket, again) {
+  if (!current().may_manage) return h("p", { class: "hint" }, "What a bucket is to caches is set by who manages the server.");
+  const path = `buckets/${encodeURIComponent(bucket)}/origin`;
+  const set = await manage(path);
+  if (!set) return missing("CDN origins");
+  const cacheControl = input({ value: set.cache_control ?? "", placeholder: "public, max-age=60" });
+  const headers = KEY_HEADERS.map((name) => [name, check(`Send keys as ${name}`, { checked: set.key_headers.includes(name) })]);
+  const metadata = input({ value: set.key_metadata });
+  const header = input({ value: set.secret_header ?? "", placeholder: "x-origin-secret" });
+  const [secret, second] = [0, 1].map(() => input({ type: "password", autocomplete: "new-password" }));
+  const there = set.secret_count ? `${number(set.secret_count)} set: leave both empty to keep what there is.` : "None is set.";
+  return form([
+    field("Default Cache-Control", cacheControl, "For objects that have neither Cache-Control nor Expires."),
+    headers.map(([, box]) => box.whole),
+    field("Metadata with keys", metadata, "Behind x-amz-meta-. The bucket's key and the object's own are always there."),
+    field("Secret header", header, "Who shows the secret in it reads objects without an access key."),
+    field("Secret", secret, there),
+    field("Second secret", second, "While one takes the other's place."),
+  ], async () => {
+    const json = {
+      cache_control: cacheControl.value || null,
+      key_headers: headers.filter(([, box]) => box.input.checked).map(([name]) => name),
+      key_metadata: metadata.value || null,
+      secret_header: header.value || null,
+    };
+    const secrets = [secret.value, second.value].filter((value) => value !== "");
+    if (secrets.length > 0) json.secrets = secrets;
+    await manage(path, { method: "PUT", json });
+  }, again, {
+    remove: set.cache_control || set.key_headers.length > 0 || set.secret_header ? () => manage(path, { method: "DELETE" }) : null,
+  });
 }

@@ -22,7 +22,7 @@ use crate::audit::AuditConfig;
 use crate::limits;
 use crate::proxies::Proxies;
 use crate::start_error::StartError;
-use crate::tls::TlsFiles;
+use crate::tls::{ClientCa, PortFiles, TlsFiles};
 use crate::workers::notify::target::TargetConfig;
 
 /// A checked configuration of one server.
@@ -73,7 +73,7 @@ pub struct Config {
     /// That file may lie in a data directory.
     pub sse_key_beside_data: bool,
     /// Certificates of both ports; none: without TLS.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<PortFiles>,
     /// Keys of SSE-C are accepted without TLS.
     pub sse_c_over_http: bool,
     /// How long a day of a lifecycle rule lasts; other than 86,400 s only in tests.
@@ -209,14 +209,24 @@ impl Config {
 }
 
 /// Certificate and key are given together, or neither.
-fn tls_files(layers: &Layers) -> Result<Option<TlsFiles>, StartError> {
+fn tls_files(layers: &Layers) -> Result<Option<PortFiles>, StartError> {
     let chain = layers.optional("tls-cert", parse::path)?;
     let key = layers.optional("tls-key", parse::path)?;
-    let client_ca = layers.optional("admin-client-ca", parse::path)?;
+    let client_ca = |field| {
+        let path = layers.optional(field, parse::path)?;
+        Ok::<_, StartError>(path.map(|path| ClientCa { field, path }))
+    };
+    let (of_s3, of_admin) = (client_ca("client-ca")?, client_ca("admin-client-ca")?);
     match (chain, key) {
-        (Some(chain), Some(key)) => Ok(Some(TlsFiles { chain, key, client_ca })),
-        (None, None) if client_ca.is_none() => Ok(None),
-        (None, None) => Err(layers.refuse("admin-client-ca", "it needs --tls-cert and --tls-key")),
+        (Some(chain), Some(key)) => {
+            let s3 = TlsFiles { chain, key, client_ca: of_s3 };
+            let admin = TlsFiles { client_ca: of_admin, ..s3.clone() };
+            Ok(Some(PortFiles { s3, admin }))
+        }
+        (None, None) => match of_s3.or(of_admin) {
+            None => Ok(None),
+            Some(ca) => Err(layers.refuse(ca.field, "it needs --tls-cert and --tls-key")),
+        },
         (Some(_), None) => Err(layers.refuse("tls-cert", "it needs its key, --tls-key")),
         (None, Some(_)) => Err(layers.refuse("tls-key", "it needs its certificate, --tls-cert")),
     }

@@ -54,7 +54,8 @@ fn check(
     log::filter(variable)?;
     root_credentials::check_environment(variable)?;
     if let Some(files) = config.tls.clone() {
-        Certificates::load(files)?;
+        Certificates::load(files.s3)?;
+        Certificates::load(files.admin)?;
     }
     let (masters, _) = MasterKeys::load(
         config.sse_key_file.as_deref(),

@@ -28,6 +28,7 @@ pub mod notify_socket;
 pub mod object_lock;
 pub mod offline;
 pub mod ops;
+pub mod origin;
 pub mod percent;
 pub mod privileges;
 pub mod proxies;

@@ -322,6 +322,20 @@ pub const GRANTS_MAX: usize = 100;
 /// Wrong MFA codes that may come within the half minute that a code is good for.
 pub const MFA_FAILURES_PER_STEP_MAX: u64 = 10;
 
+// Origins of content delivery networks.
+
+/// A default `Cache-Control`.
+pub const CACHE_CONTROL_BYTES_MAX: usize = 1024;
+/// A surrogate key, as Fastly and Cloudflare have it.
+pub const SURROGATE_KEY_BYTES_MAX: usize = 1024;
+/// The surrogate key of one object, as CloudFront has it, which takes the least.
+pub const SURROGATE_OBJECT_KEY_BYTES_MAX: usize = 256;
+/// A secret of an origin, and how many of them are good at once.
+pub const ORIGIN_SECRET_BYTES: RangeInclusive<usize> = 16..=256;
+pub const ORIGIN_SECRETS_MAX: usize = 2;
+/// The name of the header with the secret, and that of the metadata with surrogate keys.
+pub const ORIGIN_HEADER_BYTES_MAX: usize = 64;
+
 // Console.
 
 /// Sessions of the console, and those of one holder; beyond that the one that was used longest ago ends,

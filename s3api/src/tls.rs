@@ -38,7 +38,22 @@ pub struct TlsFiles {
     pub chain: PathBuf,
     pub key: PathBuf,
     /// Who signs the certificates that clients must show; none: they need not.
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<ClientCa>,
+}
+
+/// Who signs the certificates that clients of a port must show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// The field of the configuration that names the file.
+    pub field: &'static str,
+    pub path: PathBuf,
+}
+
+/// The files of both ports, which show the same certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortFiles {
+    pub s3: TlsFiles,
+    pub admin: TlsFiles,
 }
 
 /// The certificates of a port, as new connections are given them.
@@ -106,7 +121,7 @@ fn stamp(files: &TlsFiles) -> Stamp {
         let file = fs::metadata(path).ok()?;
         Some((file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
     };
-    [Some(&files.chain), Some(&files.key), files.client_ca.as_ref()]
+    [Some(&files.chain), Some(&files.key), files.client_ca.as_ref().map(|ca| &ca.path)]
         .into_iter()
         .flatten()
         .map(of)
@@ -124,7 +139,7 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, StartError> {
         .map_err(|error| refuse("tls-cert", &files.chain, error.to_string()))?;
     let verifier: Arc<dyn ClientCertVerifier> = match &files.client_ca {
         None => Arc::new(NoClientAuth),
-        Some(path) => client_verifier(path, provider)?,
+        Some(ca) => client_verifier(ca, provider)?,
     };
     let mut config = builder
         .with_client_cert_verifier(verifier)
@@ -149,10 +164,9 @@ fn certificates(path: &Path, field: &str) -> Result<Vec<CertificateDer<'static>>
 }
 
 fn client_verifier(
-    path: &Path,
+    ClientCa { field, path }: &ClientCa,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, StartError> {
-    let field = "admin-client-ca";
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path, field)? {
         roots.add(certificate).map_err(|error| refuse(field, path, error.to_string()))?;

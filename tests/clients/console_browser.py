@@ -296,6 +296,19 @@ def settings(page, bucket):
     page.get_by_label("Size").fill("3")
     save(page)
     equal(page.get_by_label("Size").input_value(), "3")
+    go(page, f"settings/{bucket}/origin")
+    page.get_by_label("Default Cache-Control").fill("public, max-age=60")
+    page.get_by_label("Send keys as Cache-Tag").check()
+    page.get_by_label("Secret header").fill("x-origin-secret")
+    page.get_by_label("Secret", exact=True).fill("a-long-secret-of-the-edge")
+    save(page)
+    page.get_by_text("1 set: leave both empty to keep what there is.").wait_for()
+    equal(page.get_by_label("Secret", exact=True).input_value(), "")
+    equal(page.get_by_label("Send keys as Cache-Tag").is_checked(), True)
+    page.get_by_label("Default Cache-Control").fill("no-cache")
+    save(page)
+    page.get_by_text("1 set: leave both empty to keep what there is.").wait_for()
+    equal(page.get_by_label("Default Cache-Control").input_value(), "no-cache")
 
 
 def bombs(page, bucket):

@@ -13,6 +13,7 @@ use super::action::{Action, Level};
 use super::decision::{BucketRules, Decision, ObjectRules, decide, decide_alone};
 use super::facts::{Given, RequestFacts};
 use super::needs::{self, Extras};
+use super::origin;
 use super::ownership::Ownership;
 use super::policy::{Policy, Question};
 use super::public_access_block::PublicAccessBlock;
@@ -138,7 +139,7 @@ pub fn authorise<P: Platform>(context: &Context<'_, P>) -> Result<()> {
     let waits = by_object && judge.asks_for_more();
     let facts = RequestFacts::new(context, Given::default(), &[]);
     for action in needs::needed(operation, extras(context)) {
-        let decision = judge.decide(action, &context.route.key, &facts, ObjectRules::default());
+        let decision = judge.decide(action, &context.route.key, &facts, ObjectRules::default())?;
         match decision {
             Decision::Denied if !waits => return Err(denied()),
             // Somebody else's object is not let out by what its bucket allows.
@@ -249,9 +250,12 @@ fn check_all<P: Platform>(
         }
     }
     let object = ObjectRules { owner, acl: acl.as_ref() };
-    let is_allowed =
-        |action: &Action| judge.decide(*action, key, &facts, object) == Decision::Allowed;
-    if actions.iter().all(is_allowed) { Ok(()) } else { Err(denied()) }
+    for action in actions {
+        if judge.decide(*action, key, &facts, object)? != Decision::Allowed {
+            return Err(denied());
+        }
+    }
+    Ok(())
 }
 
 /// Decides about one more action, on a key of the bucket or on the bucket itself.
@@ -277,9 +281,14 @@ pub fn of_missing<P: Platform>(context: &Context<'_, P>, bucket: &str, error: S3
     } else {
         Action::ListBucket
     };
-    let may_list =
-        context.find_bucket(bucket).and_then(|bucket| check_action(context, &bucket, action, ""));
-    match may_list {
+    let may_know = context.find_bucket(bucket).and_then(|bucket| {
+        // Who reads all objects learns of each that it is not there.
+        if origin::lets_in(context, &bucket, Action::GetObject)? {
+            return Ok(());
+        }
+        check_action(context, &bucket, action, "")
+    });
+    match may_know {
         Ok(()) => error,
         Err(denial) => denial,
     }
@@ -378,7 +387,7 @@ impl<P: Platform> Judge<'_, '_, P> {
         key: &str,
         facts: &RequestFacts<'_, '_, P>,
         object: ObjectRules<'_>,
-    ) -> Decision {
+    ) -> Result<Decision> {
         let with_key;
         let resource = if action.level() == Level::Object {
             with_key = format!("{}/{key}", self.bucket.name);
@@ -389,7 +398,14 @@ impl<P: Platform> Judge<'_, '_, P> {
         let caller = self.context.caller;
         let question = Question { subject: &caller.subject, action, resource };
         let bucket = self.rules.view(self.context.owner);
-        decide(&question, facts, caller.policies(), &bucket, object)
+        let decision = decide(&question, facts, caller.policies(), &bucket, object);
+        if decision == Decision::NotAllowed
+            && !bucket.is_strangers(object)
+            && origin::lets_in(self.context, self.bucket, action)?
+        {
+            return Ok(Decision::Allowed);
+        }
+        Ok(decision)
     }
 
     /// Whether a policy asks for what is known only once the object was found and the body read.

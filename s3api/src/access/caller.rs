@@ -23,6 +23,8 @@ pub struct Caller {
     pub is_vouched: bool,
     /// Who signed the form that came without any other signature.
     pub(crate) form_signer: OnceCell<Box<Caller>>,
+    /// What is read becomes the body of an error.
+    pub is_for_error: bool,
     /// When the signature was made, in seconds since the Unix epoch; none without one.
     pub signed_at: Option<i64>,
     /// Now, in seconds since the Unix epoch.
@@ -43,6 +45,7 @@ impl Caller {
             is_form: false,
             is_vouched: false,
             form_signer: OnceCell::new(),
+            is_for_error: false,
             signed_at: None,
             now: 0,
             is_by_object: Cell::new(false),

@@ -26,6 +26,13 @@ pub struct BucketRules<'a> {
     pub block: PublicAccessBlock,
 }
 
+impl BucketRules<'_> {
+    /// Whether an object is a matter of somebody else's than the bucket's owner.
+    pub fn is_strangers(&self, object: ObjectRules<'_>) -> bool {
+        self.ownership.has_acls() && object.owner.is_some_and(|owner| owner != self.owner)
+    }
+}
+
 /// What is set of an object.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ObjectRules<'a> {
@@ -73,8 +80,9 @@ pub fn decide<'p>(
         has_acls
             && acl.is_some_and(|acl| acl.grants(level, question.action, subject, ignores_public))
     };
-    let stranger = object.owner.filter(|owner| has_acls && *owner != bucket.owner);
-    if let Some(owner) = stranger {
+    if bucket.is_strangers(object)
+        && let Some(owner) = object.owner
+    {
         let is_allowed = subject.is(owner) || grants(object.acl, Level::Object);
         return if is_allowed { Decision::Allowed } else { Decision::NotAllowed };
     }

@@ -14,6 +14,7 @@ pub mod decision;
 mod facts;
 pub mod needs;
 pub mod network;
+mod origin;
 pub mod ownership;
 pub mod policy;
 pub mod public_access_block;

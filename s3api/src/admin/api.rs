@@ -15,7 +15,9 @@ use serde_json::Value;
 
 use super::api_keys::{self, ApiCaller};
 use super::management::Management;
-use super::{backup, buckets, kms, latency, objects, openapi, presigned_urls, quota, scrub};
+use super::{
+    backup, buckets, kms, latency, objects, openapi, origin, presigned_urls, quota, scrub,
+};
 use super::{server_settings, shards, stats, uploads};
 use crate::error::S3Error;
 use crate::limits::{API_BODY_BYTES_MAX, API_LIST_BYTES_MAX, API_QUERY_PAIRS_MAX};
@@ -279,6 +281,10 @@ async fn of_buckets<P: Platform>(
         ([name, "quota"], Method::Put) => quota::put(store, name, request).await,
         ([name, "quota"], Method::Delete) => quota::remove(store, name).await,
         ([_, "quota"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
+        ([name, "origin"], Method::Get) => origin::show(store, name),
+        ([name, "origin"], Method::Put) => origin::put(store, name, request).await,
+        ([name, "origin"], Method::Delete) => origin::remove(store, name).await,
+        ([_, "origin"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
         ([name, "uploads"], Method::Get) => uploads::list(store, name, request).await,
         ([_, "uploads"], _) => Ok(ApiAnswer::not_allowed("GET")),
         ([name, "uploads", id], Method::Delete) => uploads::abort(store, name, id, request).await,

@@ -21,6 +21,7 @@ pub mod management;
 mod metrics_text;
 mod objects;
 mod openapi;
+mod origin;
 mod present;
 pub mod presigned_urls;
 mod process;

@@ -7,6 +7,9 @@ use crate::admin_client::KEY_VARIABLE;
 /// The secret of a new credential, for who does not want it among the arguments of a process.
 const SECRET_VARIABLE: &str = "RINGFORT_NEW_SECRET_KEY";
 
+/// The secrets of an origin, with a comma between two, for the same reason.
+const ORIGIN_SECRET_VARIABLE: &str = "RINGFORT_ORIGIN_SECRET";
+
 /// The subcommand, for clap.
 pub fn admin_command() -> Command {
     Command::new("admin")
@@ -97,7 +100,7 @@ fn credentials() -> Command {
 }
 
 fn buckets() -> Command {
-    family("buckets", "Buckets, their owners and quotas")
+    family("buckets", "Buckets, their owners, quotas and caches")
         .subcommand(plain("list", "All buckets").arg(flag(
             "prefix",
             "TEXT",
@@ -122,6 +125,36 @@ fn buckets() -> Command {
                 .arg(number("max-objects", "N", "All versions counted")),
         )
         .subcommand(plain("remove-quota", "Take a bucket's quota away").arg(bucket()))
+        .subcommand(plain("origin", "What a bucket is to the caches in front of it").arg(bucket()))
+        .subcommand(set_origin())
+        .subcommand(plain("remove-origin", "Take away what a bucket is to caches").arg(bucket()))
+}
+
+fn set_origin() -> Command {
+    plain(
+        "set-origin",
+        "Set what a bucket is to the caches in front of it; what is left out is off",
+    )
+    .arg(bucket())
+    .arg(flag("cache-control", "TEXT", "For objects that have neither it nor Expires"))
+    .arg(
+        flag("key-header", "NAME", "In which surrogate keys are sent; repeatable")
+            .value_parser(["Surrogate-Key", "Cache-Tag"])
+            .action(ArgAction::Append),
+    )
+    .arg(flag("key-metadata", "NAME", "User metadata with an object's own surrogate keys"))
+    .arg(flag("secret-header", "NAME", "The header by which caches are let in to read"))
+    .arg(
+        flag(
+            "secret",
+            "SECRET",
+            "What it must hold, two while one takes the other's place; better by its variable",
+        )
+        .env(ORIGIN_SECRET_VARIABLE)
+        .hide_env_values(true)
+        .value_delimiter(',')
+        .action(ArgAction::Append),
+    )
 }
 
 fn objects() -> Command {

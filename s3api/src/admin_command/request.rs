@@ -157,6 +157,11 @@ fn optional_text(arguments: &ArgMatches, name: &str) -> Option<Value> {
     arguments.get_one::<String>(name).map(|text| text.as_str().into())
 }
 
+fn optional_texts(arguments: &ArgMatches, name: &str) -> Option<Value> {
+    let texts = arguments.get_many::<String>(name)?;
+    Some(texts.map(|text| Value::from(text.as_str())).collect())
+}
+
 fn credentials(verb: &str, arguments: &ArgMatches) -> Result<Order, StartError> {
     let of_id = || format!("credentials/{}", number(arguments, "id").unwrap_or_default());
     let name = || optional_text(arguments, "name");
@@ -204,6 +209,21 @@ fn buckets(verb: &str, arguments: &ArgMatches) -> Result<Order, StartError> {
             Order::new("PUT", named("/quota"), Shape::Fields).body(quota)
         }
         "remove-quota" => Order::change("DELETE", named("/quota")),
+        "origin" => Order::get(named("/origin"), Shape::Fields),
+        "set-origin" => {
+            let secret_header = optional_text(arguments, "secret-header");
+            // The variable of the secret may be set for other buckets.
+            let secrets = secret_header.as_ref().and_then(|_| optional_texts(arguments, "secret"));
+            let origin = given(&[
+                ("cache_control", optional_text(arguments, "cache-control")),
+                ("key_headers", optional_texts(arguments, "key-header")),
+                ("key_metadata", optional_text(arguments, "key-metadata")),
+                ("secret_header", secret_header),
+                ("secrets", secrets),
+            ]);
+            Order::new("PUT", named("/origin"), Shape::Fields).body(origin)
+        }
+        "remove-origin" => Order::change("DELETE", named("/origin")),
         _ => Order::change("DELETE", named("")),
     })
 }
@@ -292,6 +312,18 @@ mod tests {
         check("buckets create b-1", "POST", "buckets", order);
         let order = json!({"max_objects": 7});
         check("buckets set-quota b-1 --max-objects 7", "PUT", "buckets/b-1/quota", order);
+        let order = json!({
+            "cache_control": "max-age=60",
+            "key_headers": ["Surrogate-Key", "Cache-Tag"],
+            "secret_header": "x-origin",
+            "secrets": ["0123456789abcdef", "fedcba9876543210"],
+        });
+        let line = "buckets set-origin b-1 --cache-control max-age=60 --key-header Surrogate-Key \
+                    --key-header Cache-Tag --secret-header x-origin \
+                    --secret 0123456789abcdef,fedcba9876543210";
+        check(line, "PUT", "buckets/b-1/origin", order);
+        let order = json!({"cache_control": "no-store"});
+        check("buckets set-origin b --cache-control no-store", "PUT", "buckets/b/origin", order);
         check(
             "objects list b --prefix a/&",
             "GET",

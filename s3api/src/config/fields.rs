@@ -113,6 +113,7 @@ const FIELDS: &[Field] = &[
     field("ring-depth", "N", "Depth of each core's io_uring queues").default("1024"),
     field("tls-cert", "FILE", "Certificate chain of both ports, PEM; read again when it changes"),
     field("tls-key", "FILE", "The certificate's private key, PEM"),
+    field("client-ca", "FILE", "Who signs the certificates that the S3 port asks for"),
     field(
         "admin-client-ca",
         "FILE",
@@ -128,6 +129,18 @@ const FIELDS: &[Field] = &[
         .many(),
     field("notify-redis-list", "NAME=KEY", "The list of a Redis target (default: ringfort-events)")
         .many(),
+    field("notify-purge", "NAME=URL", "Target of events: a cache that forgets objects; repeatable")
+        .many(),
+    field(
+        "notify-purge-service",
+        "NAME=SERVICE",
+        "What such a cache is: http (default), fastly or cloudflare",
+    )
+    .many(),
+    field("notify-purge-method", "NAME=METHOD", "Method for http caches (default: PURGE)").many(),
+    field("notify-purge-public-url", "NAME=URL", "Where a cloudflare cache shows the objects")
+        .many(),
+    field("notify-purge-auth", "NAME=VALUE", "").many().secret(),
     field("notify-queue", "N", "Events that may wait for a target; more are dropped")
         .default("100000"),
     field("access-log-interval", "SECONDS", "How long lines of access logs wait to be delivered")
@@ -164,8 +177,8 @@ pub fn serve_command() -> Command {
              RINGFORT_ROOT_MFA_SECRET: the secret, in \
              base32, of the root's MFA device, for buckets with MFA delete.\n\
              Targets of events: RINGFORT_NOTIFY_WEBHOOK_AUTH=NAME=VALUE,... gives webhooks their \
-             Authorization header; in the file a target is a table, as [notify.webhook.NAME] or \
-             [notify.redis.NAME].\n\
+             Authorization header, and RINGFORT_NOTIFY_PURGE_AUTH caches their credential; in the file a \
+             target is a table, as [notify.webhook.NAME], [notify.redis.NAME] or [notify.purge.NAME].\n\
              RINGFORT_LOG (or RUST_LOG) filters the log, as in \"info\" or \"s3api=debug\".",
         )
         .args(fields.map(argument))
@@ -183,7 +196,8 @@ pub fn example() -> String {
     }
     text += "\n# Targets of events (README, \"Events\").\n\
              # [notify.webhook.NAME]\n# url = \"https://indexer.example/s3\"\n# authorization = \"Bearer ...\"\n\
-             # [notify.redis.NAME]\n# url = \"redis://127.0.0.1:6379/0\"\n# list = \"ringfort-events\"\n";
+             # [notify.redis.NAME]\n# url = \"redis://127.0.0.1:6379/0\"\n# list = \"ringfort-events\"\n\
+             # [notify.purge.NAME]\n# url = \"http://edge.example:8081\"\n# service = \"http\"\n";
     text
 }
 
@@ -359,11 +373,16 @@ fn from_file(path: &Path) -> Result<Texts, StartError> {
 }
 
 /// The keys of a target's table, with the field that each stands for.
-const TARGET_KEYS: [(&str, &str, &str); 4] = [
+const TARGET_KEYS: [(&str, &str, &str); 9] = [
     ("webhook", "url", "notify-webhook"),
     ("webhook", "authorization", "notify-webhook-auth"),
     ("redis", "url", "notify-redis"),
     ("redis", "list", "notify-redis-list"),
+    ("purge", "url", "notify-purge"),
+    ("purge", "service", "notify-purge-service"),
+    ("purge", "method", "notify-purge-method"),
+    ("purge", "public-url", "notify-purge-public-url"),
+    ("purge", "authorization", "notify-purge-auth"),
 ];
 
 /// Tables of targets, `[notify.KIND.NAME]`, as the fields say the same. The error names the key.

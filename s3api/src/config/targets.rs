@@ -3,6 +3,7 @@
 use super::Layers;
 use crate::limits::NOTIFY_TARGETS_MAX;
 use crate::start_error::StartError;
+use crate::workers::notify::purge::{Purge, Service};
 use crate::workers::notify::target::{TargetConfig, TargetKind, is_name};
 
 /// The list of a Redis target that has none of its own.
@@ -11,10 +12,6 @@ const DEFAULT_LIST: &str = "ringfort-events";
 pub(super) fn resolve(layers: &Layers) -> Result<Vec<TargetConfig>, StartError> {
     let mut authorizations = layers.list("notify-webhook-auth", pair)?;
     let mut lists = layers.list("notify-redis-list", pair)?;
-    let take = |name: &str, from: &mut Vec<(String, String)>| {
-        let at = from.iter().position(|(of, _)| of == name)?;
-        Some(from.remove(at).1)
-    };
     let mut targets = Vec::new();
     for (name, url) in layers.list("notify-webhook", |text| url(text, &["http", "https"]))? {
         let authorization = take(&name, &mut authorizations);
@@ -25,10 +22,9 @@ pub(super) fn resolve(layers: &Layers) -> Result<Vec<TargetConfig>, StartError> 
         targets.push(TargetConfig { name, kind: TargetKind::Redis { url, list } });
     }
     for (field, rest) in [("notify-webhook-auth", &authorizations), ("notify-redis-list", &lists)] {
-        if let Some((name, _)) = rest.first() {
-            return Err(layers.refuse(field, format!("there is no target {name:?} of this kind")));
-        }
+        check_used(layers, field, rest)?;
     }
+    targets.extend(caches(layers)?);
     let mut names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -40,6 +36,72 @@ pub(super) fn resolve(layers: &Layers) -> Result<Vec<TargetConfig>, StartError> 
         return Err(layers.refuse("notify-webhook", reason));
     }
     Ok(targets)
+}
+
+/// Caches that are purged.
+fn caches(layers: &Layers) -> Result<Vec<TargetConfig>, StartError> {
+    let mut services = layers.list("notify-purge-service", |text| {
+        let (name, service) = pair(text)?;
+        Ok((name, Service::of_name(&service)?))
+    })?;
+    let mut methods = layers.list("notify-purge-method", method)?;
+    let mut public_urls =
+        layers.list("notify-purge-public-url", |text| url(text, &["http", "https"]))?;
+    let mut authorizations = layers.list("notify-purge-auth", pair)?;
+    let mut targets = Vec::new();
+    for (name, url) in layers.list("notify-purge", |text| url(text, &["http", "https"]))? {
+        let service = take(&name, &mut services).unwrap_or(Service::Http);
+        let method = take(&name, &mut methods);
+        let public_url = take(&name, &mut public_urls);
+        let needs = |field, service| {
+            Err(layers.refuse(field, format!("{name:?} is not of the service {service}")))
+        };
+        if method.is_some() && service != Service::Http {
+            return needs("notify-purge-method", "http");
+        }
+        if public_url.is_some() && service != Service::Cloudflare {
+            return needs("notify-purge-public-url", "cloudflare");
+        }
+        let authorization = take(&name, &mut authorizations);
+        let method = method.unwrap_or_else(|| "PURGE".to_owned());
+        let purge = Purge { service, url, method, public_url, authorization };
+        purge
+            .check()
+            .map_err(|reason| layers.refuse("notify-purge", format!("{name:?}: {reason}")))?;
+        targets.push(TargetConfig { name, kind: TargetKind::Purge(purge) });
+    }
+    check_used(layers, "notify-purge-service", &services)?;
+    check_used(layers, "notify-purge-method", &methods)?;
+    check_used(layers, "notify-purge-public-url", &public_urls)?;
+    check_used(layers, "notify-purge-auth", &authorizations)?;
+    Ok(targets)
+}
+
+/// What is said of a target, taken from among what is said of all.
+fn take<T>(name: &str, from: &mut Vec<(String, T)>) -> Option<T> {
+    let at = from.iter().position(|(of, _)| of == name)?;
+    Some(from.remove(at).1)
+}
+
+fn check_used<T>(
+    layers: &Layers,
+    field: &'static str,
+    rest: &[(String, T)],
+) -> Result<(), StartError> {
+    match rest.first() {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(layers.refuse(field, format!("there is no target {name:?} of this kind")))
+        }
+    }
+}
+
+fn method(text: &str) -> Result<(String, String), String> {
+    let (name, method) = pair(text)?;
+    if method.len() > 32 || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(format!("the method of {name:?} must be up to 32 capital letters"));
+    }
+    Ok((name, method))
 }
 
 /// Nothing of a value is told in a complaint: it may be secret.

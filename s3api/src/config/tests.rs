@@ -73,6 +73,7 @@ fn nothing_given_takes_the_defaults() {
 
 #[test]
 fn targets_of_events_are_put_together() {
+    use crate::workers::notify::purge::{Purge, Service};
     use crate::workers::notify::target::{TargetConfig, TargetKind};
     let webhook = |name: &str, url: &str, authorization: Option<&str>| TargetConfig {
         name: name.to_owned(),
@@ -106,7 +107,30 @@ fn targets_of_events_are_put_together() {
     ];
     assert_eq!(config.notify_targets, expected);
 
+    let purge = |name: &str, service, url: &str, method: &str, public_url: Option<&str>| {
+        let (url, method) = (url.to_owned(), method.to_owned());
+        let public_url = public_url.map(str::to_owned);
+        let purge = Purge { service, url, method, public_url, authorization: Some("t".to_owned()) };
+        TargetConfig { name: name.to_owned(), kind: TargetKind::Purge(purge) }
+    };
+    let file = "[notify.purge.cloud]\nurl = \"https://api.test/zones/1\"\nservice = \"cloudflare\"\n\
+                public-url = \"https://cdn.test\"\nauthorization = \"t\"\n\
+                [notify.purge.edge]\nurl = \"http://e.test/{key}\"\nmethod = \"BAN\"\n\
+                authorization = \"t\"\n";
+    let (api, public) = ("https://api.test/zones/1", Some("https://cdn.test"));
+    let expected = [
+        purge("cloud", Service::Cloudflare, api, "PURGE", public),
+        purge("edge", Service::Http, "http://e.test/{key}", "BAN", None),
+    ];
+    assert_eq!(resolve(&[], &[], Some(file)).unwrap().notify_targets, expected);
+
     for text in [
+        "[notify.purge.a]\nurl = \"http://a\"\nservice = \"akamai\"",
+        "[notify.purge.a]\nurl = \"http://a\"\nmethod = \"purge it\"",
+        "[notify.purge.a]\nurl = \"http://a\"\nservice = \"fastly\"\nmethod = \"PURGE\"",
+        "[notify.purge.a]\nurl = \"http://a\"\npublic-url = \"http://b\"",
+        "[notify.purge.a]\nservice = \"fastly\"",
+        "[notify.purge.a]\nurl = \"http://a/{bucket}\"",
         "[notify.webhook.a]\nurl = \"ftp://a\"",
         "[notify.webhook.a]\nurl = \"http://\"",
         "[notify.webhook.\"a b\"]\nurl = \"http://a\"",

@@ -16,6 +16,7 @@ use crate::cors;
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::object_lock::Lock;
+use crate::origin::Origin;
 use crate::range;
 use crate::settings::tag;
 use crate::tags::TagSet;
@@ -218,6 +219,7 @@ fn head<P: Platform>(
     if !kept.has_content_type {
         answer.header("Content-Type", DEFAULT_CONTENT_TYPE);
     }
+    write_origin(&mut answer, context, bucket, &kept)?;
     write_guarded(&mut answer, context, bucket, &info.attributes, &kept)?;
     for (name, value) in kept.user {
         answer.header(&format!("x-amz-meta-{name}"), value);
@@ -278,10 +280,34 @@ fn not_modified<P: Platform>(
     write_validators(&mut answer, &info.current);
     context.write_version(&mut answer, bucket, &info.current)?;
     write_vary(&mut answer, bucket);
-    write_attributes(&mut answer, context, &info.attributes, |header| {
-        matches!(header, SystemHeader::CacheControl | SystemHeader::Expires)
-    })?;
+    let kept = write_attributes(&mut answer, context, &info.attributes, is_freshness)?;
+    write_origin(&mut answer, context, bucket, &kept)?;
     Ok(answer)
+}
+
+/// What a cache decides by how long an answer is good.
+fn is_freshness(header: SystemHeader) -> bool {
+    matches!(header, SystemHeader::CacheControl | SystemHeader::Expires)
+}
+
+/// What the bucket tells caches of its objects, where it is the origin of some.
+fn write_origin<P: Platform>(
+    answer: &mut Answer<P>,
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    kept: &Kept<'_>,
+) -> Result<()> {
+    let Some(origin) = context.setting::<Origin>(bucket)? else { return Ok(()) };
+    if let Some(default) = &origin.cache_control
+        && !kept.has_freshness
+        && !context.caller.is_for_error
+    {
+        answer.header(SystemHeader::CacheControl.name(), default.as_str());
+    }
+    for (name, value) in origin.key_headers(&bucket.name, context.key(), &kept.user) {
+        answer.header(name, value);
+    }
+    Ok(())
 }
 
 /// Whether a page of another origin may read the answer is written into it: a cache must not give one
@@ -306,6 +332,8 @@ struct Kept<'a> {
     lock: Lock,
     /// The object has one, or the request gives one.
     has_content_type: bool,
+    /// Something was written by which caches decide how long the answer is good.
+    has_freshness: bool,
 }
 
 /// Writes the system headers that are `shown`, as they were stored or as the request overrides them.
@@ -321,6 +349,7 @@ fn write_attributes<'a, P: Platform>(
         tags: 0,
         lock: Lock::default(),
         has_content_type: false,
+        has_freshness: false,
     };
     let mut overridden = Vec::new();
     for header in SystemHeader::ALL.into_iter().filter(|header| shown(*header)) {
@@ -330,11 +359,13 @@ fn write_attributes<'a, P: Platform>(
         }
     }
     kept.has_content_type = overridden.contains(&SystemHeader::ContentType);
+    kept.has_freshness = overridden.iter().any(|header| is_freshness(*header));
     for field in attributes::fields(encoded) {
         match field? {
             Field::System(header, value) if shown(header) && !overridden.contains(&header) => {
                 answer.header(header.name(), value);
                 kept.has_content_type |= header == SystemHeader::ContentType;
+                kept.has_freshness |= is_freshness(header);
             }
             Field::User { name, value } => kept.user.push((name, value)),
             Field::Checksum(checksum) => kept.checksum = Some(checksum),

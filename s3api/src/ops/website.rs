@@ -1,6 +1,7 @@
 //! A visit to a bucket that is a website: GET and HEAD under a website's host name.
 //!
-//! Invariants: a visitor reads what anybody may read of the bucket and nothing else, whatever they sign;
+//! Invariants: a visitor reads what anybody may read of the bucket, or what the secret of its origin that the
+//! request bears lets in to (error documents without it), and nothing else, whatever they sign;
 //! every object of an answer, error documents included, was asked for as such a read.
 //!
 //! Not here: the rules of websites (`website`), which host names are websites and how an error looks
@@ -39,7 +40,7 @@ pub(crate) async fn visit<P: Platform>(context: &Context<'_, P>) -> Result<Answe
     if let Some(redirection) = pages.redirect(key, origin) {
         return Ok(redirected(redirection));
     }
-    match read(context, context.head, &pages.page(key)).await {
+    match read(context, context.head, &pages.page(key), false).await {
         Ok(answer) => Ok(answer),
         Err(error) => failed(context, pages, origin, error).await,
     }
@@ -58,7 +59,7 @@ async fn failed<P: Platform>(
     let head = plain_head(context)?;
     if is_missing && !key.is_empty() && !key.ends_with('/') {
         let folder = format!("{key}/");
-        if read(context, &head, &pages.page(&folder)).await.is_ok() {
+        if read(context, &head, &pages.page(&folder), false).await.is_ok() {
             let location = format!("/{}", percent::encode(&folder));
             return Ok(redirected(Redirection { status: 302, location }));
         }
@@ -68,7 +69,7 @@ async fn failed<P: Platform>(
     }
     let document = pages.error_key.as_deref().filter(|_| (400..500).contains(&status));
     let Some(document) = document else { return Err(error) };
-    match read(context, &head, document).await {
+    match read(context, &head, document, true).await {
         Ok(mut answer) => {
             if answer.status() == 200 {
                 answer.set_status(status);
@@ -81,15 +82,16 @@ async fn failed<P: Platform>(
     }
 }
 
-/// Reads an object as anybody may. One that stands for another place sends there.
+/// Reads an object as anybody may, or as the document of an error. One that stands for another place sends there.
 async fn read<P: Platform>(
     context: &Context<'_, P>,
     head: &RequestHead,
     key: &str,
+    is_for_error: bool,
 ) -> Result<Answer<P>> {
     let route = Route { key: key.to_owned(), ..context.route.clone() };
     let Caller { peer, now, .. } = *context.caller;
-    let visitor = Caller { peer, now, ..Caller::new(Subject::Anonymous, None) };
+    let visitor = Caller { peer, now, is_for_error, ..Caller::new(Subject::Anonymous, None) };
     let inner = Context { head, route: &route, caller: &visitor, ..*context };
     let mut nothing = NoBytes;
     let body =

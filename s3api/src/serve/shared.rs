@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::proxies::Proxies;
 use crate::readiness::Readiness;
 use crate::start_error::StartError;
-use crate::tls::{Certificates, TlsFiles};
+use crate::tls::Certificates;
 
 /// Asks the server to stop, or to read again what may change; shared with signal handlers and tests.
 #[derive(Debug, Clone, Default)]
@@ -76,9 +76,8 @@ pub(super) struct PortCertificates {
 impl PortCertificates {
     pub(super) fn load(config: &Config) -> Result<Self, StartError> {
         let Some(files) = &config.tls else { return Ok(Self::default()) };
-        // Who calls the S3 port shows who he is by signatures.
-        let s3 = Certificates::load(TlsFiles { client_ca: None, ..files.clone() })?;
-        let admin = Certificates::load(files.clone())?;
+        let s3 = Certificates::load(files.s3.clone())?;
+        let admin = Certificates::load(files.admin.clone())?;
         Ok(Self { s3: Some(Arc::new(s3)), admin: Some(Arc::new(admin)) })
     }
 

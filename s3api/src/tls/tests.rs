@@ -56,9 +56,11 @@ fn what_cannot_be_used_is_named_with_its_file() {
     assert!(text.contains("not this certificate's"), "{text}");
 
     directory.write();
-    let client_ca = Some(directory.0.path().join("ca.pem"));
-    let text = refusal(TlsFiles { client_ca, ..files.clone() });
-    assert!(text.contains("--admin-client-ca"), "{text}");
+    for field in ["client-ca", "admin-client-ca"] {
+        let client_ca = Some(ClientCa { field, path: directory.0.path().join("ca.pem") });
+        let text = refusal(TlsFiles { client_ca, ..files.clone() });
+        assert!(text.contains(&format!("--{field} ")), "{text}");
+    }
     Certificates::load(files).unwrap();
 }
 

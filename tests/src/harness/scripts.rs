@@ -121,6 +121,14 @@ pub fn run_refused(command: &mut Command) -> String {
     said + &complaints
 }
 
+/// Runs a client that may fail, and returns what it said.
+#[track_caller]
+pub fn run_any(command: &mut Command) -> String {
+    let (_, end, said, complaints) = attempt(command);
+    assert!(end != LATE, "{command:?}\n{end}\n{said}\n{complaints}");
+    said + &complaints
+}
+
 const LATE: &str = "did not end in time";
 const REMEDY: &str = "`bash .ci/run` installs it, RINGFORT_WITHOUT_CLIENTS does without it";
 

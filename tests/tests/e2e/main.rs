@@ -14,6 +14,7 @@ mod bad_bodies;
 mod bad_clients;
 mod bad_heads;
 mod battery;
+mod cdn;
 mod clients;
 mod console;
 mod data_dir;

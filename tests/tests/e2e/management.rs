@@ -5,6 +5,7 @@ mod buckets;
 mod command;
 mod keys;
 mod objects;
+mod origin;
 mod presigned;
 mod quota;
 mod server;

@@ -120,6 +120,40 @@ fn the_management_port_lets_in_who_shows_a_certificate() {
 }
 
 #[test]
+fn the_s3_port_lets_in_who_shows_a_certificate() {
+    let site = site();
+    let ca = text(&site.path("edges.pem"));
+    let site = site.flags(&["--client-ca", &ca]);
+    let authority = Authority::new(&site, "authority");
+    authority.sign("server");
+    let edges = Authority::new(&site, "edges");
+    edges.sign("edge");
+    authority.sign("stranger");
+    let server = site.start();
+    let run = |name: &str| {
+        let mut command = script(&site, &server, &authority, "tls_ports.py");
+        let of = |part: &str| -> PathBuf { site.path(&format!("{name}-{part}.pem")) };
+        command.arg("manage").env("RINGFORT_CERT", of("cert")).env("RINGFORT_KEY", of("key"));
+        command.env("RINGFORT_ADMIN", server.endpoint());
+        command
+    };
+    // A certificate opens the connection; requests are judged as ever.
+    assert!(scripts::run(&mut run("edge")).contains("<Code>NoSuchBucket</Code>"));
+    assert!(scripts::run_refused(&mut run("stranger")).contains("SSL"));
+    assert!(scripts::run_refused(&mut run("nobody")).contains("SSL"));
+    // The management port asks for none.
+    let mut command = script(&site, &server, &authority, "tls_ports.py");
+    command.arg("manage").env("RINGFORT_CERT", "none").env("RINGFORT_KEY", "none");
+    assert_eq!(scripts::run(&mut command).trim(), "live");
+    // Another authority counts when its file has been put in the place of this one.
+    std::fs::copy(authority.path(), &ca).unwrap();
+    hang_up(&server);
+    wait_until("the new authority", || scripts::run_any(&mut run("stranger")).contains("<Code>"));
+    assert!(scripts::run_refused(&mut run("edge")).contains("SSL"));
+    server.stop();
+}
+
+#[test]
 fn a_start_without_a_usable_certificate_is_refused() {
     let site = site();
     let (code, said) = site.start_refused();
@@ -130,4 +164,9 @@ fn a_start_without_a_usable_certificate_is_refused() {
     let (code, said) = site.start_refused();
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("it needs its key, --tls-key"), "{said}");
+
+    let site = Site::new().flags(&["--client-ca", "/nowhere"]);
+    let (code, said) = site.start_refused();
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--client-ca: it needs --tls-cert"), "{said}");
 }

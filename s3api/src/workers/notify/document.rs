@@ -7,7 +7,7 @@
 //! An empty document is no configuration: it takes the one that was there away, as in S3.
 
 use super::event::Pattern;
-use super::target::{self, TargetConfig};
+use super::target::{self, TargetConfig, TargetKind};
 use super::{Configuration, Destination, Notification};
 use crate::error::{Code, Result, S3Error};
 use crate::limits::{KEY_BYTES_MAX, NOTIFICATION_CONFIGURATIONS_MAX, NOTIFICATION_ID_BYTES_MAX};
@@ -54,7 +54,7 @@ pub fn parse(
         return Err(invalid_argument("Too many notification configurations."));
     }
     resolve_all(&mut configurations, targets)?;
-    check_together(&configurations)?;
+    check_together(&configurations, targets)?;
     Ok(Notification { configurations })
 }
 
@@ -161,7 +161,12 @@ fn resolve_all(configurations: &mut [Configuration], targets: &[TargetConfig]) -
     failed.map_or(Ok(()), Err)
 }
 
-fn check_together(configurations: &[Configuration]) -> Result<()> {
+/// Events go to one configuration, as in S3; but a cache that is purged stands beside whoever else is told.
+fn check_together(configurations: &[Configuration], targets: &[TargetConfig]) -> Result<()> {
+    let purges = |name: &str| {
+        let is_it = |target: &&TargetConfig| target.name == name;
+        targets.iter().find(is_it).is_some_and(|target| matches!(target.kind, TargetKind::Purge(_)))
+    };
     for (at, one) in configurations.iter().enumerate() {
         for other in &configurations[..at] {
             if one.id == other.id {
@@ -169,7 +174,9 @@ fn check_together(configurations: &[Configuration]) -> Result<()> {
                     "Same ID used for multiple configurations. IDs must be unique.",
                 ));
             }
-            if one.overlaps(other) {
+            let may_overlap =
+                one.target != other.target && (purges(&one.target) || purges(&other.target));
+            if one.overlaps(other) && !may_overlap {
                 return Err(invalid_argument(
                     "Configurations overlap. Configurations on the same bucket cannot share a \
                      common event type.",
@@ -219,13 +226,24 @@ fn write_one(writer: &mut Writer, configuration: &Configuration) {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::target::TargetKind;
+    use super::super::purge::{Purge, Service};
     use super::*;
 
     fn parse(content: &str) -> Result<Notification> {
         let kind =
             TargetKind::Webhook { url: "http://127.0.0.1:1/".to_owned(), authorization: None };
-        let targets = [TargetConfig { name: "hook".to_owned(), kind }];
+        let purge = |name: &str| TargetConfig {
+            name: name.to_owned(),
+            kind: TargetKind::Purge(Purge {
+                service: Service::Http,
+                url: "http://127.0.0.1:1/".to_owned(),
+                method: "PURGE".to_owned(),
+                public_url: None,
+                authorization: None,
+            }),
+        };
+        let hook = TargetConfig { name: "hook".to_owned(), kind };
+        let targets = [hook, purge("edge-1"), purge("edge-2")];
         let document = format!("<NotificationConfiguration>{content}</NotificationConfiguration>");
         let mut made = 0;
         super::parse(document.as_bytes(), &targets, || {
@@ -283,6 +301,14 @@ mod tests {
         let two = queue(PUT) + &queue("<Event>s3:ObjectTagging:*</Event>");
         let ids: Vec<_> = parse(&two).unwrap().configurations.into_iter().map(|c| c.id).collect();
         assert_eq!(ids, ["made-1", "made-2"]);
+    }
+
+    #[test]
+    fn caches_are_purged_beside_others_that_are_told() {
+        let to = |arn: &str| queue(PUT).replace("hook:webhook", arn);
+        parse(&(queue(PUT) + &to("edge-1:purge") + &to("edge-2:purge"))).unwrap();
+        let twice = to("edge-1:purge") + &to("edge-1:purge");
+        refused(&twice, Code::InvalidArgument, "Configurations overlap");
     }
 
     #[track_caller]

@@ -4,13 +4,14 @@
 //! once.
 //!
 //! Not here: the XML form (`document`), the JSON of an event (`message`), where targets are
-//! (`target`), and how events get there (`queue`, `delivery`).
+//! (`target`), what caches are told (`purge`), and how events get there (`queue`, `delivery`).
 
 mod backoff;
 pub mod delivery;
 pub mod document;
 pub mod event;
 pub mod message;
+pub mod purge;
 pub mod queue;
 mod sender;
 pub mod target;

@@ -1,9 +1,10 @@
 //! The thread of a target: blocking clients, away from the executors.
 //!
 //! Invariants: a thread has one batch at most, and one place for its outcome, which is taken before the
-//! next batch is given; each message is sent whole and confirmed before the next; the first failure ends
-//! the batch. Every wait for a peer has a bound. The thread ends when its sender is dropped.
+//! next batch is given; each message is sent whole and confirmed before the next (those that a cache takes
+//! together are sent so); the first failure ends the batch. Every wait for a peer has a bound. The thread ends when its sender is dropped.
 
+use super::purge::Purge;
 use super::target::{TargetConfig, TargetKind};
 use crate::limits::{NOTIFY_ANSWER_BYTES_MAX, NOTIFY_CONNECT_TIMEOUT, NOTIFY_SEND_TIMEOUT};
 use std::io;
@@ -54,12 +55,12 @@ impl Sender {
 fn serve(batches: &Receiver<Vec<Vec<u8>>>, outcome: &Slot, client: &mut dyn Client) {
     while let Ok(batch) = batches.recv() {
         let mut result = Outcome::default();
-        for message in &batch {
-            if let Err(error) = client.send(message) {
+        for messages in batch.chunks(client.together()) {
+            if let Err(error) = client.send(messages) {
                 result.error = Some(error);
                 break;
             }
-            result.delivered += 1;
+            result.delivered += messages.len();
         }
         *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }
@@ -67,56 +68,105 @@ fn serve(batches: &Receiver<Vec<Vec<u8>>>, outcome: &Slot, client: &mut dyn Clie
 
 /// A way to one target.
 trait Client {
-    /// Returns when the target has confirmed the message. The error tells no secret.
-    fn send(&mut self, message: &[u8]) -> Result<(), String>;
+    /// Messages that it takes at once; at least one.
+    fn together(&self) -> usize {
+        1
+    }
+
+    /// Returns when the target has confirmed these messages. The error tells no secret.
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String>;
 }
 
 fn client(kind: TargetKind) -> Box<dyn Client> {
     match kind {
-        TargetKind::Webhook { url, authorization } => Box::new(Webhook::new(url, authorization)),
+        TargetKind::Webhook { url, authorization } => {
+            Box::new(Webhook { agent: agent(), url, authorization })
+        }
         TargetKind::Redis { url, list } => Box::new(Redis { url, list, connection: None }),
+        TargetKind::Purge(purge) => Box::new(Cache { agent: agent(), purge }),
     }
 }
 
-/// Posts each message; any 2xx confirms it. Redirects are not followed: they would carry events, and
-/// their authorisation, to where the operator has not sent them.
+/// A client of HTTP. Redirects are not followed: they would carry events, and their authorisation, to where the
+/// operator has not sent them.
+fn agent() -> ureq::Agent {
+    let tls =
+        ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
+    ureq::Agent::config_builder()
+        .timeout_global(Some(NOTIFY_SEND_TIMEOUT))
+        .timeout_connect(Some(NOTIFY_CONNECT_TIMEOUT))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .allow_non_standard_methods(true)
+        .user_agent(concat!("ringfort/", env!("CARGO_PKG_VERSION")))
+        .tls_config(tls)
+        .build()
+        .new_agent()
+}
+
+/// The status of an answer, whose body is read to its end: or the connection cannot be used again.
+fn status_of(mut answer: ureq::http::Response<ureq::Body>) -> u16 {
+    let body = answer.body_mut().with_config().limit(NOTIFY_ANSWER_BYTES_MAX);
+    let _ = body.read_to_vec();
+    answer.status().as_u16()
+}
+
+/// Posts each message; any 2xx confirms it.
 struct Webhook {
     agent: ureq::Agent,
     url: String,
     authorization: Option<String>,
 }
 
-impl Webhook {
-    fn new(url: String, authorization: Option<String>) -> Self {
-        let tls = ureq::tls::TlsConfig::builder()
-            .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-            .build();
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(NOTIFY_SEND_TIMEOUT))
-            .timeout_connect(Some(NOTIFY_CONNECT_TIMEOUT))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("ringfort/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls)
-            .build()
-            .new_agent();
-        Self { agent, url, authorization }
+impl Client for Webhook {
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String> {
+        for message in messages {
+            let mut request = self.agent.post(&self.url).header("Content-Type", "application/json");
+            if let Some(value) = &self.authorization {
+                request = request.header("Authorization", value);
+            }
+            let answer = request.send(message).map_err(|error| without_url(&error, &self.url))?;
+            let status = status_of(answer);
+            if !(200..300).contains(&status) {
+                return Err(format!("it answered {status}"));
+            }
+        }
+        Ok(())
     }
 }
 
-impl Client for Webhook {
-    fn send(&mut self, message: &[u8]) -> Result<(), String> {
-        let mut request = self.agent.post(&self.url).header("Content-Type", "application/json");
-        if let Some(value) = &self.authorization {
-            request = request.header("Authorization", value);
+/// Asks a cache to forget what messages tell of.
+struct Cache {
+    agent: ureq::Agent,
+    purge: Purge,
+}
+
+impl Client for Cache {
+    fn together(&self) -> usize {
+        self.purge.service.objects_max()
+    }
+
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String> {
+        let Some(asked) = self.purge.request(messages) else { return Ok(()) };
+        let mut request =
+            ureq::http::Request::builder().method(asked.method.as_str()).uri(&asked.url);
+        if let Some((name, value)) = self.purge.credential() {
+            request = request.header(name, value);
         }
-        let mut answer = request.send(message).map_err(|error| without_url(&error, &self.url))?;
-        // Read to its end, or the connection cannot be used again.
-        let body = answer.body_mut().with_config().limit(NOTIFY_ANSWER_BYTES_MAX);
-        let _ = body.read_to_vec();
-        let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("it answered {}", status.as_u16())) }
+        let answer = match asked.body {
+            None => request.body(()).map(|request| self.agent.run(request)),
+            Some(body) => request
+                .header("Content-Type", "application/json")
+                .body(body)
+                .map(|request| self.agent.run(request)),
+        };
+        let answer = answer.map_err(|_| "the request cannot be made of its configuration")?;
+        let status = status_of(answer.map_err(|error| without_url(&error, &asked.url))?);
+        if self.purge.is_confirmed_by(status) {
+            return Ok(());
+        }
+        Err(format!("it answered {status}"))
     }
 }
 
@@ -154,8 +204,10 @@ impl Redis {
 }
 
 impl Client for Redis {
-    fn send(&mut self, message: &[u8]) -> Result<(), String> {
-        self.append(message).map_err(|error| error.to_string().replace(&self.url, "its URL"))
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String> {
+        let mut results = messages.iter().map(|message| self.append(message));
+        let sent = results.try_for_each(|result| result);
+        sent.map_err(|error| error.to_string().replace(&self.url, "its URL"))
     }
 }
 
@@ -168,7 +220,7 @@ mod tests {
     struct Script(Vec<Result<(), String>>);
 
     impl Client for Script {
-        fn send(&mut self, _: &[u8]) -> Result<(), String> {
+        fn send(&mut self, _: &[Vec<u8>]) -> Result<(), String> {
             self.0.remove(0)
         }
     }

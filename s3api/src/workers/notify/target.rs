@@ -4,6 +4,7 @@
 //! credentials of targets are never shown (`Debug` leaves them out).
 
 use super::Destination;
+use super::purge::Purge;
 use std::fmt;
 
 /// Where events can be sent.
@@ -27,6 +28,8 @@ pub enum TargetKind {
         /// The list's key.
         list: String,
     },
+    /// Each event makes a cache forget the object.
+    Purge(Purge),
 }
 
 impl TargetKind {
@@ -35,12 +38,14 @@ impl TargetKind {
         match self {
             Self::Webhook { .. } => "webhook",
             Self::Redis { .. } => "redis",
+            Self::Purge(_) => "purge",
         }
     }
 
     /// Where it is, without anything secret.
     fn place(&self) -> String {
-        let (Self::Webhook { url, .. } | Self::Redis { url, .. }) = self;
+        let (Self::Webhook { url, .. } | Self::Redis { url, .. } | Self::Purge(Purge { url, .. })) =
+            self;
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
