@@ -225,6 +225,17 @@ pub const BACKUP_BYTES_PER_SECOND: u64 = 200 << 20;
 /// Parsed settings that one core keeps; beyond that it forgets all and parses again.
 pub const SETTINGS_KEPT_MAX: usize = 10_000;
 
+// Limits of users and buckets.
+
+pub const REQUESTS_PER_SECOND: RangeInclusive<u32> = 1..=1_000_000;
+pub const BURST_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
+/// No server has more connections.
+pub const CONCURRENT_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
+/// Limiters that one core keeps at hand; beyond that it forgets all and asks for them again.
+pub const LIMITERS_KEPT_MAX: usize = 4096;
+/// From so many limiters on it is looked which of all cores' can be forgotten.
+pub const LIMITERS_PRUNED_FROM: usize = 1024;
+
 // Server-side encryption.
 
 /// Master keys of one server: the current one, and those that were before it.

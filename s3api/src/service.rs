@@ -1,4 +1,5 @@
-//! The pipeline of every request: route, authenticate, run the operation (which asks `access`), answer.
+//! The pipeline of every request: route, authenticate, run the operation (which asks `throttle` and
+//! `access`), answer.
 //!
 //! Invariants: every answer carries `x-amz-request-id` and `x-amz-id-2`; an error is an XML document
 //! with the same ids, or no body at all for HEAD; nothing of the body is read before the request is
@@ -18,6 +19,7 @@ use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
+use crate::throttle::Admission;
 use crate::users::Users;
 use crate::website;
 use crate::workers::access_log::{self, record::Answered, record::Asked};
@@ -62,6 +64,8 @@ struct Sender<'a> {
     vouched: Option<&'a str>,
     /// Found out on the way.
     caller: Option<Caller>,
+    /// By the limits of their user and their bucket.
+    admission: Admission,
 }
 
 impl<P: Platform> S3Service<P> {
@@ -141,6 +145,7 @@ impl<P: Platform> S3Service<P> {
             region: &self.settings.region,
             owner: &self.settings.owner,
             caller,
+            admission: &sender.admission,
             services: &self.services,
             authenticator: &self.authenticator,
             ids,
@@ -166,6 +171,7 @@ impl<P: Platform> S3Service<P> {
         head: &RequestHead,
         peer: Peer,
         ids: &Ids<'_>,
+        admission: &Admission,
     ) -> Result<Answer<P>> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
@@ -178,6 +184,7 @@ impl<P: Platform> S3Service<P> {
             region: &self.settings.region,
             owner: &self.settings.owner,
             caller: &caller,
+            admission,
             services: &self.services,
             authenticator: &self.authenticator,
             ids,
@@ -198,12 +205,14 @@ impl<P: Platform> S3Service<P> {
         let started_ns = self.engine.platform().monotonic_ns();
         let ids = self.ids();
         let started = Instant::now();
-        let mut sender = Sender { vouched, caller: None };
+        let mut sender = Sender { vouched, caller: None, admission: Admission::default() };
         let (route, is_visit) = self.route(head, vouched);
         let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
         let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
         let result = match &route {
-            Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids).await,
+            Ok(route) if is_visit => {
+                self.visit(route, head, body.peer(), &ids, &sender.admission).await
+            }
             Ok(route) => self.run(route, head, body, &ids, &mut sender, &mut phases).await,
             Err(error) => Err(error.clone()),
         };
@@ -241,6 +250,9 @@ impl<P: Platform> S3Service<P> {
             };
             let answered = Answered { asked, error, received: body.received(), started };
             access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
+        }
+        if sender.admission.is_held() {
+            answer.keep(Box::new(sender.admission));
         }
         answer
     }

@@ -15,7 +15,9 @@ use serde_json::Value;
 
 use super::api_keys::{self, ApiCaller};
 use super::management::Management;
-use super::{backup, buckets, kms, latency, objects, openapi, presigned_urls, quota, scrub};
+use super::{
+    backup, buckets, kms, latency, limits, objects, openapi, presigned_urls, quota, scrub,
+};
 use super::{server_settings, shards, stats, uploads};
 use crate::error::S3Error;
 use crate::limits::{API_BODY_BYTES_MAX, API_LIST_BYTES_MAX, API_QUERY_PAIRS_MAX};
@@ -245,6 +247,10 @@ async fn of_credentials<P: Platform>(
         ([id, "policies", name], Method::Put) => credentials.put_policy(id, name, request).await,
         ([id, "policies", name], Method::Delete) => credentials.remove_policy(id, name).await,
         ([_, "policies", _], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
+        ([id, "limits"], Method::Get) => credentials.limits(id),
+        ([id, "limits"], Method::Put) => credentials.put_limits(id, request).await,
+        ([id, "limits"], Method::Delete) => credentials.remove_limits(id).await,
+        ([_, "limits"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
         _ => Ok(ApiAnswer::not_found()),
     }
 }
@@ -279,6 +285,10 @@ async fn of_buckets<P: Platform>(
         ([name, "quota"], Method::Put) => quota::put(store, name, request).await,
         ([name, "quota"], Method::Delete) => quota::remove(store, name).await,
         ([_, "quota"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
+        ([name, "limits"], Method::Get) => limits::show(store, name),
+        ([name, "limits"], Method::Put) => limits::put(store, name, request).await,
+        ([name, "limits"], Method::Delete) => limits::remove(store, name).await,
+        ([_, "limits"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
         ([name, "uploads"], Method::Get) => uploads::list(store, name, request).await,
         ([_, "uploads"], _) => Ok(ApiAnswer::not_allowed("GET")),
         ([name, "uploads", id], Method::Delete) => uploads::abort(store, name, id, request).await,

@@ -94,10 +94,23 @@ fn credentials() -> Command {
             ),
         )
         .subcommand(plain("delete", "Take a credential away; its buckets stay").arg(id()))
+        .subcommand(plain("limits", "How much traffic a user may make").arg(id()))
+        .subcommand(plain("set-limits", SET_LIMITS).arg(id()).args(limits()))
+        .subcommand(plain("remove-limits", "Take a user's limits away").arg(id()))
+}
+
+const SET_LIMITS: &str = "Limit the traffic; what is left out is not limited";
+
+fn limits() -> [Arg; 3] {
+    [
+        number("requests-per-second", "N", "On average"),
+        number("burst-requests", "N", "At once behind a pause; else as many as per second"),
+        number("concurrent-requests", "N", "Until their answers were sent"),
+    ]
 }
 
 fn buckets() -> Command {
-    family("buckets", "Buckets, their owners and quotas")
+    family("buckets", "Buckets, their owners, quotas and limits")
         .subcommand(plain("list", "All buckets").arg(flag(
             "prefix",
             "TEXT",
@@ -122,6 +135,9 @@ fn buckets() -> Command {
                 .arg(number("max-objects", "N", "All versions counted")),
         )
         .subcommand(plain("remove-quota", "Take a bucket's quota away").arg(bucket()))
+        .subcommand(plain("limits", "How much traffic a bucket takes").arg(bucket()))
+        .subcommand(plain("set-limits", SET_LIMITS).arg(bucket()).args(limits()))
+        .subcommand(plain("remove-limits", "Take a bucket's limits away").arg(bucket()))
 }
 
 fn objects() -> Command {

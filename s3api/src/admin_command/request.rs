@@ -177,6 +177,9 @@ fn credentials(verb: &str, arguments: &ArgMatches) -> Result<Order, StartError> 
             }
             Order::change("PUT", of_id()).body(change)
         }
+        "limits" => Order::get(format!("{}/limits", of_id()), Shape::Fields),
+        "set-limits" => set_limits("credentials", format!("{}/limits", of_id()), arguments)?,
+        "remove-limits" => Order::change("DELETE", format!("{}/limits", of_id())),
         _ => Order::change("DELETE", of_id()),
     })
 }
@@ -203,9 +206,25 @@ fn buckets(verb: &str, arguments: &ArgMatches) -> Result<Order, StartError> {
             }
             Order::new("PUT", named("/quota"), Shape::Fields).body(quota)
         }
+        "limits" => Order::get(named("/limits"), Shape::Fields),
+        "set-limits" => set_limits("buckets", named("/limits"), arguments)?,
+        "remove-limits" => Order::change("DELETE", named("/limits")),
         "remove-quota" => Order::change("DELETE", named("/quota")),
         _ => Order::change("DELETE", named("")),
     })
+}
+
+fn set_limits(family: &str, path: String, arguments: &ArgMatches) -> Result<Order, StartError> {
+    let limits = given(&[
+        ("requests_per_second", number(arguments, "requests-per-second").map(Value::from)),
+        ("burst_requests", number(arguments, "burst-requests").map(Value::from)),
+        ("concurrent_requests", number(arguments, "concurrent-requests").map(Value::from)),
+    ]);
+    if limits == json!({}) {
+        let reason = "give --requests-per-second, --concurrent-requests or both".to_owned();
+        return Err(StartError::Config { place: format!("{family} set-limits"), reason });
+    }
+    Ok(Order::new("PUT", path, Shape::Fields).body(limits))
 }
 
 fn objects(verb: &str, arguments: &ArgMatches) -> Order {
@@ -292,6 +311,14 @@ mod tests {
         check("buckets create b-1", "POST", "buckets", order);
         let order = json!({"max_objects": 7});
         check("buckets set-quota b-1 --max-objects 7", "PUT", "buckets/b-1/quota", order);
+        let order = json!({"requests_per_second": 5, "burst_requests": 9});
+        let line = "credentials set-limits 3 --requests-per-second 5 --burst-requests 9";
+        check(line, "PUT", "credentials/3/limits", order);
+        let order = json!({"concurrent_requests": 4});
+        let line = "buckets set-limits b-1 --concurrent-requests 4";
+        check(line, "PUT", "buckets/b-1/limits", order);
+        check("buckets limits b-1", "GET", "buckets/b-1/limits", Value::Null);
+        check("credentials remove-limits 3", "DELETE", "credentials/3/limits", Value::Null);
         check(
             "objects list b --prefix a/&",
             "GET",
@@ -322,7 +349,12 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_refused() {
-        for line in ["admin credentials update 3", "admin buckets set-quota b"] {
+        for line in [
+            "admin credentials update 3",
+            "admin credentials set-limits 3",
+            "admin buckets set-quota b",
+            "admin buckets set-limits b",
+        ] {
             let matches = admin_command().try_get_matches_from(line.split(' ')).unwrap();
             assert!(order(&matches).is_err(), "{line}");
         }
