@@ -9,6 +9,8 @@ const FIELDS = [
   ["requests_per_second", "Requests per second", "On average; beyond it requests are answered with SlowDown."],
   ["burst_requests", "Burst", "Requests that may come at once behind a pause; as many as per second, if it is left empty."],
   ["concurrent_requests", "Concurrent requests", "From a request's head until its answer was sent."],
+  ["bytes_in_per_second", "Bytes received per second", "Of bodies; beyond it they wait."],
+  ["bytes_out_per_second", "Bytes sent per second", "Of objects; beyond it they wait."],
 ];
 
 // `owner` is the resource whose limits they are, as the management API names it; `note` says whom they hold.
@@ -17,7 +19,7 @@ export async function limits(owner, note, again) {
   const set = await manage(path);
   if (!set) return missing("limits");
   const rows = FIELDS.map(([name, label, hint]) => {
-    const control = input({ type: "number", min: 1, max: 1000000, value: set[name] ?? "" });
+    const control = input({ type: "number", min: 1, value: set[name] ?? "" });
     return { name, control, whole: field(label, control, hint) };
   });
   return form([h("p", { class: "hint" }, `${note} What is left empty is not limited.`), rows.map((row) => row.whole)], async () => {

@@ -19,7 +19,7 @@ use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
-use crate::throttle::Admission;
+use crate::throttle::{Admission, Pace, PacedBody};
 use crate::users::Users;
 use crate::website;
 use crate::workers::access_log::{self, record::Answered, record::Asked};
@@ -158,7 +158,13 @@ impl<P: Platform> S3Service<P> {
         if phases.is_wanted {
             phases.auth_ns = clock().saturating_sub(phases.started_ns);
         }
-        let reader = PayloadReader::new(authenticated.payload, &mut body);
+        let mut paced = PacedBody {
+            body: &mut body,
+            admission: &sender.admission,
+            platform: self.engine.platform(),
+            readiness: &self.readiness,
+        };
+        let reader = PayloadReader::new(authenticated.payload, &mut paced);
         let result = ops::run(&context, Body { reader, size_bytes }).await;
         phases.body_ns = body.spent_ns();
         result
@@ -251,10 +257,20 @@ impl<P: Platform> S3Service<P> {
             let answered = Answered { asked, error, received: body.received(), started };
             access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
         }
-        if sender.admission.is_held() {
-            answer.keep(Box::new(sender.admission));
-        }
+        self.hold(sender.admission, &mut answer);
         answer
+    }
+
+    /// Leaves what the request was let in by with its answer, for as long as that is sent.
+    fn hold(&self, admission: Admission, answer: &mut Answer<P>) {
+        match &mut answer.payload {
+            Payload::Stream { source, .. } if admission.is_paced() => {
+                let platform = self.engine.platform().clone();
+                source.pace(Pace { admission, platform, readiness: self.readiness.clone() });
+            }
+            _ if admission.is_held() => answer.keep(Box::new(admission)),
+            _ => {}
+        }
     }
 
     fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {

@@ -304,6 +304,9 @@ def settings(page, bucket):
     save(page)
     equal(page.get_by_label("Burst").input_value(), "5")
     equal(page.get_by_label("Concurrent requests").input_value(), "")
+    page.get_by_label("Bytes sent per second").fill("100000000000")
+    save(page)
+    equal(page.get_by_label("Bytes sent per second").input_value(), "100000000000")
 
 
 def bombs(page, bucket):

@@ -1,8 +1,8 @@
 //! `/api/v1/credentials/ID/limits` and `/api/v1/buckets/NAME/limits`: how much traffic a user or a bucket may make.
 //!
-//! `GET limits` shows them, `PUT limits {"requests_per_second": N, "burst_requests": N, "concurrent_requests": N}` sets
-//! all of them (what is left out is not limited), `DELETE limits` takes them away. A change counts with the next
-//! request; what is under way goes on.
+//! `GET limits` shows them, `PUT limits {"requests_per_second": N, "burst_requests": N, "concurrent_requests": N,
+//! "bytes_in_per_second": N, "bytes_out_per_second": N}` sets all of them (what is left out is not limited), `DELETE
+//! limits` takes them away. A change counts with the next request; what is under way goes on.
 //!
 //! Not here: how requests are judged by them (`crate::throttle`).
 
@@ -24,24 +24,33 @@ struct Order {
     requests_per_second: Option<u32>,
     burst_requests: Option<u32>,
     concurrent_requests: Option<u32>,
+    bytes_in_per_second: Option<u64>,
+    bytes_out_per_second: Option<u64>,
 }
 
 /// The limits that a request sets.
 pub(super) fn ordered(request: &ApiRequest) -> Result<TrafficLimits> {
-    let Order { requests_per_second, burst_requests, concurrent_requests } = request.document()?;
-    let limits = TrafficLimits { requests_per_second, burst_requests, concurrent_requests };
+    let order: Order = request.document()?;
+    let limits = TrafficLimits {
+        requests_per_second: order.requests_per_second,
+        burst_requests: order.burst_requests,
+        concurrent_requests: order.concurrent_requests,
+        bytes_in_per_second: order.bytes_in_per_second,
+        bytes_out_per_second: order.bytes_out_per_second,
+    };
     limits.check().map_err(|problem| ApiAnswer::problem(400, problem))?;
     Ok(limits)
 }
 
 /// All of them; `null` is not limited.
 pub(super) fn present(limits: Option<&TrafficLimits>) -> Value {
-    let TrafficLimits { requests_per_second, burst_requests, concurrent_requests } =
-        limits.copied().unwrap_or_default();
+    let limits = limits.copied().unwrap_or_default();
     json!({
-        "requests_per_second": requests_per_second,
-        "burst_requests": burst_requests,
-        "concurrent_requests": concurrent_requests,
+        "requests_per_second": limits.requests_per_second,
+        "burst_requests": limits.burst_requests,
+        "concurrent_requests": limits.concurrent_requests,
+        "bytes_in_per_second": limits.bytes_in_per_second,
+        "bytes_out_per_second": limits.bytes_out_per_second,
     })
 }
 

@@ -101,11 +101,13 @@ fn credentials() -> Command {
 
 const SET_LIMITS: &str = "Limit the traffic; what is left out is not limited";
 
-fn limits() -> [Arg; 3] {
+fn limits() -> [Arg; 5] {
     [
         number("requests-per-second", "N", "On average"),
         number("burst-requests", "N", "At once behind a pause; else as many as per second"),
         number("concurrent-requests", "N", "Until their answers were sent"),
+        number("bytes-in-per-second", "N", "Of bodies that are received; beyond it they wait"),
+        number("bytes-out-per-second", "N", "Of objects that are sent; beyond it they wait"),
     ]
 }
 

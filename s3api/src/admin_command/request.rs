@@ -219,9 +219,11 @@ fn set_limits(family: &str, path: String, arguments: &ArgMatches) -> Result<Orde
         ("requests_per_second", number(arguments, "requests-per-second").map(Value::from)),
         ("burst_requests", number(arguments, "burst-requests").map(Value::from)),
         ("concurrent_requests", number(arguments, "concurrent-requests").map(Value::from)),
+        ("bytes_in_per_second", number(arguments, "bytes-in-per-second").map(Value::from)),
+        ("bytes_out_per_second", number(arguments, "bytes-out-per-second").map(Value::from)),
     ]);
     if limits == json!({}) {
-        let reason = "give --requests-per-second, --concurrent-requests or both".to_owned();
+        let reason = "give at least one of the limits, such as --concurrent-requests".to_owned();
         return Err(StartError::Config { place: format!("{family} set-limits"), reason });
     }
     Ok(Order::new("PUT", path, Shape::Fields).body(limits))
@@ -314,8 +316,8 @@ mod tests {
         let order = json!({"requests_per_second": 5, "burst_requests": 9});
         let line = "credentials set-limits 3 --requests-per-second 5 --burst-requests 9";
         check(line, "PUT", "credentials/3/limits", order);
-        let order = json!({"concurrent_requests": 4});
-        let line = "buckets set-limits b-1 --concurrent-requests 4";
+        let order = json!({"concurrent_requests": 4, "bytes_out_per_second": 100_000});
+        let line = "buckets set-limits b-1 --concurrent-requests 4 --bytes-out-per-second 100000";
         check(line, "PUT", "buckets/b-1/limits", order);
         check("buckets limits b-1", "GET", "buckets/b-1/limits", Value::Null);
         check("credentials remove-limits 3", "DELETE", "credentials/3/limits", Value::Null);

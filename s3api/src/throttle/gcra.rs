@@ -73,6 +73,15 @@ impl Gcra {
         let _ = self.0.fetch_update(Relaxed, Relaxed, back);
     }
 
+    /// Gives a place behind all that was counted before: when that is. A little of what was not used is saved up.
+    pub(super) fn reserve(&self, cost_ns: u64, saved_ns: u64, now_ns: u64) -> u64 {
+        let earliest = now_ns.saturating_sub(saved_ns);
+        let behind = |due: u64| Some(due.max(earliest).saturating_add(cost_ns));
+        // It always changes, and says what was there before.
+        let (Ok(found) | Err(found)) = self.0.fetch_update(Relaxed, Relaxed, behind);
+        found.max(earliest)
+    }
+
     /// Whether it says as little as one that was never used.
     pub(super) fn is_idle(&self, now_ns: u64) -> bool {
         self.0.load(Relaxed) <= now_ns
@@ -151,6 +160,15 @@ mod tests {
         assert_eq!(taken(&gcra, rate, 5 * MS, 3), 2);
         gcra.give_back(rate.interval_ns);
         assert_eq!(taken(&gcra, rate, 5 * MS, 3), 1);
+    }
+
+    #[test]
+    fn places_follow_each_other_and_a_pause_saves_a_little() {
+        let gcra = Gcra::default();
+        let reserve = |now_ms| gcra.reserve(100 * MS, 250 * MS, now_ms * MS) / MS;
+        assert_eq!([0, 0, 0].map(reserve), [0, 100, 200]);
+        assert_eq!([350, 350, 10_000].map(reserve), [300, 400, 9750]);
+        assert_eq!([10_000; 4].map(reserve), [9850, 9950, 10_050, 10_150]);
     }
 
     #[test]

@@ -6,17 +6,30 @@
 //!
 //! Not here: which limits there are. They come with each request.
 
+use super::NANOSECONDS;
 use super::gcra::{Gcra, Rate};
 use super::setting::TrafficLimits;
+use crate::limits::BANDWIDTH_BURST;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+
+const SAVED_NS: u64 = BANDWIDTH_BURST.as_millis() as u64 * 1_000_000;
 
 #[derive(Debug, Default)]
 pub struct Limiter {
     requests: Gcra,
     /// Requests under way that hold a slot.
     running: AtomicU32,
+    bytes_in: Gcra,
+    bytes_out: Gcra,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    In,
+    Out,
 }
 
 /// A limit that can be reached.
@@ -40,6 +53,8 @@ pub(super) struct Pass {
     has_slot: bool,
     /// What it took of the rate; 0: nothing.
     taken_ns: u64,
+    bytes_in_per_second: Option<u64>,
+    bytes_out_per_second: Option<u64>,
 }
 
 impl Limiter {
@@ -55,7 +70,13 @@ impl Limiter {
             }
             most => most.is_some(),
         };
-        let mut pass = Pass { limiter: Arc::clone(limiter), has_slot, taken_ns: 0 };
+        let mut pass = Pass {
+            limiter: Arc::clone(limiter),
+            has_slot,
+            taken_ns: 0,
+            bytes_in_per_second: limits.bytes_in_per_second,
+            bytes_out_per_second: limits.bytes_out_per_second,
+        };
         if let Some(per_second) = limits.requests_per_second {
             let rate = Rate::new(per_second, limits.burst_requests.unwrap_or(per_second));
             // Refused, the pass is dropped and its slot is free again.
@@ -73,7 +94,9 @@ impl Limiter {
 
     /// Whether it says as little as a new one.
     pub(super) fn is_idle(&self, now_ns: u64) -> bool {
-        self.running.load(Relaxed) == 0 && self.requests.is_idle(now_ns)
+        let idle = |counted: &Gcra| counted.is_idle(now_ns);
+        self.running.load(Relaxed) == 0
+            && [&self.requests, &self.bytes_in, &self.bytes_out].into_iter().all(idle)
     }
 }
 
@@ -81,6 +104,25 @@ impl Pass {
     /// Whether something is held for as long as the request lasts.
     pub(super) fn has_slot(&self) -> bool {
         self.has_slot
+    }
+
+    /// The limit of bandwidth, if there is one.
+    pub(super) fn bytes_per_second(&self, direction: Direction) -> Option<u64> {
+        match direction {
+            Direction::In => self.bytes_in_per_second,
+            Direction::Out => self.bytes_out_per_second,
+        }
+    }
+
+    /// Counts bytes; when they are due.
+    pub(super) fn reserve(&self, direction: Direction, bytes: u64, now_ns: u64) -> u64 {
+        let Some(per_second) = self.bytes_per_second(direction) else { return now_ns };
+        let cost_ns = bytes.saturating_mul(NANOSECONDS).div_ceil(per_second.max(1));
+        let counted = match direction {
+            Direction::In => &self.limiter.bytes_in,
+            Direction::Out => &self.limiter.bytes_out,
+        };
+        counted.reserve(cost_ns, SAVED_NS, now_ns)
     }
 
     /// The request is not served after all, and counts for nothing.
@@ -109,8 +151,8 @@ mod tests {
     fn limits(rate: Option<u32>, concurrent: Option<u32>) -> TrafficLimits {
         TrafficLimits {
             requests_per_second: rate,
-            burst_requests: None,
             concurrent_requests: concurrent,
+            ..TrafficLimits::default()
         }
     }
 

@@ -1,4 +1,5 @@
-//! Limits of traffic: how often, and how many at the same time, requests of one user or for one bucket are served.
+//! Limits of traffic: how often, how many at the same time and how fast requests of one user or for one bucket are
+//! served.
 //!
 //! Limits stand where their owner does: a user's in its entry (`users`), a bucket's among its settings. What they are
 //! judged by (when the next request is due, how many are under way) is one [`Limiter`] a user or bucket, shared by all
@@ -7,7 +8,7 @@
 //! A request is judged by its user's limits once it is known whose it is, and by its bucket's once it is decided that it
 //! may be let in: who may do nothing in a bucket uses nothing up of it, and learns nothing of its limits. (Where an
 //! object's own ACL decides, that is decided later.) Both come before a byte of the body is read. What is refused hears
-//! `SlowDown`, and uses up nothing of the other limit.
+//! `SlowDown`, and uses up nothing of the other limit. Bytes beyond a limit of bandwidth wait (`pace`).
 //!
 //! Invariants: without limits a request costs a look at its user and one into its bucket's settings, without
 //! allocation and without atomics; a slot is held until the answer was sent or its connection is gone; root, the
@@ -18,11 +19,13 @@
 mod admission;
 mod gcra;
 mod limiter;
+mod pace;
 mod registry;
 mod setting;
 
 pub use admission::{Admission, admit_caller, admit_to_bucket};
 pub use limiter::Limiter;
+pub use pace::{Pace, PacedBody};
 pub use registry::{Key, Registry};
 pub use setting::TrafficLimits;
 
@@ -135,6 +138,8 @@ mod tests {
         requests_per_second: Some(1),
         burst_requests: Some(3),
         concurrent_requests: None,
+        bytes_in_per_second: None,
+        bytes_out_per_second: None,
     };
 
     #[test]

@@ -26,7 +26,7 @@ fn rate(per_second: u32, burst: u32) -> TrafficLimits {
     TrafficLimits {
         requests_per_second: Some(per_second),
         burst_requests: Some(burst),
-        concurrent_requests: None,
+        ..TrafficLimits::default()
     }
 }
 

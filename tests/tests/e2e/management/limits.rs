@@ -22,6 +22,21 @@ fn user(api: &mut Api, name: &str) -> Signing {
     Signing::new(&key, &secret)
 }
 
+/// All limits, of which those that are not given are not set.
+fn all(given: Value) -> Value {
+    let mut all = json!({
+        "requests_per_second": null,
+        "burst_requests": null,
+        "concurrent_requests": null,
+        "bytes_in_per_second": null,
+        "bytes_out_per_second": null,
+    });
+    for (name, value) in given.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    all
+}
+
 fn by(signing: &Signing, method: &str, target: &str) -> Request {
     Request::new(method, target).signed_by(Some(signing.clone()))
 }
@@ -78,8 +93,7 @@ fn a_user_is_served_as_often_as_its_limit_says_however_many_connections_it_has()
     s3.call(&by(&alice, "PUT", "/alice/k").body("bytes")).expect(200);
     let order = json!({"requests_per_second": 5, "burst_requests": 2});
     let set = api.expect(200, "PUT", "credentials/1/limits", &order.to_string());
-    let expected =
-        json!({"requests_per_second": 5, "burst_requests": 2, "concurrent_requests": null});
+    let expected = all(json!({"requests_per_second": 5, "burst_requests": 2}));
     assert_eq!(set, expected);
 
     let begin = Instant::now();
@@ -196,6 +210,77 @@ fn a_slot_is_held_until_the_answer_was_sent_or_its_connection_is_gone() {
     server.stop();
 }
 
+/// How long several threads take to do a job each.
+fn together(job: impl Fn(u32) + Sync) -> f64 {
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let job = &job;
+            scope.spawn(move || job(number));
+        }
+    });
+    begin.elapsed().as_secs_f64()
+}
+
+#[test]
+fn bytes_pass_as_fast_as_the_limits_say_however_many_connections_there_are() {
+    const BYTES: usize = 4 << 20;
+    let site = Site::new();
+    let server = site.start();
+    let mut api = Api::new(&server);
+    let alice = user(&mut api, "alice");
+    let bob = user(&mut api, "bob");
+    let mut s3 = server.client();
+    s3.put("/alice/k", vec![7; BYTES]).expect(200);
+    s3.put("/bob/k", vec![7; BYTES]).expect(200);
+    // 16 MiB each way, by 4 MiB a second.
+    let limits = json!({"bytes_in_per_second": 4 << 20});
+    api.expect(200, "PUT", "credentials/1/limits", &limits.to_string());
+    let limits = json!({"bytes_out_per_second": 4 << 20});
+    api.expect(200, "PUT", "buckets/alice/limits", &limits.to_string());
+    let body = vec![9; BYTES];
+    let seconds = together(|number| {
+        let put = by(&alice, "PUT", &format!("/alice/new-{number}")).body(body.clone());
+        server.client().call(&put).expect(200);
+    });
+    assert!((3.0..20.0).contains(&seconds), "{seconds}");
+    let seconds = together(|number| {
+        let get = by(&alice, "GET", &format!("/alice/new-{number}"));
+        assert!(server.client().call(&get).expect(200).body == body);
+    });
+    assert!((3.0..20.0).contains(&seconds), "{seconds}");
+    // Many small ones are no way round it: 2 MiB.
+    s3.put("/alice/small", vec![7; 64 << 10]).expect(200);
+    let begin = Instant::now();
+    let mut client = server.client();
+    for _ in 0..32 {
+        client.call(&by(&alice, "GET", "/alice/small")).expect(200);
+    }
+    assert!(begin.elapsed() > Duration::from_millis(200), "{:?}", begin.elapsed());
+    // Others do not wait, and neither does root.
+    let begin = Instant::now();
+    for _ in 0..4 {
+        server.client().get("/alice/k").expect(200);
+        server.client().call(&by(&bob, "GET", "/bob/k")).expect(200);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+
+    // Who waits does not keep the server from stopping.
+    let limits = json!({"bytes_out_per_second": 65_536, "bytes_in_per_second": 65_536});
+    api.expect(200, "PUT", "credentials/1/limits", &limits.to_string());
+    api.expect(200, "DELETE", "buckets/alice/limits", "");
+    let get = begun(&server, &by(&alice, "GET", "/alice/k"), b"HTTP/1.1 200");
+    let put = by(&alice, "PUT", "/alice/late").header("expect", "100-continue").length(1 << 20);
+    let mut upload = begun(&server, &put, b"HTTP/1.1 100");
+    upload.write_all(&vec![7; 1 << 20]).unwrap();
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| read_whole(get, BYTES));
+        server.stop();
+    });
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+}
+
 #[test]
 fn the_limits_of_a_bucket_count_for_its_users_together_and_outlive_a_restart() {
     let site = Site::new();
@@ -210,6 +295,7 @@ fn the_limits_of_a_bucket_count_for_its_users_together_and_outlive_a_restart() {
     s3.put("/shared?policy=", policy).expect(204);
     let order = json!({"requests_per_second": 1, "burst_requests": 4, "concurrent_requests": 100});
     let set = api.expect(200, "PUT", "buckets/shared/limits", &order.to_string());
+    let order = all(order);
     assert_eq!(set, order);
     assert_eq!(api.get("buckets/shared")["limits"], order);
     let of_alice = json!({"requests_per_second": 1, "burst_requests": 1000});
@@ -305,15 +391,13 @@ fn every_field_is_held_to_its_range() {
     let server = site.start();
     let mut api = Api::new(&server);
     user(&mut api, "alice");
-    let none = json!({
-        "requests_per_second": null, "burst_requests": null, "concurrent_requests": null,
-    });
+    let none = all(json!({}));
     for resource in ["credentials/1", "buckets/alice"] {
         let path = format!("{resource}/limits");
         assert_eq!(api.get(&path), none);
         assert_eq!(api.get(resource)["limits"], none);
         for (body, says) in [
-            (json!({}), "requests_per_second, concurrent_requests: "),
+            (json!({}), "requests_per_second, concurrent_requests, bytes_in_per_second"),
             (json!({"requests_per_second": 0}), "requests_per_second: "),
             (json!({"requests_per_second": 1_000_001}), "requests_per_second: "),
             (json!({"requests_per_second": -1}), "requests_per_second: "),
@@ -322,6 +406,9 @@ fn every_field_is_held_to_its_range() {
             (json!({"requests_per_second": 1, "burst_requests": 0}), "burst_requests: "),
             (json!({"burst_requests": 5, "concurrent_requests": 5}), "burst_requests: "),
             (json!({"concurrent_requests": 0}), "concurrent_requests: "),
+            (json!({"bytes_in_per_second": 65_535}), "bytes_in_per_second: "),
+            (json!({"bytes_out_per_second": -1}), "bytes_out_per_second: "),
+            (json!({"bytes_out_per_second": 1_u64 << 41}), "bytes_out_per_second: "),
             (json!({"requests": 1}), "requests"),
         ] {
             api.refuse(400, "PUT", &path, &body, says);
