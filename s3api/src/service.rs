@@ -154,17 +154,17 @@ impl<P: Platform> S3Service<P> {
         };
         let size_bytes = authenticated.payload.size_bytes(head.content_length());
         let clock = || self.engine.platform().monotonic_ns();
-        let mut body = TimedBody::new(body, phases.is_wanted.then_some(clock));
-        if phases.is_wanted {
-            phases.auth_ns = clock().saturating_sub(phases.started_ns);
-        }
         let mut paced = PacedBody {
-            body: &mut body,
+            body,
             admission: &sender.admission,
             platform: self.engine.platform(),
             readiness: &self.readiness,
         };
-        let reader = PayloadReader::new(authenticated.payload, &mut paced);
+        let mut body = TimedBody::new(&mut paced, phases.is_wanted.then_some(clock));
+        if phases.is_wanted {
+            phases.auth_ns = clock().saturating_sub(phases.started_ns);
+        }
+        let reader = PayloadReader::new(authenticated.payload, &mut body);
         let result = ops::run(&context, Body { reader, size_bytes }).await;
         phases.body_ns = body.spent_ns();
         result

@@ -258,12 +258,16 @@ fn bytes_pass_as_fast_as_the_limits_say_however_many_connections_there_are() {
     }
     assert!(begin.elapsed() > Duration::from_millis(200), "{:?}", begin.elapsed());
     // Others do not wait, and neither does root.
-    let begin = Instant::now();
-    for _ in 0..4 {
-        server.client().get("/alice/k").expect(200);
-        server.client().call(&by(&bob, "GET", "/bob/k")).expect(200);
+    for get in [Request::new("GET", "/alice/k"), by(&bob, "GET", "/bob/k")] {
+        // Limited, each would take a second; the fastest shows that none is.
+        let fastest = (0..4).map(|_| {
+            let begin = Instant::now();
+            server.client().call(&get).expect(200);
+            begin.elapsed()
+        });
+        let fastest = fastest.min().unwrap();
+        assert!(fastest < Duration::from_millis(500), "{fastest:?}");
     }
-    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 
     // Who waits does not keep the server from stopping.
     let limits = json!({"bytes_out_per_second": 65_536, "bytes_in_per_second": 65_536});
