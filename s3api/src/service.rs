@@ -1,4 +1,5 @@
-//! The pipeline of every request: route, authenticate, run the operation (which asks `access`), answer.
+//! The pipeline of every request: route, authenticate, run the operation (which asks `throttle` and
+//! `access`), answer.
 //!
 //! Invariants: every answer carries `x-amz-request-id` and `x-amz-id-2`; an error is an XML document
 //! with the same ids, or no body at all for HEAD; nothing of the body is read before the request is
@@ -20,6 +21,7 @@ use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
+use crate::throttle::{Admission, Pace, PacedBody};
 use crate::users::Users;
 use crate::website;
 use crate::workers::access_log::{self, record::Answered, record::Asked};
@@ -65,6 +67,8 @@ struct Sender<'a> {
     vouched: Option<&'a str>,
     /// Found out on the way.
     caller: Option<Caller>,
+    /// By the limits of their user and their bucket.
+    admission: Admission,
 }
 
 impl<P: Platform> S3Service<P> {
@@ -145,6 +149,7 @@ impl<P: Platform> S3Service<P> {
             region: &self.settings.region,
             owner: &self.settings.owner,
             caller,
+            admission: &sender.admission,
             services: &self.services,
             authenticator: &self.authenticator,
             ids,
@@ -153,7 +158,13 @@ impl<P: Platform> S3Service<P> {
         };
         let size_bytes = authenticated.payload.size_bytes(head.content_length());
         let clock = || self.engine.platform().monotonic_ns();
-        let mut body = TimedBody::new(body, phases.is_wanted.then_some(clock));
+        let mut paced = PacedBody {
+            body,
+            admission: &sender.admission,
+            platform: self.engine.platform(),
+            readiness: &self.readiness,
+        };
+        let mut body = TimedBody::new(&mut paced, phases.is_wanted.then_some(clock));
         if phases.is_wanted {
             phases.auth_ns = clock().saturating_sub(phases.started_ns);
         }
@@ -170,6 +181,7 @@ impl<P: Platform> S3Service<P> {
         head: &RequestHead,
         peer: Peer,
         ids: &Ids<'_>,
+        admission: &Admission,
     ) -> Result<Answer<P>> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
@@ -182,6 +194,7 @@ impl<P: Platform> S3Service<P> {
             region: &self.settings.region,
             owner: &self.settings.owner,
             caller: &caller,
+            admission,
             services: &self.services,
             authenticator: &self.authenticator,
             ids,
@@ -202,13 +215,15 @@ impl<P: Platform> S3Service<P> {
         let started_ns = self.engine.platform().monotonic_ns();
         let ids = self.ids();
         let started = Instant::now();
-        let mut sender = Sender { vouched, caller: None };
+        let mut sender = Sender { vouched, caller: None, admission: Admission::default() };
         let (route, is_visit) = self.route(head, vouched);
         let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
         let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
         let result = match &route {
             Ok(_) if self.services.audit.as_ref().is_some_and(Audit::refuses) => Err(unaudited()),
-            Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids).await,
+            Ok(route) if is_visit => {
+                self.visit(route, head, body.peer(), &ids, &sender.admission).await
+            }
             Ok(route) => self.run(route, head, body, &ids, &mut sender, &mut phases).await,
             Err(error) => Err(error.clone()),
         };
@@ -259,7 +274,20 @@ impl<P: Platform> S3Service<P> {
             let answered = Answered { asked, error, received: body.received(), started };
             access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
         }
+        self.hold(sender.admission, &mut answer);
         answer
+    }
+
+    /// Leaves what the request was let in by with its answer, for as long as that is sent.
+    fn hold(&self, admission: Admission, answer: &mut Answer<P>) {
+        match &mut answer.payload {
+            Payload::Stream { source, .. } if admission.is_paced() => {
+                let platform = self.engine.platform().clone();
+                source.pace(Pace { admission, platform, readiness: self.readiness.clone() });
+            }
+            _ if admission.is_held() => answer.keep(Box::new(admission)),
+            _ => {}
+        }
     }
 
     fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {

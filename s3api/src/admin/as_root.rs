@@ -18,6 +18,7 @@ use crate::error::{Code, Result, S3Error};
 use crate::ops::{self, Answer, Body, Context, Ids};
 use crate::percent;
 use crate::route::{self, Target};
+use crate::throttle::Admission;
 use crate::workers::access_log::record::{Answered, Asked, record};
 
 /// What is asked of S3: bucket, key (or none) and query, all decoded.
@@ -80,11 +81,13 @@ impl<P: Platform> Management<'_, P> {
             request: format!("{:016X}", self.engine.platform().random_u64()),
             host: self.host_id,
         };
+        let admission = Admission::default();
         let context = Context {
             engine: self.engine,
             region: self.region,
             owner: self.owner,
             caller: &caller,
+            admission: &admission,
             services: self.services,
             authenticator: self.authenticator,
             ids: &ids,

@@ -17,6 +17,7 @@ pub mod credentials;
 mod health;
 mod kms;
 mod latency;
+mod limits;
 pub mod management;
 mod metrics_text;
 mod objects;

@@ -147,7 +147,7 @@ fn every_request_is_told_with_who_made_it_and_no_secret_is() {
     {
         assert!(!text.contains(secret), "{secret}");
     }
-    assert!(server.metric("ringfort_audit_log_lines_total") >= 16.0);
+    wait_until("the count", || server.metric("ringfort_audit_log_lines_total") >= 16.0);
     server.stop();
 }
 

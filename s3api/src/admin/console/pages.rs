@@ -45,6 +45,7 @@ files! {
     "icon.svg",
     "index.html",
     "keys.js",
+    "limits.js",
     "links.js",
     "metrics.js",
     "object.js",
