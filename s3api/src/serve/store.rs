@@ -34,7 +34,7 @@ use crate::metrics::Sample;
 use crate::mfa::Mfa;
 use crate::ops::{ObjectBody, Owner};
 use crate::root_credentials::RootCredentials;
-use crate::service::{self, S3Service};
+use crate::service::{self, S3Service, Vouched};
 use crate::services::Services;
 use crate::start_error::StartError;
 use crate::throttle::{Registry, Throttle};
@@ -324,11 +324,11 @@ impl Application for S3Application {
     async fn browse(
         &self,
         part: &CoreStore,
-        person: &Person,
+        vouched: Vouched<'_>,
         head: &RequestHead,
         body: &mut RequestBody<'_, ClientStream>,
     ) -> Response<ObjectBody<GlommioPlatform>> {
-        part.service.call_as(&person.access_key, head, body).await
+        part.service.call_as(vouched, head, body).await
     }
 
     fn presign(
