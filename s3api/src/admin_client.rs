@@ -6,6 +6,8 @@
 //! Invariants: an answer is bounded; the key is sent only to the address that was named: no proxy, no
 //! redirect.
 
+mod local;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -13,8 +15,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
 
 use crate::start_error::StartError;
+use local::Local;
 
 /// The environment's name of the key.
 pub const KEY_VARIABLE: &str = "RINGFORT_ADMIN_API_KEY";
@@ -30,17 +34,21 @@ pub struct AdminClient {
     agent: ureq::Agent,
     /// Scheme, host and port.
     base: String,
+    /// As it was named.
+    named: String,
     key: String,
 }
 
 impl AdminClient {
-    /// `url`: `http://host:port` or `https://host:port`.
+    /// `url`: `http://host:port`, `https://host:port` or `unix:PATH`.
     pub fn new(url: &str, key: String) -> Result<Self, StartError> {
-        let base = url.trim_end_matches('/');
+        let local =
+            url.strip_prefix("unix:").map(|path| Local { path: path.into(), patience: PATIENCE });
+        let base = if local.is_some() { "http://127.0.0.1" } else { url.trim_end_matches('/') };
         let authority = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
         let is_plain = |rest: &str| !rest.is_empty() && !rest.contains(['/', '@', '\r', '\n', ' ']);
         if !authority.is_some_and(is_plain) {
-            let reason = "it is to be of the form http://host:port or https://host:port";
+            let reason = "it is to be of the form http://host:port, https://host:port or unix:PATH";
             return Err(StartError::Config { place: "--admin".into(), reason: reason.into() });
         }
         if key.is_empty() || key.contains(['\r', '\n']) {
@@ -56,14 +64,17 @@ impl AdminClient {
             .proxy(None)
             .user_agent(concat!("ringfort/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls()?)
-            .build()
-            .new_agent();
-        Ok(Self { agent, base: base.to_owned(), key })
+            .build();
+        let agent = match local {
+            None => agent.new_agent(),
+            Some(local) => ureq::Agent::with_parts(agent, local, DefaultResolver::default()),
+        };
+        Ok(Self { agent, base: base.to_owned(), named: url.to_owned(), key })
     }
 
     /// Sends a request; gives the status and the answer's JSON.
     pub fn call(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), StartError> {
-        let failed = |source| StartError::io(format!("ask the server at {}", self.base), source);
+        let failed = |source| StartError::io(format!("ask the server at {}", self.named), source);
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = ureq::http::Request::builder()
             .method(method)
@@ -137,7 +148,8 @@ mod tests {
 
     #[test]
     fn what_is_no_address_or_no_key_is_refused() {
-        for url in ["http://127.0.0.1:9001/", "https://store.example:9001"] {
+        for url in ["http://127.0.0.1:9001/", "https://store.example:9001", "unix:/run/admin.sock"]
+        {
             assert!(AdminClient::new(url, "k".into()).is_ok(), "{url}");
         }
         for url in ["ftp://127.0.0.1", "127.0.0.1:9001", "http://", "http://a/b", "https://u@h"] {

@@ -32,6 +32,8 @@ pub struct Config {
     pub data_dirs: Vec<PathBuf>,
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    /// Where the management port is on this host besides; who may write to it may call it.
+    pub admin_socket: Option<AdminSocket>,
     pub cores: Cores,
     pub placement: Placement,
     /// The memory budget of the process; none: half of what the host has.
@@ -89,6 +91,14 @@ pub struct Config {
     pub user: Option<String>,
 }
 
+/// A Unix domain socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSocket {
+    pub path: PathBuf,
+    /// Permissions of the file.
+    pub mode: u32,
+}
+
 /// Which CPUs the executors run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cores {
@@ -120,6 +130,7 @@ impl Config {
             data_dirs: layers.list("data-dir", parse::path)?,
             listen: layers.required("listen", parse::address)?,
             admin_listen: layers.required("admin-listen", parse::address)?,
+            admin_socket: admin_socket(layers)?,
             cores: layers.optional("cores", parse::cores)?.unwrap_or(Cores::All),
             placement: layers.required("placement", parse::placement)?,
             memory_bytes: layers
@@ -230,6 +241,12 @@ fn tls_files(layers: &Layers) -> Result<Option<PortFiles>, StartError> {
         (Some(_), None) => Err(layers.refuse("tls-cert", "it needs its key, --tls-key")),
         (None, Some(_)) => Err(layers.refuse("tls-key", "it needs its certificate, --tls-cert")),
     }
+}
+
+fn admin_socket(layers: &Layers) -> Result<Option<AdminSocket>, StartError> {
+    let mode = layers.required("admin-socket-mode", parse::permissions)?;
+    let path = layers.optional("admin-socket", parse::path)?;
+    Ok(path.map(|path| AdminSocket { path, mode }))
 }
 
 /// The audit log, if there is one. What says how it is kept says nothing without it.

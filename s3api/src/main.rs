@@ -144,6 +144,10 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     if let Some(thread) = audit_thread {
         thread.finish();
     }
+    if let Some(socket) = &config.admin_socket {
+        // A start finds out by itself whether what is there is still in use.
+        let _ = std::fs::remove_file(&socket.path);
+    }
     served?;
     tracing::info!("stopped");
     Ok(())

@@ -76,6 +76,8 @@ const FIELDS: &[Field] = &[
         .many(),
     field("listen", "ADDR:PORT", "Address of the S3 port").default("127.0.0.1:9000"),
     field("admin-listen", "ADDR:PORT", "Address of the management port").default("127.0.0.1:9001"),
+    field("admin-socket", "PATH", "Unix socket on which the management port is served as well"),
+    field("admin-socket-mode", "OCTAL", "Permissions of that socket").default("0660"),
     field("cores", "N|LIST", "How many cores, or which, as in 0,2,4-7 (default: all)"),
     field("memory", "BYTES", "Memory budget of the process (default: half of the host's)"),
     field("region", "NAME", "Region that clients sign for").default("us-east-1"),

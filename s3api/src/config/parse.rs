@@ -125,6 +125,12 @@ pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
     }
 }
 
+/// Permissions of a file in octal digits.
+pub(super) fn permissions(text: &str) -> Parsed<u32> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
+    mode.ok_or_else(|| format!("{text} is no mode of a file in octal digits, as in 0660"))
+}
+
 /// A path, or `-` for standard output.
 pub(super) fn audit_target(text: &str) -> Parsed<AuditTarget> {
     match text {

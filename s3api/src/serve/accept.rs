@@ -5,7 +5,7 @@
 //! queue.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engine::platform::glommio::{Reactor, Watched};
 use futures_lite::FutureExt;
 use http::{Connection, Control, Limits, Service, Time};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::connections::Connections;
 use crate::client_stream::ClientStream;
@@ -58,13 +58,14 @@ impl Drop for Permit {
 }
 
 /// Accepts until the listener is shut down.
-pub(super) async fn accept<V>(port: Rc<Port<V>>, listener: Watched<TcpListener>)
+pub(super) async fn accept<V>(port: Rc<Port<V>>, listener: Watched<Socket>)
 where
     V: Service<ClientStream> + 'static,
 {
     loop {
-        match listener.read(TcpListener::accept).await {
-            Ok((stream, _)) => admit(&port, stream),
+        match listener.read(Socket::accept).await {
+            // Of one kind or the other: what is done with it is the same.
+            Ok((stream, _)) => admit(&port, stream.into()),
             Err(_) if port.connections.is_draining() => return,
             Err(error) => {
                 if error.kind() == io::ErrorKind::ConnectionAborted {

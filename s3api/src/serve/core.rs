@@ -4,7 +4,6 @@
 //! never drops what is still pending then; listeners and connections are ended by shutting their
 //! descriptors down.
 
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock};
@@ -61,9 +60,7 @@ pub(super) async fn run<A: Application>(
         Ok(mut admin) => {
             let result = open_and_serve(shared, core, &context, &managed, &mut admin).await;
             // It failed before it came to that.
-            if let Some(admin) = admin {
-                admin.stop(ADMIN_PATIENCE).await;
-            }
+            stop_all(&mut admin).await;
             result
         }
         Err(error) => Err(error),
@@ -88,10 +85,13 @@ fn admin_port<A: Application>(
     core: usize,
     context: &PortContext,
     managed: &Managed<A>,
-) -> Result<Option<Serving>, StartError> {
-    let s3_port = shared.take_sockets(|sockets| sockets.listen.port());
-    let socket = (core == 0).then(|| shared.take_sockets(|s| s.take_admin())).flatten();
-    let Some(socket) = socket else { return Ok(None) };
+) -> Result<Vec<Serving>, StartError> {
+    if core != 0 {
+        return Ok(Vec::new());
+    }
+    let (s3_port, tcp, local) = shared.take_sockets(|sockets| {
+        (sockets.listen.port(), sockets.take_admin(), sockets.take_admin_local())
+    });
     let service = AdminService::new(
         Arc::clone(&shared.metrics),
         shared.readiness.clone(),
@@ -100,18 +100,30 @@ fn admin_port<A: Application>(
         s3_port,
         (shared.proxies.clone(), shared.application.audit()),
     );
-    let port = Port {
-        service: Rc::new(service),
-        certificates: shared.certificates.admin.clone(),
+    let (service, free) =
+        (Rc::new(service), Arc::new(AtomicUsize::new(limits::ADMIN_CONNECTIONS_MAX)));
+    let port = |certificates| Port {
+        service: Rc::clone(&service),
+        certificates,
         connections: Rc::default(),
-        free: Arc::new(AtomicUsize::new(limits::ADMIN_CONNECTIONS_MAX)),
+        free: Arc::clone(&free),
         // The published counts are those of the S3 port.
         recorder: Rc::default(),
         limits: http_limits(shared.idle_timeout),
         time: Rc::clone(&context.time),
         reactor: context.reactor.clone(),
     };
-    Serving::start(socket, port).map(Some)
+    let tcp = tcp.map(|socket| Serving::start(socket, port(shared.certificates.admin.clone())));
+    // Nothing of it leaves the host.
+    let local = local.map(|socket| Serving::start(socket, port(None)));
+    tcp.into_iter().chain(local).collect()
+}
+
+/// Ends the management port.
+async fn stop_all(admin: &mut Vec<Serving>) {
+    for serving in admin.drain(..) {
+        serving.stop(ADMIN_PATIENCE).await;
+    }
 }
 
 async fn open_and_serve<A: Application>(
@@ -119,7 +131,7 @@ async fn open_and_serve<A: Application>(
     core: usize,
     context: &PortContext,
     managed: &Managed<A>,
-    admin: &mut Option<Serving>,
+    admin: &mut Vec<Serving>,
 ) -> Result<(), StartError> {
     let recorder = Rc::new(Recorder::default());
     let core_context = CoreContext {
@@ -140,9 +152,7 @@ async fn open_and_serve<A: Application>(
     let served = serve_until_stop(shared, core, &service, &recorder, context).await;
     shared.request_stop();
     // The console's requests use the store too: none may be under way when that is closed.
-    if let Some(admin) = admin.take() {
-        admin.stop(ADMIN_PATIENCE).await;
-    }
+    stop_all(admin).await;
     shared.application.drained(&service).await;
     shared.drained.arrive(core);
     wait_for(&shared.drained).await;
@@ -212,7 +222,6 @@ impl Serving {
         V: Service<ClientStream> + 'static,
     {
         listen::listen(&socket)?;
-        let socket = TcpListener::from(socket);
         let listener = Waker::new(&socket);
         let watched = socket
             .set_nonblocking(true)

@@ -1,14 +1,17 @@
-//! Binding both ports, before any core starts.
+//! Binding both ports, and the management port's socket on this host, before any core starts.
 //!
 //! Invariants: a port that another process serves is refused, though SO_REUSEPORT would share it; all
 //! cores share the one port that the first socket was given when 0 was asked for; no connection is
 //! queued before `listen` is called on the core that will serve it.
 
+use std::fs::{self, Permissions};
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::config::Config;
+use crate::config::{AdminSocket, Config};
 use crate::limits::LISTEN_BACKLOG;
 use crate::start_error::StartError;
 
@@ -21,6 +24,7 @@ pub struct Sockets {
     /// One per core.
     s3: Vec<Socket>,
     admin: Option<Socket>,
+    admin_local: Option<Socket>,
 }
 
 impl Sockets {
@@ -31,7 +35,8 @@ impl Sockets {
             s3.push(bind(listen, true).map_err(|e| refused("listen", listen, e))?);
         }
         let (admin, admin_listen) = bind_first(config.admin_listen, "admin-listen")?;
-        Ok(Self { listen, admin_listen, s3, admin: Some(admin) })
+        let admin_local = config.admin_socket.as_ref().map(bind_local).transpose()?;
+        Ok(Self { listen, admin_listen, s3, admin: Some(admin), admin_local })
     }
 
     pub(super) fn take_s3(&mut self) -> Option<Socket> {
@@ -40,6 +45,10 @@ impl Sockets {
 
     pub(super) fn take_admin(&mut self) -> Option<Socket> {
         self.admin.take()
+    }
+
+    pub(super) fn take_admin_local(&mut self) -> Option<Socket> {
+        self.admin_local.take()
     }
 }
 
@@ -60,6 +69,31 @@ fn bind_first(address: SocketAddr, field: &str) -> Result<(Socket, SocketAddr), 
     Ok((socket, real))
 }
 
+/// A socket on this host. What a server that was killed left in its place is removed; what a server answers
+/// on is not.
+fn bind_local(socket: &AdminSocket) -> Result<Socket, StartError> {
+    let AdminSocket { path, mode } = socket;
+    let failed = |e| StartError::io(format!("--admin-socket: binding {}", path.display()), e);
+    let address = SockAddr::unix(path).map_err(failed)?;
+    let new = || Socket::new(Domain::UNIX, Type::STREAM, None);
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket {
+        match new().and_then(|probe| probe.connect(&address)) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?;
+            }
+            _ => return Err(failed(io::ErrorKind::AddrInUse.into())),
+        }
+    }
+    let bound = new().map_err(failed)?;
+    // Nobody can connect before it listens.
+    bound
+        .bind(&address)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(*mode)))
+        .map_err(failed)?;
+    Ok(bound)
+}
+
 fn bind(address: SocketAddr, reuse_port: bool) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of the process before us may still linger on the port.
@@ -77,6 +111,26 @@ fn refused(field: &str, address: SocketAddr, error: std::io::Error) -> StartErro
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_local_socket_has_its_permissions_and_takes_no_other_servers_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = AdminSocket { path: dir.path().join("admin.sock"), mode: 0o600 };
+        let first = bind_local(&socket).unwrap();
+        let mode = fs::metadata(&socket.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        listen(&first).unwrap();
+        let message = bind_local(&socket).unwrap_err().to_string();
+        assert!(message.contains("--admin-socket"), "{message}");
+        // What a killed server left.
+        drop(first);
+        bind_local(&socket).unwrap();
+        // What is no socket stays.
+        fs::remove_file(&socket.path).unwrap();
+        fs::write(&socket.path, "mine").unwrap();
+        assert!(bind_local(&socket).is_err());
+        assert_eq!(fs::read(&socket.path).unwrap(), b"mine");
+    }
 
     #[test]
     fn cores_share_a_port_that_no_other_process_can_join() {

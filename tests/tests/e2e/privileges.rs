@@ -1,10 +1,11 @@
-//! A server that was started as root goes on as somebody else.
+//! A server that was started as root goes on as somebody else; the management port as a socket of the host.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
-use ringfort_tests::harness::Site;
+use ringfort_tests::harness::{Site, binaries::ringfort};
 
 /// Debian's.
 const NOBODY: u32 = 65_534;
@@ -58,4 +59,42 @@ fn root_is_given_up_by_all_threads_and_for_good() {
     let server = site.start();
     assert_eq!(server.client().get("/bucket/key").expect(200).text(), "x");
     server.stop();
+}
+
+#[test]
+fn the_management_port_is_served_to_who_may_write_to_its_socket() {
+    let site = Site::new();
+    let socket = site.path("admin.sock");
+    let site = site
+        .flags(&["--admin-socket", socket.to_str().unwrap()])
+        .flags(&["--admin-socket-mode", "0600"]);
+    let admin = |key: &str| {
+        let mut command = Command::new(ringfort());
+        command.args([
+            "admin",
+            "--admin",
+            &format!("unix:{}", socket.display()),
+            "--output",
+            "json",
+        ]);
+        let output = command.arg("stats").env("RINGFORT_ADMIN_API_KEY", key).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let server = site.start();
+    assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o600);
+    let (is_well, said) = admin("test-key");
+    assert!(is_well && said.contains("buckets"), "{said}");
+    // A key is needed here too.
+    assert!(!admin("another-key").0);
+    let refused = site.start_refused();
+    assert!(refused.1.contains("--admin-socket"), "{}", refused.1);
+    assert!(admin("test-key").0);
+    server.kill();
+    assert!(!admin("test-key").0);
+
+    // What it left is no hindrance, and an orderly stop leaves nothing.
+    let server = site.start();
+    assert!(admin("test-key").0);
+    server.stop();
+    assert!(!socket.exists());
 }
