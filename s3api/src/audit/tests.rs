@@ -1,3 +1,5 @@
+//! Lines from requests to a file, and what happens when they find no room there.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;

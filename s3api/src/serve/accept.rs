@@ -1,6 +1,6 @@
 //! Taking connections of one port on one core, and serving each in a task of its own.
 //!
-//! Invariants: accepting happens in one task, which ends when its listener is shut down. A panic in a connection's task ends that
+//! Invariants: accepting happens in one task, which ends when its listener is shut down or it is cancelled. A panic in a connection's task ends that
 //! connection alone. Beyond the limit a client hears 503, over TLS nothing, instead of waiting in the kernel's
 //! queue.
 

@@ -245,7 +245,8 @@ impl Serving {
     async fn stop(self, patience: Duration) {
         self.connections.drain(self.time.monotonic_ms());
         self.listener.shut_down(std::net::Shutdown::Read);
-        self.accepting.await;
+        // A Unix socket does not tell its accepting task of that.
+        self.accepting.cancel().await;
         if !are_gone(&self.connections, patience).await {
             let open = self.connections.count();
             tracing::warn!(open, "the time for draining is over; connections are cut");
