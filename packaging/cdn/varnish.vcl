@@ -20,7 +20,40 @@ acl purgers {
     "::1";
 }
 
+# One object has one name here, that by which Ringfort purges: percent-encoded but for letters, digits and -._~/
+# with digits in capitals. Browsers send some signs as they are.
+sub canonical_url {
+    set req.url = regsuball(req.url, "!", "%21");
+    set req.url = regsuball(req.url, "\$", "%24");
+    set req.url = regsuball(req.url, "&", "%26");
+    set req.url = regsuball(req.url, "'", "%27");
+    set req.url = regsuball(req.url, "\(", "%28");
+    set req.url = regsuball(req.url, "\)", "%29");
+    set req.url = regsuball(req.url, "\*", "%2A");
+    set req.url = regsuball(req.url, "\+", "%2B");
+    set req.url = regsuball(req.url, ",", "%2C");
+    set req.url = regsuball(req.url, ";", "%3B");
+    set req.url = regsuball(req.url, "=", "%3D");
+    set req.url = regsuball(req.url, ":", "%3A");
+    set req.url = regsuball(req.url, "@", "%40");
+    set req.url = regsuball(req.url, "%a([0-9A-Fa-f])", "%A\1");
+    set req.url = regsuball(req.url, "%b([0-9A-Fa-f])", "%B\1");
+    set req.url = regsuball(req.url, "%c([0-9A-Fa-f])", "%C\1");
+    set req.url = regsuball(req.url, "%d([0-9A-Fa-f])", "%D\1");
+    set req.url = regsuball(req.url, "%e([0-9A-Fa-f])", "%E\1");
+    set req.url = regsuball(req.url, "%f([0-9A-Fa-f])", "%F\1");
+    set req.url = regsuball(req.url, "%([0-9A-F])a", "%\1A");
+    set req.url = regsuball(req.url, "%([0-9A-F])b", "%\1B");
+    set req.url = regsuball(req.url, "%([0-9A-F])c", "%\1C");
+    set req.url = regsuball(req.url, "%([0-9A-F])d", "%\1D");
+    set req.url = regsuball(req.url, "%([0-9A-F])e", "%\1E");
+    set req.url = regsuball(req.url, "%([0-9A-F])f", "%\1F");
+}
+
 sub vcl_recv {
+    # The query would choose other things than the object.
+    set req.url = regsub(req.url, "\?.*$", "");
+    call canonical_url;
     if (req.method == "PURGE") {
         if (client.ip !~ purgers) {
             return (synth(405));
@@ -30,11 +63,16 @@ sub vcl_recv {
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405));
     }
-    # The query would choose other things than the object.
-    set req.url = regsub(req.url, "\?.*$", "");
     # Nothing of a visitor's reaches the origin or decides what is kept.
     unset req.http.Authorization;
     unset req.http.Cookie;
+    # What no browser sends: a name that purges do not know is not kept. It may be an object's all the same: signs that
+    # need no code (%61), a slash in a key that has one (%2F), other signs without one.
+    if (req.url !~ "^/[A-Za-z0-9/._~%-]*$" ||
+        req.url ~ "%(?![0-9A-F][0-9A-F])" ||
+        req.url ~ "%(2[DEF]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])") {
+        return (pass);
+    }
     return (hash);
 }
 

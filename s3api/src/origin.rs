@@ -1,7 +1,8 @@
 //! A bucket as the origin of a content delivery network: what caches are told of its objects, and the secret
 //! by which a cache is known.
 //!
-//! - A default `Cache-Control` for objects that say nothing of their freshness themselves.
+//! - A default `Cache-Control` for objects that say nothing of their freshness themselves, in answers that are not
+//!   for the bearer of a link, a version's id or a key alone.
 //! - Surrogate keys (cache tags): names under which a cache files an answer, so that it can be purged by them.
 //!   Each object has its bucket's and its own ([`object_key`]); more come from its user metadata.
 //! - A secret in a header, which lets who has no access key read objects (`access::origin`).
@@ -231,13 +232,18 @@ pub fn check_key_metadata(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a header can carry the secret. Such as mean something else to S3 or to HTTP cannot.
+/// Whether a header can carry the secret. Such as mean something else to S3 or to HTTP cannot, and neither can
+/// those that proxies write over.
 ///
 /// # Errors
 /// Why not.
 pub fn check_secret_header(name: &str) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
+    let is_of_proxies = lower.starts_with("x-forwarded") || lower == "x-real-ip";
     let is_free = lower.starts_with("x-") && lower.len() > 2 && !lower.starts_with("x-amz-");
+    if is_of_proxies {
+        return Err("proxies write their own into it: another header is wanted".to_owned());
+    }
     if is_free && is_token(name) && name.len() <= ORIGIN_HEADER_BYTES_MAX {
         return Ok(());
     }
@@ -359,7 +365,18 @@ mod tests {
         for name in ["x-origin-secret", "X-CDN"] {
             assert_eq!(check_secret_header(name), Ok(()), "{name}");
         }
-        for name in ["", "x-", "authorization", "x-amz-meta-a", "x a", "x-\u{fc}", "x-a:"] {
+        for name in [
+            "",
+            "x-",
+            "authorization",
+            "x-amz-meta-a",
+            "x a",
+            "x-\u{fc}",
+            "x-a:",
+            "X-Forwarded-For",
+            "x-forwarded-proto",
+            "x-real-ip",
+        ] {
             assert!(check_secret_header(name).is_err(), "{name}");
         }
         for name in ["", "a b", "x-amz-meta-surrogate-key", "a\n"] {

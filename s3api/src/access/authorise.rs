@@ -276,17 +276,21 @@ pub fn of_missing<P: Platform>(context: &Context<'_, P>, bucket: &str, error: S3
     if context.caller.subject.is_root() {
         return error;
     }
-    let action = if context.query("versionId").is_some() {
-        Action::ListBucketVersions
+    let (read, list) = if context.query("versionId").is_some() {
+        (Action::GetObjectVersion, Action::ListBucketVersions)
     } else {
-        Action::ListBucket
+        (Action::GetObject, Action::ListBucket)
     };
     let may_know = context.find_bucket(bucket).and_then(|bucket| {
-        // Who reads all objects learns of each that it is not there.
-        if origin::lets_in(context, &bucket, Action::GetObject)? {
-            return Ok(());
+        // Whom the secret lets in to all objects learns of each that it is not there, but of none that a
+        // policy denies them: were it there, they would not hear of it.
+        if origin::lets_in(context, &bucket, read)? {
+            match check_action(context, &bucket, read, &context.route.key) {
+                Err(error) if error.code == Code::AccessDenied => {}
+                decided => return decided,
+            }
         }
-        check_action(context, &bucket, action, "")
+        check_action(context, &bucket, list, "")
     });
     match may_know {
         Ok(()) => error,

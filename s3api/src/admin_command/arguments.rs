@@ -7,7 +7,7 @@ use crate::admin_client::KEY_VARIABLE;
 /// The secret of a new credential, for who does not want it among the arguments of a process.
 const SECRET_VARIABLE: &str = "RINGFORT_NEW_SECRET_KEY";
 
-/// The secrets of an origin, with a comma between two, for the same reason.
+/// The secrets of an origin, with a space between two, for the same reason. No secret holds a space.
 const ORIGIN_SECRET_VARIABLE: &str = "RINGFORT_ORIGIN_SECRET";
 
 /// The subcommand, for clap.
@@ -143,6 +143,9 @@ fn buckets() -> Command {
         .subcommand(plain("origin", "What a bucket is to the caches in front of it").arg(bucket()))
         .subcommand(set_origin())
         .subcommand(plain("remove-origin", "Take away what a bucket is to caches").arg(bucket()))
+        .subcommand(plain("limits", "How much traffic a bucket takes").arg(bucket()))
+        .subcommand(plain("set-limits", SET_LIMITS).arg(bucket()).args(limits()))
+        .subcommand(plain("remove-limits", "Take a bucket's limits away").arg(bucket()))
 }
 
 fn set_origin() -> Command {
@@ -163,16 +166,14 @@ fn set_origin() -> Command {
         flag(
             "secret",
             "SECRET",
-            "What it must hold, two while one takes the other's place; better by its variable",
+            "What it must hold; repeatable, for two while one takes the other's place; better by its \
+             variable, with a space between two",
         )
         .env(ORIGIN_SECRET_VARIABLE)
         .hide_env_values(true)
-        .value_delimiter(',')
+        .value_delimiter(' ')
         .action(ArgAction::Append),
     )
-    .subcommand(plain("limits", "How much traffic a bucket takes").arg(bucket()))
-    .subcommand(plain("set-limits", SET_LIMITS).arg(bucket()).args(limits()))
-    .subcommand(plain("remove-limits", "Take a bucket's limits away").arg(bucket()))
 }
 
 fn objects() -> Command {

@@ -337,11 +337,11 @@ mod tests {
             "cache_control": "max-age=60",
             "key_headers": ["Surrogate-Key", "Cache-Tag"],
             "secret_header": "x-origin",
-            "secrets": ["0123456789abcdef", "fedcba9876543210"],
+            "secrets": ["0123456789,abcdef", "fedcba9876543210"],
         });
         let line = "buckets set-origin b-1 --cache-control max-age=60 --key-header Surrogate-Key \
                     --key-header Cache-Tag --secret-header x-origin \
-                    --secret 0123456789abcdef,fedcba9876543210";
+                    --secret 0123456789,abcdef --secret fedcba9876543210";
         check(line, "PUT", "buckets/b-1/origin", order);
         let order = json!({"cache_control": "no-store"});
         check("buckets set-origin b --cache-control no-store", "PUT", "buckets/b/origin", order);

@@ -10,7 +10,7 @@ use crate::workers::notify::target::{TargetConfig, TargetKind, is_name};
 const DEFAULT_LIST: &str = "ringfort-events";
 
 pub(super) fn resolve(layers: &Layers) -> Result<Vec<TargetConfig>, StartError> {
-    let mut authorizations = layers.list("notify-webhook-auth", pair)?;
+    let mut authorizations = layers.list("notify-webhook-auth", credential)?;
     let mut lists = layers.list("notify-redis-list", pair)?;
     let mut targets = Vec::new();
     for (name, url) in layers.list("notify-webhook", |text| url(text, &["http", "https"]))? {
@@ -47,7 +47,7 @@ fn caches(layers: &Layers) -> Result<Vec<TargetConfig>, StartError> {
     let mut methods = layers.list("notify-purge-method", method)?;
     let mut public_urls =
         layers.list("notify-purge-public-url", |text| url(text, &["http", "https"]))?;
-    let mut authorizations = layers.list("notify-purge-auth", pair)?;
+    let mut authorizations = layers.list("notify-purge-auth", credential)?;
     let mut targets = Vec::new();
     for (name, url) in layers.list("notify-purge", |text| url(text, &["http", "https"]))? {
         let service = take(&name, &mut services).unwrap_or(Service::Http);
@@ -102,6 +102,18 @@ fn method(text: &str) -> Result<(String, String), String> {
         return Err(format!("the method of {name:?} must be up to 32 capital letters"));
     }
     Ok((name, method))
+}
+
+/// What can be the value of a header (RFC 9110 section 5.5), so that it is not found out by the first event.
+fn credential(text: &str) -> Result<(String, String), String> {
+    let (name, value) = pair(text)?;
+    if value.trim() != value || !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Err(format!(
+            "the credential of {name:?} can be in no header: visible ASCII characters are wanted, and spaces \
+             between them only"
+        ));
+    }
+    Ok((name, value))
 }
 
 /// Nothing of a value is told in a complaint: it may be secret.

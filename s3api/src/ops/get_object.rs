@@ -300,7 +300,7 @@ fn write_origin<P: Platform>(
     let Some(origin) = context.setting::<Origin>(bucket)? else { return Ok(()) };
     if let Some(default) = &origin.cache_control
         && !kept.has_freshness
-        && !context.caller.is_for_error
+        && may_be_shared(context)
     {
         answer.header(SystemHeader::CacheControl.name(), default.as_str());
     }
@@ -308,6 +308,17 @@ fn write_origin<P: Platform>(
         answer.header(name, value);
     }
     Ok(())
+}
+
+/// Whether the bucket's default is meant for such an answer. It is not for what only the bearer of a link, of a
+/// customer's key or of a version's id can get, nor for an error. It is for who signs by a header: a cache
+/// may do so.
+fn may_be_shared<P: Platform>(context: &Context<'_, P>) -> bool {
+    let caller = context.caller;
+    !caller.is_for_error
+        && !caller.is_presigned
+        && context.query("versionId").is_none()
+        && !encryption::is_mentioned(context.head)
 }
 
 /// Whether a page of another origin may read the answer is written into it: a cache must not give one

@@ -1,7 +1,7 @@
 //! A visit to a bucket that is a website: GET and HEAD under a website's host name.
 //!
 //! Invariants: a visitor reads what anybody may read of the bucket, or what the secret of its origin that the
-//! request bears lets in to (error documents without it), and nothing else, whatever they sign;
+//! request bears lets in to, and nothing else, whatever they sign;
 //! every object of an answer, error documents included, was asked for as such a read.
 //!
 //! Not here: the rules of websites (`website`), which host names are websites and how an error looks
@@ -17,8 +17,10 @@ use crate::error::{Code, Result, S3Error};
 use crate::percent;
 use crate::route::Route;
 use crate::website::{Origin, Pages, Redirection, WebsiteConfiguration};
+use engine::Bucket;
 use engine::platform::Platform;
 use http::{Payload, RequestHead, Response};
+use std::sync::Arc;
 
 const REDIRECT: &str = "x-amz-website-redirect-location";
 
@@ -42,13 +44,14 @@ pub(crate) async fn visit<P: Platform>(context: &Context<'_, P>) -> Result<Answe
     }
     match read(context, context.head, &pages.page(key), false).await {
         Ok(answer) => Ok(answer),
-        Err(error) => failed(context, pages, origin, error).await,
+        Err(error) => failed(context, &bucket, pages, origin, error).await,
     }
 }
 
 /// What a visit comes to that found no page.
 async fn failed<P: Platform>(
     context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
     pages: &Pages,
     origin: Origin<'_>,
     error: S3Error,
@@ -56,7 +59,7 @@ async fn failed<P: Platform>(
     let (key, status) = (context.key(), error.code.status());
     let is_missing = matches!(status, 403 | 404);
     // Error documents and indices are looked for by a request without conditions and ranges.
-    let head = plain_head(context)?;
+    let head = plain_head(context, bucket)?;
     if is_missing && !key.is_empty() && !key.ends_with('/') {
         let folder = format!("{key}/");
         if read(context, &head, &pages.page(&folder), false).await.is_ok() {
@@ -110,11 +113,22 @@ fn redirected<P: Platform>(redirection: Redirection) -> Answer<P> {
     Response::new(redirection.status).with_header("Location", redirection.location)
 }
 
-fn plain_head<P: Platform>(context: &Context<'_, P>) -> Result<RequestHead> {
+/// The request's head without all but who asks where: its host, and what it shows of the bucket's secret.
+fn plain_head<P: Platform>(context: &Context<'_, P>, bucket: &Arc<Bucket>) -> Result<RequestHead> {
     let method = context.head.method_name();
     let host = context.head.host().unwrap_or_default();
-    let head = format!("{method} / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    RequestHead::parse(head.as_bytes()).map_err(|_| Code::BadRequest.into())
+    let mut head = format!("{method} / HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
+    let caches = context.setting::<crate::origin::Origin>(bucket)?;
+    if let Some(secret) = caches.as_ref().and_then(|caches| caches.secret.as_ref())
+        && let Some(shown) = context.head.header(&secret.header)
+    {
+        head.extend_from_slice(secret.header.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(shown);
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    RequestHead::parse(&head).map_err(|_| Code::BadRequest.into())
 }
 
 /// A body that is not there.

@@ -148,6 +148,67 @@ fn an_edge_keeps_what_the_bucket_allows_and_forgets_what_changes() {
     server.stop();
 }
 
+/// nginx answers 400 to a URL that climbs above the root, today and tomorrow.
+#[test]
+fn a_name_that_no_edge_takes_holds_up_no_purge() {
+    if is_left_out("nginx") {
+        return;
+    }
+    let ports = Ports::choose();
+    let site = site(&ports).expect_log("its target will never take it");
+    let server = site.start();
+    let edge = Edge::start(&site, &server, &ports, SECRET);
+    make_bucket(&server, "site", "max-age=1000");
+    let mut s3 = server.client();
+    s3.put("/site/../../x", "climbs").expect(200);
+    s3.put("/site/next", "first").expect(200);
+    edge.wait_for_purge("/site/next");
+    let dropped = "ringfort_notify_dropped_total{core=\"0\",target=\"edge\",reason=\"refused\"}";
+    wait_until("the drop to be counted", || server.metric(dropped) == 1.0);
+    assert_eq!(server.metric("ringfort_notify_attempts_failed_total"), 0.0);
+    server.stop();
+}
+
+/// A bucket with CORS answers `Vary: Origin`, for which nginx would keep an answer where no purge finds it.
+#[test]
+fn an_edge_forgets_what_changes_in_a_bucket_with_cors() {
+    if is_left_out("nginx") {
+        return;
+    }
+    let ports = Ports::choose();
+    let site = site(&ports);
+    let server = site.start();
+    let edge = Edge::start(&site, &server, &ports, SECRET);
+    make_bucket(&server, "site", "max-age=1000");
+    let mut s3 = server.client();
+    let cors = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
+                <AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
+    s3.put("/site?cors=", cors).expect(200);
+    let mut browser = edge.client();
+    let page = |target: &str, origin: &str| {
+        Request::new("GET", target).signed_by(None).header("origin", origin)
+    };
+    for target in ["/site/plain", "/site/large/film"] {
+        s3.put(target, "first").expect(200);
+        edge.wait_for_purge(target);
+        visit(&mut browser, target).expect(200);
+        for origin in ["http://a.test", "http://b.test"] {
+            let answer = browser.call(&page(target, origin)).expect(200);
+            assert_eq!(answer.header("x-cache-status"), Some("HIT"), "{target} {origin}");
+            assert_eq!(answer.header("access-control-allow-origin"), None);
+        }
+        s3.put(target, "second").expect(200);
+        wait_for(&mut browser, target, 200, Some(b"second"));
+        let answer = browser.call(&page(target, "http://a.test")).expect(200);
+        assert_eq!(answer.text(), "second");
+        s3.delete(target).expect(204);
+        wait_for(&mut browser, target, 404, None);
+    }
+    let preflight = Request::new("OPTIONS", "/site/plain").signed_by(None);
+    browser.call(&preflight.header("origin", "http://a.test")).expect(403);
+    server.stop();
+}
+
 #[test]
 fn an_edge_asks_again_when_an_answer_is_old_and_once_for_many() {
     if is_left_out("nginx") {
@@ -193,6 +254,32 @@ fn an_edge_asks_again_when_an_answer_is_old_and_once_for_many() {
         answer.header("x-cache-status") == Some("STALE")
     });
     visit(&mut browser, "/site/never-seen").expect(502);
+}
+
+/// What a visitor sends has one meaning for the edge and could have another for the origin.
+#[test]
+fn nobody_files_one_objects_etag_under_another_name() {
+    if is_left_out("nginx") {
+        return;
+    }
+    let ports = Ports::choose();
+    let site = site(&ports);
+    let server = site.start();
+    let edge = Edge::start(&site, &server, &ports, SECRET);
+    make_bucket(&server, "site", "max-age=1000");
+    let mut s3 = server.client();
+    let film = "/site/large/film%20%23%25%3F";
+    let others = ["/site/large/x/../film%20%23%25%3F", "/site/large/./film%20%23%25%3F"];
+    s3.put(film, "the film").expect(200);
+    for other in others {
+        s3.put(other, "something else").expect(200);
+        edge.wait_for_purge(other);
+    }
+    let mut browser = edge.client();
+    for target in others.into_iter().chain([film, "/site/large/film%20%23%25%3F#x"]) {
+        assert_eq!(visit(&mut browser, target).expect(200).text(), "the film", "{target}");
+    }
+    server.stop();
 }
 
 #[test]

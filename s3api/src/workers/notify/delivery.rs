@@ -3,13 +3,13 @@
 //! Invariants: the events of a target are sent one after the other, the oldest first, and the next
 //! batch is taken only when the fate of the last one is known; an event is taken out of the queue after
 //! its target has confirmed it, so that whatever ends the server in between leads to a second delivery
-//! and never to none. A failure is followed by a pause; a target that is down holds up nobody else.
+//! and never to none. One that its target will never take is given up, so that it holds up nothing. A failure is followed by a pause; a target that is down holds up nobody else.
 //!
 //! Not here: blocking calls (`sender`, on threads of its own).
 
 use super::backoff;
-use super::queue::{self, TargetState, Targets, Waiting};
-use super::sender::{Outcome, Sender};
+use super::queue::{self, Leaving, TargetState, Targets, Waiting};
+use super::sender::{Fate, Outcome, Sender};
 use super::target::TargetConfig;
 use crate::limits::{NOTIFY_BATCH_EVENTS, NOTIFY_POLL, NOTIFY_STOP_PATIENCE};
 use crate::ops::join;
@@ -67,7 +67,7 @@ pub async fn start<P: Platform>(
             sender,
             stop: tasks.stop(),
             opened: Rc::clone(&opened),
-            has_refused: false,
+            has_failed: false,
             failures: 0,
         };
         tasks.spawn(engine.platform(), delivery.run());
@@ -92,7 +92,7 @@ struct Delivery<P: Platform> {
     stop: Stop,
     opened: Opened,
     /// The last batch was not taken.
-    has_refused: bool,
+    has_failed: bool,
     /// In a row.
     failures: u32,
 }
@@ -136,7 +136,7 @@ impl<P: Platform> Delivery<P> {
             return Ok(false);
         }
         // What nobody could read has not been refused by anybody.
-        let waiting = if self.has_refused { self.give_up_old(waiting).await? } else { waiting };
+        let waiting = if self.has_failed { self.give_up_old(waiting).await? } else { waiting };
         let messages = join::all(waiting.iter().map(|one| queue::read(&self.engine, one))).await;
         let (mut found, mut batch) = (Vec::new(), Vec::new());
         for (one, message) in waiting.into_iter().zip(messages) {
@@ -158,14 +158,35 @@ impl<P: Platform> Delivery<P> {
             }
         }
         let Some(outcome) = self.send(batch).await else { return Ok(true) };
-        let delivered = found.get(..outcome.delivered).unwrap_or(&found);
-        self.take_out(delivered, true).await?;
-        self.has_refused = outcome.error.is_some();
+        let has_progress = !outcome.fates.is_empty();
+        self.settle(found, outcome.fates).await?;
+        self.has_failed = outcome.error.is_some();
         match outcome.error {
             None => self.failures = 0,
-            Some(error) => self.failed(&error, outcome.delivered > 0),
+            Some(error) => self.failed(&error, has_progress),
         }
         Ok(true)
+    }
+
+    /// Takes out what is done with.
+    async fn settle(&self, events: Vec<Waiting>, fates: Vec<Fate>) -> Result<(), engine::Error> {
+        let (mut delivered, mut refused) = (Vec::new(), Vec::new());
+        for (event, fate) in events.into_iter().zip(fates) {
+            match fate {
+                Fate::Delivered => delivered.push(event),
+                Fate::Refused(error) => {
+                    let destination = self.target.name.as_str();
+                    tracing::warn!(
+                        destination,
+                        error,
+                        "an event was dropped: its target will never take it"
+                    );
+                    refused.push(event);
+                }
+            }
+        }
+        self.take_out(&delivered, Leaving::Delivered).await?;
+        self.take_out(&refused, Leaving::Refused).await
     }
 
     /// Whoever has not taken an event for so long will not.
@@ -180,17 +201,17 @@ impl<P: Platform> Delivery<P> {
                 events,
                 "events were dropped: their target took none for a day"
             );
-            self.take_out(&old, false).await?;
+            self.take_out(&old, Leaving::Old).await?;
         }
         Ok(rest)
     }
 
-    async fn take_out(&self, events: &[Waiting], are_delivered: bool) -> Result<(), engine::Error> {
+    async fn take_out(&self, events: &[Waiting], why: Leaving) -> Result<(), engine::Error> {
         let removals = events.iter().map(|one| queue::remove(&self.engine, one));
         let mut failed = None;
         for result in join::all(removals).await {
             match (result, self.state()) {
-                (Ok(()), Some(state)) => state.left(1, are_delivered),
+                (Ok(()), Some(state)) => state.left(why),
                 (Ok(()), None) => {}
                 (Err(error), _) => failed = Some(error),
             }
@@ -206,7 +227,7 @@ impl<P: Platform> Delivery<P> {
         let platform = self.engine.platform();
         if !self.sender.send(batch) {
             let error = Some("its thread has ended".to_owned());
-            return Some(Outcome { delivered: 0, error });
+            return Some(Outcome { error, ..Outcome::default() });
         }
         let mut patience = NOTIFY_STOP_PATIENCE;
         loop {

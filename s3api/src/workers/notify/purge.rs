@@ -16,6 +16,9 @@ use crate::percent;
 use serde_json::{Value, json};
 use std::fmt;
 
+/// Where an object's key belongs in a URL.
+const KEY_PLACE: &str = "{key}";
+
 /// What understands the purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
@@ -78,6 +81,17 @@ pub(super) struct PurgeRequest {
     pub(super) body: Option<String>,
 }
 
+/// What a cache's answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing old is there any more.
+    Confirmed,
+    /// It will never take this request.
+    Refused,
+    /// It may take it later.
+    NotNow,
+}
+
 /// An object that a message tells of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Changed {
@@ -95,6 +109,12 @@ impl Purge {
         for (at, url) in urls.into_iter().enumerate() {
             let Some(url) = url else { continue };
             let has_places = at == 1 || self.service == Service::Http;
+            // What comes behind the URL would become part of its query, and a fragment is never sent.
+            let is_whole = has_places && url.contains(KEY_PLACE);
+            if url.contains('#') || (url.contains('?') && !is_whole) {
+                let known = "a fragment cannot stand in it, and a query only behind {key}";
+                return Err(known.to_owned());
+            }
             let url = if has_places { object_url(url, "bucket", "key") } else { url.clone() };
             if url.contains(['{', '}']) {
                 let known = "only {key}, and {bucket} with it, can stand in the URL of objects";
@@ -115,9 +135,15 @@ impl Purge {
         })
     }
 
-    /// Whether a status says that nothing old is there any more. A cache that had nothing may say 404.
-    pub(super) fn is_confirmed_by(&self, status: u16) -> bool {
-        (200..300).contains(&status) || (self.service == Service::Http && status == 404)
+    /// What a status says of the objects. `http` caches have one purge for one URL: that they have nothing of it
+    /// they say by 404 or 410, nginx's module since 2.5 by 412; and a URL that is none to them (400, as one that
+    /// climbs above the root, 414) they cannot have kept anything under, nor will they take it another time.
+    pub(super) fn verdict(&self, status: u16) -> Verdict {
+        match (self.service, status) {
+            (_, 200..300) | (Service::Http, 404 | 410 | 412) => Verdict::Confirmed,
+            (Service::Http, 400 | 414) => Verdict::Refused,
+            _ => Verdict::NotNow,
+        }
     }
 
     /// The request that purges what these messages tell of; none if they tell of no object. They are no more
@@ -165,8 +191,8 @@ fn below(url: &str, name: &str) -> String {
 /// with `/BUCKET/KEY` behind it.
 fn object_url(url: &str, bucket: &str, key: &str) -> String {
     let key = percent::encode(key);
-    if url.contains("{key}") {
-        return url.replace("{bucket}", bucket).replace("{key}", &key);
+    if url.contains(KEY_PLACE) {
+        return url.replace("{bucket}", bucket).replace(KEY_PLACE, &key);
     }
     format!("{}/{bucket}/{key}", url.trim_end_matches('/'))
 }
@@ -257,10 +283,20 @@ mod tests {
         assert_eq!(credential(Service::Http), ("Authorization", "token".to_owned()));
         assert_eq!(credential(Service::Fastly), ("Fastly-Key", "token".to_owned()));
         assert_eq!(credential(Service::Cloudflare), ("Authorization", "Bearer token".to_owned()));
-        let confirms = |service, status| purge(service, "http://x", None).is_confirmed_by(status);
-        assert!(confirms(Service::Http, 404) && confirms(Service::Http, 200));
-        assert!(!confirms(Service::Http, 403) && !confirms(Service::Http, 405));
-        assert!(!confirms(Service::Fastly, 404) && !confirms(Service::Cloudflare, 429));
+        let check = |service, statuses: &[u16], expected| {
+            for status in statuses {
+                let verdict = purge(service, "http://x", None).verdict(*status);
+                assert_eq!(verdict, expected, "{service:?} {status}");
+            }
+        };
+        check(Service::Http, &[200, 204, 404, 410, 412], Verdict::Confirmed);
+        check(Service::Http, &[400, 414], Verdict::Refused);
+        check(Service::Http, &[301, 401, 403, 405, 429, 500, 503], Verdict::NotNow);
+        for service in [Service::Fastly, Service::Cloudflare] {
+            check(service, &[200], Verdict::Confirmed);
+            // Their requests speak of many objects, or of a wrong token.
+            check(service, &[400, 404, 410, 412, 414, 429], Verdict::NotNow);
+        }
     }
 
     #[test]
@@ -276,6 +312,11 @@ mod tests {
             (Service::Http, "http://a/{bucket}", None),
             (Service::Http, "http://a/{name}/{key}", None),
             (Service::Http, "http://a b/", None),
+            (Service::Http, "http://a/?x", None),
+            (Service::Http, "http://a/{key}#x", None),
+            (Service::Http, "http://a#x", None),
+            (Service::Fastly, "http://a/service?x", None),
+            (Service::Cloudflare, "https://a", Some("https://b/?x=y")),
             (Service::Fastly, "http://a/{key}", None),
             (Service::Cloudflare, "https://a", Some("https://b/{bucket}")),
         ] {

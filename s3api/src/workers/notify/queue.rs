@@ -5,8 +5,8 @@
 //! happened, and they survive whatever the store survives.
 //!
 //! Invariants: an event that was put is durable when that returns; it leaves the queue only when its
-//! target has confirmed it, or when it is older than [`NOTIFY_AGE_MAX`]; a target has at most as many
-//! events waiting as the operator allows.
+//! target has confirmed it or refused it for good, or when it is older than [`NOTIFY_AGE_MAX`]; a target has
+//! at most as many events waiting as the operator allows.
 //!
 //! Where an event cannot be kept (the target's queue is full, the store is) it is dropped: counted by
 //! target and reason, and said in the log. The operation that it tells of has happened by then, so
@@ -59,6 +59,17 @@ pub(super) struct TargetState {
     dropped_full: AtomicU64,
     dropped_error: AtomicU64,
     dropped_old: AtomicU64,
+    dropped_refused: AtomicU64,
+}
+
+/// Why events leave the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    Delivered,
+    /// Their target took none for too long.
+    Old,
+    /// Their target will never take them.
+    Refused,
 }
 
 fn add(counter: &AtomicU64, count: u64) {
@@ -79,10 +90,15 @@ impl TargetState {
         add(&self.attempts_failed, 1);
     }
 
-    /// Events left the queue, because they were delivered or grew too old.
-    pub(super) fn left(&self, count: u64, are_delivered: bool) {
-        subtract(&self.waiting, count);
-        add(if are_delivered { &self.delivered } else { &self.dropped_old }, count);
+    /// An event left the queue.
+    pub(super) fn left(&self, why: Leaving) {
+        subtract(&self.waiting, 1);
+        let counter = match why {
+            Leaving::Delivered => &self.delivered,
+            Leaving::Old => &self.dropped_old,
+            Leaving::Refused => &self.dropped_refused,
+        };
+        add(counter, 1);
     }
 }
 
@@ -138,11 +154,12 @@ impl Targets {
                 (&state.dropped_full, "full"),
                 (&state.dropped_error, "error"),
                 (&state.dropped_old, "old"),
+                (&state.dropped_refused, "refused"),
             ] {
                 sample(
                     "notify_dropped_total",
-                    "Events that were given up: the queue was full, they could not be stored, or nobody \
-                     took them for too long",
+                    "Events that were given up: the queue was full, they could not be stored, nobody \
+                     took them for too long, or their target will never take them",
                     counter,
                     Some(reason),
                 );

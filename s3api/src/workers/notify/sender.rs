@@ -2,9 +2,10 @@
 //!
 //! Invariants: a thread has one batch at most, and one place for its outcome, which is taken before the
 //! next batch is given; each message is sent whole and confirmed before the next (those that a cache takes
-//! together are sent so); the first failure ends the batch. Every wait for a peer has a bound. The thread ends when its sender is dropped.
+//! together are sent so); the first that is not taken now ends the batch, one that will never be taken does
+//! not. Every wait for a peer has a bound. The thread ends when its sender is dropped.
 
-use super::purge::Purge;
+use super::purge::{Purge, Verdict};
 use super::target::{TargetConfig, TargetKind};
 use crate::limits::{NOTIFY_ANSWER_BYTES_MAX, NOTIFY_CONNECT_TIMEOUT, NOTIFY_SEND_TIMEOUT};
 use std::io;
@@ -15,10 +16,33 @@ use std::thread;
 /// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Messages from its start that were confirmed.
-    pub(super) delivered: usize,
-    /// Why the next one was not.
+    /// Of the messages from its start that are done with.
+    pub(super) fates: Vec<Fate>,
+    /// Why the next one is not.
     pub(super) error: Option<String>,
+}
+
+/// How a message was done with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    Delivered,
+    /// The target will never take it, and why.
+    Refused(String),
+}
+
+/// Why a message was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failure {
+    /// It is to be tried again.
+    NotNow(String),
+    /// It is to be given up.
+    Refused(String),
+}
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self::NotNow(error)
+    }
 }
 
 type Slot = Arc<Mutex<Option<Outcome>>>;
@@ -56,11 +80,15 @@ fn serve(batches: &Receiver<Vec<Vec<u8>>>, outcome: &Slot, client: &mut dyn Clie
     while let Ok(batch) = batches.recv() {
         let mut result = Outcome::default();
         for messages in batch.chunks(client.together()) {
-            if let Err(error) = client.send(messages) {
-                result.error = Some(error);
-                break;
-            }
-            result.delivered += messages.len();
+            let fate = match client.send(messages) {
+                Ok(()) => Fate::Delivered,
+                Err(Failure::Refused(error)) => Fate::Refused(error),
+                Err(Failure::NotNow(error)) => {
+                    result.error = Some(error);
+                    break;
+                }
+            };
+            result.fates.resize(result.fates.len() + messages.len(), fate);
         }
         *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }
@@ -73,8 +101,8 @@ trait Client {
         1
     }
 
-    /// Returns when the target has confirmed these messages. The error tells no secret.
-    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String>;
+    /// Returns when the target has confirmed these messages. The failure tells no secret.
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), Failure>;
 }
 
 fn client(kind: TargetKind) -> Box<dyn Client> {
@@ -120,7 +148,7 @@ struct Webhook {
 }
 
 impl Client for Webhook {
-    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String> {
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), Failure> {
         for message in messages {
             let mut request = self.agent.post(&self.url).header("Content-Type", "application/json");
             if let Some(value) = &self.authorization {
@@ -129,7 +157,7 @@ impl Client for Webhook {
             let answer = request.send(message).map_err(|error| without_url(&error, &self.url))?;
             let status = status_of(answer);
             if !(200..300).contains(&status) {
-                return Err(format!("it answered {status}"));
+                return Err(answered(status).into());
             }
         }
         Ok(())
@@ -147,7 +175,7 @@ impl Client for Cache {
         self.purge.service.objects_max()
     }
 
-    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String> {
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), Failure> {
         let Some(asked) = self.purge.request(messages) else { return Ok(()) };
         let mut request =
             ureq::http::Request::builder().method(asked.method.as_str()).uri(&asked.url);
@@ -161,13 +189,19 @@ impl Client for Cache {
                 .body(body)
                 .map(|request| self.agent.run(request)),
         };
-        let answer = answer.map_err(|_| "the request cannot be made of its configuration")?;
+        let answer =
+            answer.map_err(|_| "the request cannot be made of its configuration".to_owned())?;
         let status = status_of(answer.map_err(|error| without_url(&error, &asked.url))?);
-        if self.purge.is_confirmed_by(status) {
-            return Ok(());
+        match self.purge.verdict(status) {
+            Verdict::Confirmed => Ok(()),
+            Verdict::Refused => Err(Failure::Refused(answered(status))),
+            Verdict::NotNow => Err(Failure::NotNow(answered(status))),
         }
-        Err(format!("it answered {status}"))
     }
+}
+
+fn answered(status: u16) -> String {
+    format!("it answered {status}")
 }
 
 /// The library's errors may quote the URL, which may hold a password.
@@ -204,10 +238,10 @@ impl Redis {
 }
 
 impl Client for Redis {
-    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), String> {
+    fn send(&mut self, messages: &[Vec<u8>]) -> Result<(), Failure> {
         let mut results = messages.iter().map(|message| self.append(message));
         let sent = results.try_for_each(|result| result);
-        sent.map_err(|error| error.to_string().replace(&self.url, "its URL"))
+        sent.map_err(|error| error.to_string().replace(&self.url, "its URL").into())
     }
 }
 
@@ -217,24 +251,41 @@ mod tests {
 
     use super::*;
 
-    struct Script(Vec<Result<(), String>>);
+    struct Script(Vec<Result<(), Failure>>);
 
     impl Client for Script {
-        fn send(&mut self, _: &[Vec<u8>]) -> Result<(), String> {
+        fn send(&mut self, _: &[Vec<u8>]) -> Result<(), Failure> {
             self.0.remove(0)
         }
     }
 
-    #[test]
-    fn the_first_failure_ends_a_batch() {
+    fn check(
+        answers: Vec<Result<(), Failure>>,
+        fates: Vec<Fate>,
+        error: Option<&str>,
+        unsent: usize,
+    ) {
         let (sender, receiver) = sync_channel(1);
         let slot = Slot::default();
         sender.send(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]).unwrap();
         drop(sender);
-        let mut script = Script(vec![Ok(()), Err("down".to_owned()), Ok(())]);
+        let mut script = Script(answers);
         serve(&receiver, &slot, &mut script);
-        let expected = Outcome { delivered: 1, error: Some("down".to_owned()) };
+        let expected = Outcome { fates, error: error.map(str::to_owned) };
         assert_eq!(slot.lock().unwrap().take(), Some(expected));
-        assert_eq!(script.0.len(), 1);
+        assert_eq!(script.0.len(), unsent);
+    }
+
+    #[test]
+    fn the_first_that_is_not_taken_now_ends_a_batch() {
+        let down = Err(Failure::NotNow("down".to_owned()));
+        check(vec![Ok(()), down, Ok(())], vec![Fate::Delivered], Some("down"), 1);
+    }
+
+    #[test]
+    fn what_is_refused_for_good_holds_up_nothing() {
+        let never = || "never".to_owned();
+        let fates = vec![Fate::Delivered, Fate::Refused(never()), Fate::Delivered];
+        check(vec![Ok(()), Err(Failure::Refused(never())), Ok(())], fates, None, 0);
     }
 }

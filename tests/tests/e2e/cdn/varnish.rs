@@ -91,6 +91,30 @@ fn varnish_keeps_what_the_bucket_allows_and_forgets_what_changes() {
     s3.delete(key).expect(204);
     wait_for(&mut browser, key, 404, None);
 
+    // Browsers send some signs as they are, and anybody may write codes in another way.
+    let photo = "/site/photo%20%281%29%2B%C3%BC.jpg";
+    let others = ["/site/photo%20(1)+%c3%bC.jpg", "/site/photo%20%281)%2b%C3%bc.jpg?x"];
+    let odd = ["/site/photo%20(1)+%C3%BC%2Ejpg", "/site/%70hoto%20(1)+%C3%BC.jpg"];
+    s3.put(photo, "first").expect(200);
+    wait_until("the photo to stay", || {
+        let answer = visit(&mut browser, others[0]).expect(200);
+        answer.header("x-cache-status") == Some("HIT")
+    });
+    for target in [photo, others[1]] {
+        let answer = visit(&mut browser, target).expect(200);
+        assert_eq!(answer.header("x-cache-status"), Some("HIT"), "{target}");
+    }
+    for target in odd.into_iter().chain(odd) {
+        let answer = visit(&mut browser, target);
+        let kept = answer.header("x-cache-status");
+        assert_eq!((answer.status, kept), (200, Some("MISS")), "{target}");
+        assert_eq!(answer.text(), "first");
+    }
+    s3.put(photo, "second").expect(200);
+    for target in others.into_iter().chain([photo]) {
+        wait_for(&mut browser, target, 200, Some(b"second"));
+    }
+
     // What is old is sent once more and asked for again meanwhile.
     let short =
         Request::new("PUT", "/site/short").header("cache-control", "max-age=1").body("short");

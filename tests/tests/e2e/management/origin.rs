@@ -1,10 +1,14 @@
 //! Origins of caches: set on the management port, told to caches on the S3 port, and who is let in by the secret.
 
 use super::{Api, Site, json};
+use ringfort_tests::harness::ACCESS_KEY;
 use ringfort_tests::harness::client::{Answer, Client, Request, Signing};
 use serde_json::Value;
 
 const SECRET: &str = "first-secret-of-the-edge";
+/// A customer's key of 32 times `k`, and its MD5.
+const KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+const KEY_MD5: &str = "mT2HRsMGJ5IX5C+0rreZ8Q==";
 
 /// Without an access key, with this in the header of the secret.
 fn edge(client: &mut Client, method: &str, target: &str, secret: &str) -> Answer {
@@ -17,7 +21,7 @@ fn of_origin(answer: &Answer) -> [Option<&str>; 3] {
 
 #[test]
 fn caches_are_told_what_the_bucket_says_unless_the_object_does() {
-    let site = Site::new();
+    let site = Site::new().flags(&["--sse-c-over-http"]);
     let server = site.start();
     let mut api = Api::new(&server);
     let mut s3 = server.client();
@@ -59,6 +63,27 @@ fn caches_are_told_what_the_bucket_says_unless_the_object_does() {
     let etag = answer.header("etag").unwrap();
     let same = Request::new("GET", "/site/plain").header("if-none-match", etag);
     assert_eq!(of_origin(&s3.call(&same).expect(304)), told);
+    // It is not meant for what only the bearer of a link, a version's id or a key can get.
+    let mut told_but_freshness = told;
+    told_but_freshness[0] = None;
+    let version = s3.get("/site/plain?versionId=null").expect(200);
+    assert_eq!(of_origin(&version), told_but_freshness);
+    let order = json!({
+        "bucket_name": "site", "object_key": "plain", "method": "GET", "expires_in": 60,
+        "access_key": ACCESS_KEY,
+    });
+    let link = api.post(201, "presigned-urls", &order);
+    let link = Request::new("GET", link["url"].as_str().unwrap()).signed_by(None);
+    assert_eq!(of_origin(&s3.call(&link).expect(200)), told_but_freshness);
+    let with_key = |request: Request| {
+        let key = [("algorithm", "AES256"), ("key", KEY), ("key-md5", KEY_MD5)];
+        key.into_iter().fold(request, |request, (name, value)| {
+            request.header(&format!("x-amz-server-side-encryption-customer-{name}"), value)
+        })
+    };
+    s3.call(&with_key(put("sealed", &[]))).expect(200);
+    let sealed = s3.call(&with_key(Request::new("GET", "/site/sealed"))).expect(200);
+    assert_eq!(sealed.header("cache-control"), None);
     // The object's own word goes first, and the request's before that.
     assert_eq!(s3.get("/site/own").header("cache-control"), Some("no-cache"));
     assert_eq!(s3.get("/site/dated").header("cache-control"), None);
@@ -100,6 +125,79 @@ fn a_website_tells_no_cache_to_keep_its_errors() {
     assert_eq!(visit("/").expect(200).header("cache-control"), Some("max-age=60"));
     let missing = visit("/nothing").expect(403);
     assert_eq!((missing.text().as_str(), missing.header("cache-control")), ("error.html", None));
+    server.stop();
+}
+
+/// A private bucket may be a website for who shows the secret.
+#[test]
+fn a_website_opens_to_the_secret_with_its_folders_and_error_documents() {
+    let site = Site::new().flags(&["--website-domain", "web.test"]);
+    let server = site.start();
+    let mut s3 = server.client();
+    s3.put("/site", "").expect(200);
+    let website = "<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument>\
+                   <ErrorDocument><Key>error.html</Key></ErrorDocument></WebsiteConfiguration>";
+    s3.put("/site?website=", website).expect(200);
+    s3.put("/site/docs/index.html", "docs").expect(200);
+    s3.put("/site/error.html", "error").expect(200);
+    let order = json!({
+        "cache_control": "max-age=60", "secret_header": "x-edge", "secrets": [SECRET],
+    });
+    Api::new(&server).expect(200, "PUT", "buckets/site/origin", &order.to_string());
+    let mut visit = |path: &str, secret: &str| {
+        let mut request = Request::new("GET", path).signed_by(None).header("x-edge", secret);
+        request.host = Some("site.web.test".to_owned());
+        s3.call(&request)
+    };
+    assert_eq!(visit("/docs/", SECRET).expect(200).text(), "docs");
+    assert_eq!(visit("/docs", SECRET).expect(302).header("location"), Some("/docs/"));
+    let missing = visit("/nothing", SECRET).expect(404);
+    assert_eq!((missing.text().as_str(), missing.header("cache-control")), ("error", None));
+    for path in ["/docs/", "/docs", "/nothing"] {
+        let denied = visit(path, "wrong").expect(403);
+        assert!(!denied.text().contains("docs") && denied.text() != "error", "{}", denied.text());
+    }
+    server.stop();
+}
+
+/// What exists is told to nobody who could not read it, if it does.
+#[test]
+fn the_secret_does_not_tell_what_exists_of_what_it_does_not_open() {
+    let site = Site::new();
+    let server = site.start();
+    let mut s3 = server.client();
+    s3.put("/site", "").expect(200);
+    let versioning = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    s3.put("/site?versioning=", versioning).expect(200);
+    let version = |answer: &Answer| answer.header("x-amz-version-id").unwrap().to_owned();
+    let old = version(&s3.put("/site/a", "old").expect(200));
+    s3.put("/site/a", "new").expect(200);
+    let of_other = version(&s3.put("/site/other", "x").expect(200));
+    s3.put("/site/denied/a", "x").expect(200);
+    let order = json!({"secret_header": "x-edge", "secrets": [SECRET]}).to_string();
+    Api::new(&server).expect(200, "PUT", "buckets/site/origin", &order);
+    let mut nobody = server.client();
+    for id in [&old, &of_other] {
+        let target = format!("/site/a?versionId={id}");
+        edge(&mut nobody, "GET", &target, SECRET).expect_error(403, "AccessDenied");
+    }
+    // A condition on tags has the decision wait for the object.
+    let statement = |effect: &str, key: &str| {
+        json!({
+            "Effect": effect, "Principal": "*", "Action": "s3:GetObject",
+            "Resource": format!("arn:aws:s3:::site/{key}"),
+        })
+    };
+    let mut by_tag = statement("Allow", "*");
+    by_tag["Condition"] = json!({"StringEquals": {"s3:ExistingObjectTag/public": "yes"}});
+    let policy = json!({"Statement": [statement("Deny", "denied/*"), by_tag]});
+    s3.put("/site?policy=", policy.to_string()).expect(204);
+    for key in ["denied/a", "denied/none"] {
+        let target = format!("/site/{key}");
+        edge(&mut nobody, "GET", &target, SECRET).expect_error(403, "AccessDenied");
+    }
+    edge(&mut nobody, "GET", "/site/a", SECRET).expect(200);
+    edge(&mut nobody, "GET", "/site/none", SECRET).expect_error(404, "NoSuchKey");
     server.stop();
 }
 
@@ -255,6 +353,7 @@ fn what_cannot_be_set_is_refused_by_its_field() {
         (json!({"key_headers": ["Cache-Tag", "cache-tag"]}), "key_headers[1]: it is there twice"),
         (json!({"key_headers": ["Cache-Tag"], "key_metadata": "a b"}), "key_metadata: "),
         (json!({"secret_header": "authorization", "secrets": [long]}), "secret_header: "),
+        (json!({"secret_header": "X-Real-IP", "secrets": [long]}), "secret_header: proxies"),
         (json!({"secret_header": "x-edge", "secrets": ["short"]}), "secrets: "),
         (json!({"secret_header": "x-edge", "secrets": []}), "secrets: from 1 to 2"),
         (json!({"secret_header": "x-edge", "secrets": [long, long, long]}), "secrets: "),
