@@ -15,6 +15,7 @@ import urllib.request
 from playwright.sync_api import sync_playwright
 
 CONSOLE = os.environ["RINGFORT_CONSOLE"] + "/console/"
+S3 = os.environ["RINGFORT_S3"]
 ACCESS_KEY = os.environ["AWS_ACCESS_KEY_ID"]
 SECRET_KEY = os.environ["AWS_SECRET_ACCESS_KEY"]
 PICTURES = pathlib.Path(os.environ["RINGFORT_PICTURES"])
@@ -51,6 +52,22 @@ TEN_PIXELS = bytes.fromhex(
     "58ea0000001249444154789c63601805a360148c02080000045e00016a2a8a"
     "170000000049454e44ae426082"
 )
+
+
+
+def a_pdf():
+    """One empty page."""
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>", b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>"]
+    whole, places = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(len(whole))
+        whole += b"%d 0 obj%sendobj\n" % (number, content)
+    start = len(whole)
+    whole += b"xref\n0 4\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % place for place in places)
+    return whole + b"trailer<</Size 4/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % start
+
+
+A_PDF = a_pdf()
 
 
 class Watch:
@@ -423,6 +440,62 @@ def credentials(page):
     page.get_by_role("cell", name="reads", exact=True).wait_for()
 
 
+def pdfs(page, bucket):
+    """A PDF is shown by the S3 port's origin in a tab of its own, and whatever calls itself one is no page."""
+    script = """(s3, [b, k, bytes, kind]) => s3.put(b, k, {}, Uint8Array.from(bytes), {'Content-Type': kind}).then(() => 0)"""
+    key = "<b>report</b>.pdf"
+    for content, kind in ((A_PDF, "application/pdf"), (A_PDF, "application/octet-stream"),
+                          (b"<script>window.hit=1</script>", "application/pdf")):
+        in_page(page, script, [bucket, key, list(content), kind])
+        go(page, f"o/{bucket}/{encoded(page, key)}")
+        answers = []
+        listener = lambda answer: answer.url.startswith(S3) and answers.append(answer)
+        page.context.on("response", listener)
+        with page.context.expect_page() as opened:
+            page.get_by_role("button", name="Open the PDF in a new tab").click()
+        tab = opened.value
+        tab.wait_for_url(f"{S3}/{bucket}/**")
+        page.context.remove_listener("response", listener)
+        headers = answers[0].headers
+        equal((headers["content-type"], headers["content-disposition"]), ("application/pdf", "inline"))
+        assert "referer" not in answers[0].request.headers and "cookie" not in answers[0].request.headers
+        tab.screenshot(path=PICTURES / f"light-pdf-tab-{kind.replace('/', '-')}.png")
+        equal(tab.evaluate("[document.contentType, window.opener, window.hit ?? null]"), ["application/pdf", None, None])
+        # The console's own address gives it away as a file alone.
+        with page.expect_download() as download:
+            page.evaluate("url => { location.href = url; }", f"/console/view/{bucket}%2F{encoded(page, key)}")
+        equal(pathlib.Path(download.value.path()).read_bytes(), content)
+        tab.close()
+    in_page(page, script, [bucket, "report.pdf", list(A_PDF), "application/pdf"])
+
+
+def uploads(page, bucket):
+    """Several of one key lie on both sides of where the first page ends."""
+    same = "m/<i>same</i>&%2F+ é"
+    keys = [f"a/{at:03}" for at in range(198)] + [same] * 5 + ["z/<script>window.hit=1</script>"]
+    begin = "(s3, [b, keys]) => Promise.all(keys.map(k => s3.send('POST', b, k, {uploads: ''}))).then(() => 0)"
+    for at in range(0, len(keys), 20):
+        in_page(page, begin, [bucket, keys[at : at + 20]])
+    go(page, f"uploads/{bucket}")
+    page.get_by_text("200 uploads so far").wait_for()
+    page.get_by_role("button", name="Load more").click()
+    page.get_by_text("204 uploads", exact=True).wait_for()
+    equal(page.get_by_role("button", name="Load more").count(), 0)
+    equal(page.evaluate("[...document.querySelectorAll('tbody td:first-child')].map(cell => cell.textContent)"), keys)
+    page.wait_for_function("() => [...document.querySelectorAll('tbody .number')].every(cell => cell.textContent === '0 B in 0 parts')")
+    for left in range(4, -1, -1):
+        page.get_by_role("button", name=f"Abort the upload of {same}").last.click()
+        page.get_by_role("dialog").get_by_role("button", name="Abort the upload").click()
+        page.get_by_text(f"{199 + left} uploads", exact=True).wait_for()
+    found = in_page(page, "(s3, b) => s3.read(b, null, {uploads: '', prefix: 'm/'}).then(d => d.all('Upload').length)", bucket)
+    equal(found, 0)
+    page.get_by_label("Bucket").select_option("photos")
+    page.get_by_text("No uploads are under way in this bucket.").wait_for()
+    page.get_by_label("Bucket").select_option(bucket)
+    page.get_by_text("199 uploads", exact=True).wait_for()
+    assert page.evaluate("window.hit") is None
+
+
 NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, select, textarea, progress')]
     .filter(e => e.offsetParent !== null && !e.hidden)
     .filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.labels?.length
@@ -433,9 +506,9 @@ NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, selec
 def pictures(browser, bucket):
     """Every page in light, dark and narrow; nothing wider than a phone, nothing without a name."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    pages = ["", "buckets", f"b/{bucket}", f"o/{bucket}/picture.png", f"settings/{bucket}/overview",
+    pages = ["", "buckets", f"b/{bucket}", f"o/{bucket}/picture.png", f"o/{bucket}/report.pdf", f"settings/{bucket}/overview",
              f"settings/{bucket}/lifecycle", f"settings/{bucket}/policy", f"settings/{bucket}/cors",
-             f"settings/{bucket}/encryption", "credentials", "credentials/1", "keys", "links", "uploads"]
+             f"settings/{bucket}/encryption", "credentials", "credentials/1", "keys", "links", "uploads", "uploads/many-uploads"]
     for kind, scheme, width, height in (("light", "light", 1280, 800), ("dark", "dark", 1280, 800), ("narrow", "light", 390, 844)):
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": height})
         watch = Watch(page)
@@ -501,6 +574,9 @@ with sync_playwright() as playwright:
     credentials(page)
     a_user(browser)
     api_keys(page, browser)
+    pdfs(page, "photos")
+    make_bucket(page, "many-uploads")
+    uploads(page, "many-uploads")
     go(page, "links")
     page.get_by_role("cell", name="large.bin", exact=True).wait_for()
     pictures(browser, "photos")

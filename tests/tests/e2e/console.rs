@@ -19,6 +19,7 @@ fn the_console_in_a_browser() {
     let site = Site::new();
     let server = site.start();
     let mut command = scripts::script_by(Python::Browser, &site, &server, "console_browser.py");
+    command.env("RINGFORT_S3", server.endpoint());
     command.env("RINGFORT_CONSOLE", format!("http://{}", server.admin_listen));
     command.env("RINGFORT_PICTURES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("console"));
     assert!(run(&mut command).contains("the console works"));
@@ -290,6 +291,17 @@ fn a_session_may_do_what_its_holder_may() {
         s3.call(&Request::new("GET", &target).signed_by(None)).expect(200).text(),
         "<script>"
     );
+    let order =
+        json!({ "bucket": "alices", "key": "../<b>", "show_as": "application/pdf" }).to_string();
+    let pdf = json_of(&alice.ask("POST", "/console/links", &order).expect(200));
+    let target = pdf["url"].as_str().unwrap().strip_prefix(&server.endpoint()).unwrap().to_owned();
+    let shown = s3.call(&Request::new("GET", &target).signed_by(None)).expect(200);
+    assert_eq!(shown.header("content-type"), Some("application/pdf"));
+    assert_eq!(shown.header("content-disposition"), Some("inline"));
+    let as_page = target.replace("application%2Fpdf", "text%2Fhtml");
+    assert_ne!(as_page, target);
+    s3.call(&Request::new("GET", &as_page).signed_by(None))
+        .expect_error(403, "SignatureDoesNotMatch");
     let of_bob = json_of(&bob.ask("POST", "/console/links", &order).expect(200));
     let target =
         of_bob["url"].as_str().unwrap().strip_prefix(&server.endpoint()).unwrap().to_owned();
