@@ -4,11 +4,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ringfort_tests::harness::client::{Answer, Client, Request};
 use ringfort_tests::harness::scripts::{self, Python, is_left_out, run};
-use ringfort_tests::harness::{ACCESS_KEY, SECRET_KEY, Server, Site};
+use ringfort_tests::harness::{ACCESS_KEY, SECRET_KEY, Server, Site, ringfort};
 use serde_json::{Value, json};
 
 #[test]
@@ -16,14 +17,23 @@ fn the_console_in_a_browser() {
     if is_left_out("chromium") {
         return;
     }
-    let site = Site::new();
+    let site = Site::new().expect_log("a backup failed");
+    let keys = site.path("sse-keys");
+    let mut make_key = Command::new(ringfort());
+    run(make_key.arg("sse-key").arg(&keys));
+    let site = site.flags(&["--sse-key-file", keys.to_str().unwrap()]);
     let server = site.start();
+    let bare_site = Site::new();
+    let bare = bare_site.start();
     let mut command = scripts::script_by(Python::Browser, &site, &server, "console_browser.py");
+    command.env("RINGFORT_CONSOLE_WITHOUT_MASTER", format!("http://{}", bare.admin_listen));
     command.env("RINGFORT_S3", server.endpoint());
+    command.env("RINGFORT_BACKUPS", site.path("back <i>ups'"));
     command.env("RINGFORT_CONSOLE", format!("http://{}", server.admin_listen));
     command.env("RINGFORT_PICTURES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("console"));
     assert!(run(&mut command).contains("the console works"));
     server.stop();
+    bare.stop();
 }
 
 /// A browser's side of a session, as far as it has one.
