@@ -4,6 +4,7 @@
 //! `Connection` belong to the connection and are written by it alone; no answer is chunked.
 //! It does not send; `connection.rs` does.
 
+use std::any::Any;
 use std::io;
 
 use crate::time::DATE_BYTES;
@@ -65,6 +66,8 @@ pub struct Response<B> {
     lines: Vec<u8>,
     pub payload: Payload<B>,
     pub(crate) close: bool,
+    /// Dropped when the answer was sent, or is never going to be.
+    kept: Option<Box<dyn Any>>,
 }
 
 /// Room for the headers of a usual answer.
@@ -74,7 +77,7 @@ impl<B> Response<B> {
     /// An empty answer. The status is 200 to 599; another is a bug of the service, sent as 500.
     pub fn new(status: u16) -> Self {
         let status = checked(status);
-        Self { status, lines: Vec::new(), payload: Payload::Empty, close: false }
+        Self { status, lines: Vec::new(), payload: Payload::Empty, close: false, kept: None }
     }
 
     pub fn with_payload(mut self, payload: Payload<B>) -> Self {
@@ -134,13 +137,19 @@ impl<B> Response<B> {
 
     /// The same answer with another payload.
     pub fn map_payload<C>(self, map: impl FnOnce(Payload<B>) -> Payload<C>) -> Response<C> {
-        let Self { status, lines, payload, close } = self;
-        Response { status, lines, payload: map(payload), close }
+        let Self { status, lines, payload, close, kept } = self;
+        Response { status, lines, payload: map(payload), close, kept }
     }
 
     /// Closes the connection after this answer.
     pub fn close(&mut self) {
         self.close = true;
+    }
+
+    /// Keeps something until the last byte of this answer was sent, or its connection is gone: what must not be
+    /// free before. It takes the place of what was kept before.
+    pub fn keep(&mut self, kept: Box<dyn Any>) {
+        self.kept = Some(kept);
     }
 
     pub fn status(&self) -> u16 {
@@ -177,7 +186,8 @@ impl Response<NoBody> {
             Payload::Stream { source, .. } => match source {},
             Payload::LengthOnly(length) => Payload::LengthOnly(length),
         };
-        Response { status: self.status, lines: self.lines, payload, close: self.close }
+        let Self { status, lines, close, kept, .. } = self;
+        Response { status, lines, payload, close, kept }
     }
 }
 

@@ -4,6 +4,7 @@ import { call, manage } from "./api.js";
 import { bytes, h, icon, number, replace, time } from "./dom.js";
 import { browse } from "./buckets.js";
 import { jsonEditor } from "./editors.js";
+import { limits } from "./limits.js";
 import { button, card, check, confirm, confirmByName, copyable, dialog, empty, facts, field, iconButton, input, load, missing, page, table, toast } from "./ui.js";
 
 export function show(place, [id]) {
@@ -91,7 +92,14 @@ function one(user, again) {
   return h("div", { class: "columns" },
     h("div", {}, card(user.user_name, facts([["Access key", h("span", { class: "code" }, user.access_key)], ["State", state(user)],
       ["Created", time(user.created_at)], user.canonical_id && ["Canonical id", h("span", { class: "code wrap" }, user.canonical_id)]]), form), policies(user, again)),
-    h("div", {}, card("Buckets", owned(user.buckets ?? []))));
+    h("div", {}, card("Buckets", owned(user.buckets ?? [])), card("Limits", traffic(user))));
+}
+
+function traffic(user) {
+  const place = h("div");
+  const again = () => load(place, () => limits(`credentials/${user.id}`, "They count for all that the user asks for.", again));
+  again();
+  return place;
 }
 
 function owned(buckets) {

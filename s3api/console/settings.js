@@ -4,6 +4,7 @@ import { current, manage } from "./api.js";
 import { browse } from "./buckets.js";
 import { bytes, h, icon, number, replace, time } from "./dom.js";
 import { jsonEditor, pairsEditor } from "./editors.js";
+import { limits } from "./limits.js";
 import { cors, lifecycle, notification } from "./rules.js";
 import * as s3 from "./s3.js";
 import { attempt, button, card, check, confirm, facts, field, input, load, missing, page, select, toast } from "./ui.js";
@@ -21,6 +22,7 @@ const SECTIONS = [
   ["notification", "Notification", notification],
   ["tags", "Tags", tags],
   ["quota", "Quota", quota],
+  ["limits", "Limits", traffic],
   ["origin", "CDN origin", origin],
 ];
 
@@ -241,4 +243,9 @@ async function origin(bucket, again) {
   }, again, {
     remove: set.cache_control || set.key_headers.length > 0 || set.secret_header ? () => manage(path, { method: "DELETE" }) : null,
   });
+}
+
+async function traffic(bucket, again) {
+  if (!current().may_manage) return h("p", { class: "hint" }, "Limits are set by who manages the server.");
+  return limits(`buckets/${encodeURIComponent(bucket)}`, "They count for all but root, together.", again);
 }

@@ -225,6 +225,25 @@ pub const BACKUP_BYTES_PER_SECOND: u64 = 200 << 20;
 /// Parsed settings that one core keeps; beyond that it forgets all and parses again.
 pub const SETTINGS_KEPT_MAX: usize = 10_000;
 
+// Limits of users and buckets.
+
+pub const REQUESTS_PER_SECOND: RangeInclusive<u32> = 1..=1_000_000;
+pub const BURST_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
+/// No server has more connections.
+pub const CONCURRENT_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
+/// Below that the pieces that bodies are sent in would stall them until clients give up.
+pub const BYTES_PER_SECOND: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
+/// What bandwidth saves up while it is not used: a timer that is late is made up for.
+pub const BANDWIDTH_BURST: Duration = Duration::from_millis(250);
+/// How long a body whose bytes are not due yet waits before it looks whether the server stops.
+pub const BANDWIDTH_SLICE: Duration = Duration::from_millis(500);
+/// The least that is read of a body at once.
+pub const PACED_PIECE_BYTES_MIN: usize = 16 << 10;
+/// Limiters that one core keeps at hand; beyond that it forgets all and asks for them again.
+pub const LIMITERS_KEPT_MAX: usize = 4096;
+/// From so many limiters on it is looked which of all cores' can be forgotten.
+pub const LIMITERS_PRUNED_FROM: usize = 1024;
+
 // Server-side encryption.
 
 /// Master keys of one server: the current one, and those that were before it.

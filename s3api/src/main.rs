@@ -22,7 +22,7 @@ use s3api::inspect_command::{self, inspect_command};
 use s3api::log;
 use s3api::mfa::Mfa;
 use s3api::notify_socket;
-use s3api::privileges::become_user;
+use s3api::privileges;
 use s3api::restore_command::{self, restore_command};
 use s3api::root_credentials::{self, MFA_SECRET, Origin, RootCredentials};
 use s3api::serve::{self, S3Application, Settings, Sockets, Started, Stop};
@@ -117,7 +117,7 @@ fn serve(arguments: &ArgMatches) -> Result<(), StartError> {
     let plan = serve::plan(&config)?;
     let sockets = Sockets::bind(&config, plan.cores)?;
     if let Some(name) = &config.user {
-        become_user(name, &config.data_dirs)?;
+        privileges::become_user(&privileges::find(name)?)?;
     }
     let (root, origin) = root_credentials::load(&config.data_dirs, &variable)?;
     introduce(&root, &origin);

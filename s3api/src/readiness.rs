@@ -27,6 +27,10 @@ impl Readiness {
         self.0.store(STOPPING, Ordering::Release);
     }
 
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Acquire) == STOPPING
+    }
+
     /// The state in one word, for health answers.
     pub fn describe(&self) -> &'static str {
         match self.0.load(Ordering::Acquire) {

@@ -47,6 +47,7 @@ use crate::limits;
 use crate::metrics::{Recorder, Sample};
 use crate::notify_socket;
 use crate::readiness::Readiness;
+use crate::service::Vouched;
 use crate::start_error::StartError;
 use shared::{PortCertificates, Shared};
 
@@ -94,7 +95,7 @@ pub trait Application: Clone + Send + Sync + 'static {
     async fn browse(
         &self,
         _service: &Self::Service,
-        _person: &Person,
+        _vouched: Vouched<'_>,
         _head: &RequestHead,
         _body: &mut RequestBody<'_, ClientStream>,
     ) -> Response<<Self::Service as Service<ClientStream>>::Body> {

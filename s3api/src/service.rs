@@ -1,4 +1,5 @@
-//! The pipeline of every request: route, authenticate, run the operation (which asks `access`), answer.
+//! The pipeline of every request: route, authenticate, run the operation (which asks `throttle` and
+//! `access`), answer.
 //!
 //! Invariants: every answer carries `x-amz-request-id` and `x-amz-id-2`; an error is an XML document
 //! with the same ids, or no body at all for HEAD; nothing of the body is read before the request is
@@ -9,6 +10,7 @@
 
 use crate::access::{Caller, Subject};
 use crate::admin::api::Asked as Managing;
+use crate::admin::api_keys::ApiCaller;
 use crate::admin::management::{Management, Server};
 use crate::audit::{self, Audit, record::S3Request};
 use crate::auth::{Authenticator, PayloadReader};
@@ -20,6 +22,7 @@ use crate::readiness::Readiness;
 use crate::route::{self, Operation, Route, Target};
 use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
+use crate::throttle::{Admission, Pace, PacedBody};
 use crate::users::Users;
 use crate::website;
 use crate::workers::access_log::{self, record::Answered, record::Asked};
@@ -59,12 +62,22 @@ pub struct S3Service<P: Platform> {
     readiness: Readiness,
 }
 
+/// Somebody who needs no signature.
+#[derive(Debug, Clone, Copy)]
+pub struct Vouched<'a> {
+    pub access_key: &'a str,
+    /// With whose API key they have signed in, if they have with one.
+    pub manager: Option<&'a ApiCaller>,
+}
+
 /// Whom a request comes from.
 struct Sender<'a> {
-    /// The access key of somebody whom the management port has signed in.
-    vouched: Option<&'a str>,
+    /// Somebody whom the management port has signed in.
+    vouched: Option<Vouched<'a>>,
     /// Found out on the way.
     caller: Option<Caller>,
+    /// By the limits of their user and their bucket.
+    admission: Admission,
 }
 
 impl<P: Platform> S3Service<P> {
@@ -88,22 +101,22 @@ impl<P: Platform> S3Service<P> {
     /// port, with paths alone for addresses, and without the rules of other origins.
     pub async fn call_as<S: Stream>(
         &self,
-        access_key: &str,
+        vouched: Vouched<'_>,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
     ) -> Response<ObjectBody<P>> {
-        self.respond(head, body, Some(access_key)).await
+        self.respond(head, body, Some(vouched)).await
     }
 
     /// Where a request goes, and whether it is a visit to a website.
-    fn route(&self, head: &RequestHead, vouched: Option<&str>) -> (Result<Route>, bool) {
+    fn route(&self, head: &RequestHead, is_vouched: bool) -> (Result<Route>, bool) {
         let target = Target {
             method: head.method_name(),
             host: head.host(),
             target: head.target(),
             copy: head.header("x-amz-copy-source").is_some(),
         };
-        if vouched.is_some() {
+        if is_vouched {
             return (route::route(target, &[]), false);
         }
         match route::website(target, &self.settings.website_domains) {
@@ -128,13 +141,14 @@ impl<P: Platform> S3Service<P> {
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
         let now = now.unwrap_or(i64::MAX);
         let authenticated = match sender.vouched {
-            Some(access_key) => self.authenticator.vouched(head, access_key)?,
+            Some(vouched) => self.authenticator.vouched(head, vouched.access_key)?,
             None => self.authenticator.authenticate(head, now, &self.users())?,
         };
         let caller = Caller {
             peer: body.peer(),
             is_presigned: authenticated.presigned,
             is_vouched: sender.vouched.is_some(),
+            manager: sender.vouched.and_then(|vouched| vouched.manager.cloned()).map(Rc::new),
             signed_at: authenticated.signed_at,
             now,
             ..Caller::of_access_key(&self.users(), authenticated.access_key.as_deref())?
@@ -145,6 +159,7 @@ impl<P: Platform> S3Service<P> {
             region: &self.settings.region,
             owner: &self.settings.owner,
             caller,
+            admission: &sender.admission,
             services: &self.services,
             authenticator: &self.authenticator,
             ids,
@@ -153,7 +168,13 @@ impl<P: Platform> S3Service<P> {
         };
         let size_bytes = authenticated.payload.size_bytes(head.content_length());
         let clock = || self.engine.platform().monotonic_ns();
-        let mut body = TimedBody::new(body, phases.is_wanted.then_some(clock));
+        let mut paced = PacedBody {
+            body,
+            admission: &sender.admission,
+            platform: self.engine.platform(),
+            readiness: &self.readiness,
+        };
+        let mut body = TimedBody::new(&mut paced, phases.is_wanted.then_some(clock));
         if phases.is_wanted {
             phases.auth_ns = clock().saturating_sub(phases.started_ns);
         }
@@ -170,6 +191,7 @@ impl<P: Platform> S3Service<P> {
         head: &RequestHead,
         peer: Peer,
         ids: &Ids<'_>,
+        sender: &mut Sender<'_>,
     ) -> Result<Answer<P>> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
@@ -177,11 +199,13 @@ impl<P: Platform> S3Service<P> {
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
         let now = now.unwrap_or(i64::MAX);
         let caller = Caller { peer, now, ..Caller::new(Subject::Anonymous, None) };
+        let caller = &*sender.caller.insert(caller);
         ops::visit(&Context {
             engine: &self.engine,
             region: &self.settings.region,
             owner: &self.settings.owner,
-            caller: &caller,
+            caller,
+            admission: &sender.admission,
             services: &self.services,
             authenticator: &self.authenticator,
             ids,
@@ -191,24 +215,23 @@ impl<P: Platform> S3Service<P> {
         .await
     }
 
-    /// Routes, runs, answers, counts and logs one request. `vouched` is the access key of somebody who
-    /// needs no signature.
+    /// Routes, runs, answers, counts and logs one request. `vouched`: who needs no signature.
     async fn respond<S: Stream>(
         &self,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
-        vouched: Option<&str>,
+        vouched: Option<Vouched<'_>>,
     ) -> Response<ObjectBody<P>> {
         let started_ns = self.engine.platform().monotonic_ns();
         let ids = self.ids();
         let started = Instant::now();
-        let mut sender = Sender { vouched, caller: None };
-        let (route, is_visit) = self.route(head, vouched);
+        let mut sender = Sender { vouched, caller: None, admission: Admission::default() };
+        let (route, is_visit) = self.route(head, vouched.is_some());
         let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
         let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
         let result = match &route {
             Ok(_) if self.services.audit.as_ref().is_some_and(Audit::refuses) => Err(unaudited()),
-            Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids).await,
+            Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids, &mut sender).await,
             Ok(route) => self.run(route, head, body, &ids, &mut sender, &mut phases).await,
             Err(error) => Err(error.clone()),
         };
@@ -259,7 +282,20 @@ impl<P: Platform> S3Service<P> {
             let answered = Answered { asked, error, received: body.received(), started };
             access_log::record::record(&self.engine, &self.services, &answered, &mut answer);
         }
+        self.hold(sender.admission, &mut answer);
         answer
+    }
+
+    /// Leaves what the request was let in by with its answer, for as long as that is sent.
+    fn hold(&self, admission: Admission, answer: &mut Answer<P>) {
+        match &mut answer.payload {
+            Payload::Stream { source, .. } if admission.is_paced() => {
+                let platform = self.engine.platform().clone();
+                source.pace(Pace { admission, platform, readiness: self.readiness.clone() });
+            }
+            _ if admission.is_held() => answer.keep(Box::new(admission)),
+            _ => {}
+        }
     }
 
     fn cross_origin<'a>(&'a self, route: &'a Route, head: &'a RequestHead) -> CrossOrigin<'a, P> {

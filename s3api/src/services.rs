@@ -9,6 +9,7 @@ use crate::audit::Audit;
 use crate::encryption::Encryption;
 use crate::mfa::Mfa;
 use crate::settings::SettingsCache;
+use crate::throttle::Throttle;
 use crate::workers::access_log::AccessLog;
 use crate::workers::lifecycle::Day;
 use crate::workers::notify::EventQueue;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Services {
     pub settings: SettingsCache,
+    /// What limits of users and buckets are judged by.
+    pub throttle: Throttle,
     pub user_changes: UserChanges,
     /// When each key of the management API was used last.
     pub key_uses: KeyUses,
@@ -38,6 +41,7 @@ impl Default for Services {
     fn default() -> Self {
         Self {
             settings: SettingsCache::default(),
+            throttle: Throttle::default(),
             user_changes: UserChanges::default(),
             key_uses: KeyUses::default(),
             presigned_urls: PresignedUrls::default(),

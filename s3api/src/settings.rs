@@ -39,6 +39,7 @@ pub mod tag {
     pub const WEBSITE: u16 = 14;
     pub const REQUEST_PAYMENT: u16 = 15;
     pub const QUOTA: u16 = 16;
+    pub const LIMITS: u16 = 17;
     pub const ORIGIN: u16 = 18;
 }
 

@@ -1,4 +1,4 @@
-//! Users: who has an access key beside root, and what policies they have.
+//! Users: who has an access key beside root, and what policies and limits they have.
 //!
 //! A user is a system entry under its access key, so that finding one costs a look into the catalogue
 //! that is in memory, and a change or a removal counts on every core at once.
@@ -14,6 +14,7 @@ use crate::access::subject::Owner;
 use crate::error::Result;
 use crate::settings::SettingsCache;
 use crate::system::{self, SystemEntry};
+use crate::throttle::TrafficLimits;
 use engine::Engine;
 use engine::platform::Platform;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,7 @@ pub struct User {
     /// Seconds since the Unix epoch.
     pub created: i64,
     pub policies: BTreeMap<String, Policy>,
+    pub limits: Option<TrafficLimits>,
 }
 
 impl SystemEntry for User {
@@ -59,6 +61,8 @@ struct Stored {
     created: i64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     policies: BTreeMap<String, Policy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limits: Option<TrafficLimits>,
 }
 
 impl From<Stored> for User {
@@ -75,6 +79,7 @@ impl From<Stored> for User {
             is_active: stored.is_active,
             created: stored.created,
             policies: stored.policies,
+            limits: stored.limits,
         }
     }
 }
@@ -91,6 +96,7 @@ impl From<User> for Stored {
             is_active: user.is_active,
             created: user.created,
             policies: user.policies,
+            limits: user.limits,
         }
     }
 }

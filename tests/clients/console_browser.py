@@ -315,6 +315,17 @@ def settings(page, bucket):
     page.get_by_label("Size").fill("3")
     save(page)
     equal(page.get_by_label("Size").input_value(), "3")
+    go(page, f"settings/{bucket}/limits")
+    page.get_by_label("Burst").fill("5")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("burst_requests: it needs requests_per_second").wait_for()
+    page.get_by_label("Requests per second").fill("100000")
+    save(page)
+    equal(page.get_by_label("Burst").input_value(), "5")
+    equal(page.get_by_label("Concurrent requests").input_value(), "")
+    page.get_by_label("Bytes sent per second").fill("100000000000")
+    save(page)
+    equal(page.get_by_label("Bytes sent per second").input_value(), "100000000000")
     go(page, f"settings/{bucket}/origin")
     page.get_by_label("Default Cache-Control").fill("public, max-age=60")
     page.get_by_label("Send keys as Cache-Tag").check()
@@ -440,6 +451,16 @@ def credentials(page):
     page.get_by_role("dialog").get_by_label("Name").fill("reads")
     page.get_by_role("dialog").get_by_role("button", name="Save").click()
     page.get_by_role("cell", name="reads", exact=True).wait_for()
+    limits = page.locator("section.card").filter(has=page.get_by_role("heading", name="Limits"))
+    limits.get_by_label("Concurrent requests").fill("9")
+    limits.get_by_role("button", name="Save").click()
+    page.get_by_text("Saved.").first.wait_for()
+    limits.get_by_role("button", name="Remove").wait_for()
+    equal(limits.get_by_label("Concurrent requests").input_value(), "9")
+    limits.get_by_role("button", name="Remove").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    limits.get_by_role("button", name="Remove").wait_for(state="detached")
+    equal(limits.get_by_label("Concurrent requests").input_value(), "")
 
 
 def pdfs(page, bucket):
@@ -596,8 +617,8 @@ def pictures(browser, bucket):
     PICTURES.mkdir(parents=True, exist_ok=True)
     pages = ["", "buckets", f"b/{bucket}", f"o/{bucket}/picture.png", f"o/{bucket}/report.pdf", f"settings/{bucket}/overview",
              f"settings/{bucket}/lifecycle", f"settings/{bucket}/policy", f"settings/{bucket}/cors",
-             f"settings/{bucket}/encryption", "credentials", "credentials/1", "keys", "links", "uploads", "uploads/many-uploads",
-             "kms", "backups"]
+             f"settings/{bucket}/encryption", f"settings/{bucket}/limits", "credentials", "credentials/1", "keys", "links",
+             "uploads", "uploads/many-uploads", "kms", "backups"]
     for kind, scheme, width, height in (("light", "light", 1280, 800), ("dark", "dark", 1280, 800), ("narrow", "light", 390, 844)):
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": height})
         watch = Watch(page)

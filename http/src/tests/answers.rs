@@ -2,6 +2,8 @@
 
 use super::support::*;
 use crate::*;
+use std::cell::Cell;
+use std::rc::Rc;
 
 const LAST: &str = "Connection: close\r\n";
 
@@ -84,6 +86,77 @@ fn a_stream_that_fails_at_once_is_answered_with_500() {
     }
     let outcome = Run::default().input(get("/length?5"));
     assert_eq!(outcome.output, refused("500 Internal Server Error", "internal error"));
+}
+
+/// Answers that keep something, and bodies that look whether it is still kept.
+#[derive(Default)]
+struct Keeping {
+    held: Rc<Cell<u32>>,
+    calls: Cell<u32>,
+}
+
+struct Watching {
+    chunks: Chunks,
+    held: Rc<Cell<u32>>,
+}
+
+struct Kept(Rc<Cell<u32>>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl ResponseBody for Watching {
+    type Chunk = Vec<u8>;
+
+    async fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        assert_eq!(self.held.get(), 1, "it was let go while the answer is sent");
+        self.chunks.next().await
+    }
+}
+
+impl<S: Stream> Service<S> for Keeping {
+    type Body = Watching;
+
+    async fn call(&self, head: &RequestHead, _: &mut RequestBody<'_, S>) -> Response<Watching> {
+        assert_eq!(self.held.get(), 0, "the answer before still keeps it");
+        self.calls.set(self.calls.get() + 1);
+        self.held.set(1);
+        let mut response = Response::new(200);
+        response.keep(Box::new(Kept(Rc::clone(&self.held))));
+        let chunk = |word: &str| match word {
+            "fail" => Err(std::io::Error::other("asked to fail")),
+            word => Ok(word.as_bytes().to_vec()),
+        };
+        let chunks = Chunks(head.target()[1..].split(',').map(chunk).collect());
+        let source = Watching { chunks, held: Rc::clone(&self.held) };
+        response.map_payload(|_: Payload<Watching>| Payload::Stream { length: 6, source })
+    }
+
+    fn error_body(&self, status: u16, _: &str) -> Response<Watching> {
+        assert_eq!(self.held.get(), 0, "an answer that failed still keeps it");
+        Response::new(status)
+    }
+}
+
+#[test]
+fn what_an_answer_keeps_is_let_go_when_it_was_sent_or_cannot_be() {
+    for (method, target, write_ms, calls) in [
+        ("GET", "/ab,cd,ef", 0, 2),
+        ("HEAD", "/ab,cd,ef", 0, 2),
+        ("GET", "/ab,fail", 0, 1),
+        ("GET", "/fail", 0, 1),
+        ("GET", "/ab,cd,ef", 1_000_000, 1),
+    ] {
+        let service = Keeping::default();
+        let run = Run { write_bytes_max: 7, write_ms, ..Run::default() };
+        let input = request(method, target, "") + &get("/ab,cd,ef");
+        let (_, output) = run.serve_with(&service, [send(input)]);
+        assert_eq!((service.held.get(), service.calls.get()), (0, calls), "{method} {target}");
+        assert_eq!(output.ends_with("abcdef"), calls == 2, "{method} {target}: {output}");
+    }
 }
 
 #[test]

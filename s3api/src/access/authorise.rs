@@ -108,24 +108,24 @@ fn denied() -> S3Error {
     Code::AccessDenied.into()
 }
 
-/// Decides about a request before its operation runs.
-pub fn authorise<P: Platform>(context: &Context<'_, P>) -> Result<()> {
+/// Decides about a request before its operation runs; gives the bucket that it is for, if that is there.
+pub fn authorise<P: Platform>(context: &Context<'_, P>) -> Result<Option<Arc<Bucket>>> {
     let caller = context.caller;
     let operation = context.route.operation;
     if matches!(operation, Operation::PostObject | Operation::Preflight) {
-        return Ok(());
+        return Ok(None);
     }
     if operation == Operation::CreateBucket || context.route.bucket.is_empty() {
         if caller.policies().any(Policy::asks_for_body) && operation == Operation::CreateBucket {
             caller.is_undecided.set(true);
-            return Ok(());
+            return Ok(None);
         }
-        return authorise_alone(context, &Given::default());
+        return authorise_alone(context, &Given::default()).map(|()| None);
     }
     let bucket = context.find_bucket(&context.route.bucket)?;
     check_expected_owner(context, &bucket, "x-amz-expected-bucket-owner")?;
     if is_free(context, &bucket) {
-        return Ok(());
+        return Ok(Some(bucket));
     }
     if caller.subject.person().is_none() && overrides_headers(context) {
         return Err(S3Error::new(
@@ -153,7 +153,7 @@ pub fn authorise<P: Platform>(context: &Context<'_, P>) -> Result<()> {
             _ => return Err(denied()),
         }
     }
-    Ok(())
+    Ok(Some(bucket))
 }
 
 /// Whether nothing that is set could deny it.

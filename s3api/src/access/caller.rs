@@ -2,6 +2,7 @@
 
 use super::policy::Policy;
 use super::subject::{Owner, Subject};
+use crate::admin::api_keys::ApiCaller;
 use crate::error::{Code, Result, S3Error};
 use crate::users::{User, Users};
 use engine::platform::Platform;
@@ -21,6 +22,8 @@ pub struct Caller {
     pub is_form: bool,
     /// There is no signature: the management port has signed them in.
     pub is_vouched: bool,
+    /// With which API key, where it was one.
+    pub manager: Option<Rc<ApiCaller>>,
     /// Who signed the form that came without any other signature.
     pub(crate) form_signer: OnceCell<Box<Caller>>,
     /// What is read becomes the body of an error.
@@ -44,6 +47,7 @@ impl Caller {
             is_presigned: false,
             is_form: false,
             is_vouched: false,
+            manager: None,
             form_signer: OnceCell::new(),
             is_for_error: false,
             signed_at: None,

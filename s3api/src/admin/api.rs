@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::api_keys::{self, ApiCaller};
 use super::management::Management;
 use super::{
-    backup, buckets, kms, latency, objects, openapi, origin, presigned_urls, quota, scrub,
+    backup, buckets, kms, latency, limits, objects, openapi, origin, presigned_urls, quota, scrub,
 };
 use super::{server_settings, shards, stats, uploads};
 use crate::error::S3Error;
@@ -247,6 +247,10 @@ async fn of_credentials<P: Platform>(
         ([id, "policies", name], Method::Put) => credentials.put_policy(id, name, request).await,
         ([id, "policies", name], Method::Delete) => credentials.remove_policy(id, name).await,
         ([_, "policies", _], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
+        ([id, "limits"], Method::Get) => credentials.limits(id),
+        ([id, "limits"], Method::Put) => credentials.put_limits(id, request).await,
+        ([id, "limits"], Method::Delete) => credentials.remove_limits(id).await,
+        ([_, "limits"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
         _ => Ok(ApiAnswer::not_found()),
     }
 }
@@ -285,6 +289,10 @@ async fn of_buckets<P: Platform>(
         ([name, "origin"], Method::Put) => origin::put(store, name, request).await,
         ([name, "origin"], Method::Delete) => origin::remove(store, name).await,
         ([_, "origin"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
+        ([name, "limits"], Method::Get) => limits::show(store, name),
+        ([name, "limits"], Method::Put) => limits::put(store, name, request).await,
+        ([name, "limits"], Method::Delete) => limits::remove(store, name).await,
+        ([_, "limits"], _) => Ok(ApiAnswer::not_allowed("GET, PUT, DELETE")),
         ([name, "uploads"], Method::Get) => uploads::list(store, name, request).await,
         ([_, "uploads"], _) => Ok(ApiAnswer::not_allowed("GET")),
         ([name, "uploads", id], Method::Delete) => uploads::abort(store, name, id, request).await,

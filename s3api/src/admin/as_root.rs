@@ -1,11 +1,12 @@
 //! Operations of S3 that the management API has done as root would do them, with root's rights and no
-//! others: the same checks, locks, events and lines of access logs.
+//! others: the same checks, locks, events and lines of access logs and the audit log.
 //!
 //! Invariant: a request is made whole and runs through `ops` as one that came by the S3 port, so that
 //! no rule is written a second time here.
 //!
 //! Not here: operations with a body.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use engine::platform::Platform;
@@ -13,11 +14,13 @@ use http::RequestHead;
 
 use super::management::Management;
 use crate::access::Caller;
+use crate::audit::{self, record::S3Request};
 use crate::auth::payload::{Payload, PayloadReader, RawBody};
 use crate::error::{Code, Result, S3Error};
 use crate::ops::{self, Answer, Body, Context, Ids};
 use crate::percent;
 use crate::route::{self, Target};
+use crate::throttle::Admission;
 use crate::workers::access_log::record::{Answered, Asked, record};
 
 /// What is asked of S3: bucket, key (or none) and query, all decoded.
@@ -75,16 +78,24 @@ impl<P: Platform> Management<'_, P> {
             Target { method: head.method_name(), host: None, target: head.target(), copy: false };
         let route = route::route(target, &[])?;
         let root = Caller::root(self.owner.clone());
-        let caller = Caller { peer: self.peer, now: self.now(), is_vouched: true, ..root };
+        let caller = Caller {
+            peer: self.peer,
+            now: self.now(),
+            is_vouched: true,
+            manager: Some(Rc::new(self.caller.clone())),
+            ..root
+        };
         let ids = Ids {
             request: format!("{:016X}", self.engine.platform().random_u64()),
             host: self.host_id,
         };
+        let admission = Admission::default();
         let context = Context {
             engine: self.engine,
             region: self.region,
             owner: self.owner,
             caller: &caller,
+            admission: &admission,
             services: self.services,
             authenticator: self.authenticator,
             ids: &ids,
@@ -104,14 +115,27 @@ impl<P: Platform> Management<'_, P> {
         };
         let error = result.as_ref().err().map(|error| error.code);
         let answered = Answered { asked, error, received: 0, started };
+        let tell = |answer: &mut Answer<P>| {
+            record(self.engine, self.services, &answered, answer);
+            if let Some(audit) = &self.services.audit {
+                let request = S3Request {
+                    head: &head,
+                    route: Some(&route),
+                    caller: Some(&caller),
+                    is_vouched: true,
+                    peer: self.peer,
+                    request_id: &ids.request,
+                };
+                audit::record::record(audit, &request, (error, 0, started), answer);
+            }
+        };
         match result {
             Ok(mut answer) => {
-                record(self.engine, self.services, &answered, &mut answer);
+                tell(&mut answer);
                 Ok(answer)
             }
             Err(error) => {
-                let mut answer = http::Response::new(error.code.status());
-                record(self.engine, self.services, &answered, &mut answer);
+                tell(&mut http::Response::new(error.code.status()));
                 Err(error)
             }
         }

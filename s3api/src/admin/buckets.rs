@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::api::{ApiAnswer, ApiRequest};
 use super::as_root::Order;
+use super::limits;
 use super::management::Management;
 use super::objects::{self, Page};
 use super::present::{self, done};
@@ -128,11 +129,13 @@ pub(super) async fn show<P: Platform>(store: &Management<'_, P>, name: &str) -> 
     let bucket = store.bucket(name)?;
     let owner = store.owner_name(&bucket)?;
     let usage = store.engine.bucket_usage(bucket.id).await?;
+    let traffic = store.services.settings.get(&bucket)?;
     let page = objects::first_page(store, &bucket, FIRST_OBJECTS).await?;
     let mut shown = present::bucket(&bucket, &owner, store.region, usage);
     if let Value::Object(fields) = &mut shown {
         fields.insert("delete_marker_count".into(), usage.markers.into());
         fields.insert("upload_count".into(), usage.uploads.into());
+        fields.insert("limits".into(), limits::present(traffic.as_deref()));
     }
     show_objects(&mut shown, page);
     Ok(ApiAnswer::json(200, shown))

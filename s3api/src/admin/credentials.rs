@@ -3,7 +3,8 @@
 //! `GET credentials` lists, `POST credentials {"user_name": ..., "access_key": ..., "secret_key": ...}`
 //! makes a user (what is not given is made up), `GET credentials/ID` shows one with its buckets,
 //! `PUT credentials/ID {"user_name": ..., "is_active": ...}` changes it, `DELETE credentials/ID` takes it
-//! away. `credentials/ID/policies` lists its policies, `credentials/ID/policies/NAME` gets, puts and
+//! away. `credentials/ID/limits` gets, puts and deletes its limits (`limits`).
+//! `credentials/ID/policies` lists its policies, `credentials/ID/policies/NAME` gets, puts and
 //! deletes one; a policy is sent and given back as its own text.
 //!
 //! Invariants: a secret is told once, in the answer that made it; one change is under way at a time,
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{ApiAnswer, ApiRequest};
+use super::limits;
 use super::present::{self, done};
 use crate::access::authorise::BucketOwner;
 use crate::access::policy::{Kind, Policy};
@@ -148,6 +150,7 @@ impl<P: Platform> Credentials<'_, P> {
             is_active: true,
             created: self.now(),
             policies: BTreeMap::new(),
+            limits: None,
         };
         if !system::create(self.users.engine, &user.owner.access_key, &user).await? {
             return Err(ApiAnswer::problem(409, "access_key: it is somebody's already"));
@@ -168,6 +171,7 @@ impl<P: Platform> Credentials<'_, P> {
             fields.insert("buckets".into(), buckets.into());
             let policies: Vec<&String> = user.policies.keys().collect();
             fields.insert("policies".into(), json!(policies));
+            fields.insert("limits".into(), limits::present(user.limits.as_ref()));
         }
         Ok(ApiAnswer::json(200, shown))
     }
@@ -228,6 +232,26 @@ impl<P: Platform> Credentials<'_, P> {
         let _changing = self.changes.begin()?;
         let mut user = (*self.find(id)?).clone();
         user.policies.remove(name).ok_or_else(no_such_policy)?;
+        self.store(&user).await
+    }
+
+    pub(super) fn limits(&self, id: &str) -> Result<ApiAnswer> {
+        Ok(limits::answer(self.find(id)?.limits.as_ref()))
+    }
+
+    pub(super) async fn put_limits(&self, id: &str, request: &ApiRequest) -> Result<ApiAnswer> {
+        let limits = limits::ordered(request)?;
+        let _changing = self.changes.begin()?;
+        let mut user = (*self.find(id)?).clone();
+        user.limits = Some(limits);
+        self.store(&user).await?;
+        Ok(limits::answer(Some(&limits)))
+    }
+
+    pub(super) async fn remove_limits(&self, id: &str) -> Result<ApiAnswer> {
+        let _changing = self.changes.begin()?;
+        let mut user = (*self.find(id)?).clone();
+        user.limits = None;
         self.store(&user).await
     }
 

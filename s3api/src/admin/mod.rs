@@ -17,6 +17,7 @@ pub mod credentials;
 mod health;
 mod kms;
 mod latency;
+mod limits;
 pub mod management;
 mod metrics_text;
 mod objects;
@@ -49,7 +50,7 @@ use crate::readiness::Readiness;
 use crate::serve::Application;
 use api::{ApiAnswer, ApiContent, ApiRequest, Asked};
 use api_keys::{ApiCaller, KeyDigest, Rights, digest};
-use console::{BodyOf, Console, Desk};
+use console::{Admitted, BodyOf, Console, Desk};
 use process::Process;
 
 /// Prometheus' text format.
@@ -139,7 +140,7 @@ impl<A: Application> AdminService<A> {
         &self,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
-        admitted: Option<Result<ApiCaller, ApiAnswer>>,
+        admitted: Option<Admitted>,
     ) -> Answer {
         let path = head.target().split('?').next().unwrap_or_default();
         let open: Option<fn(&Self, &RequestHead) -> Answer> = match path {
@@ -164,24 +165,29 @@ impl<A: Application> AdminService<A> {
         &self,
         head: &RequestHead,
         body: &mut RequestBody<'_, S>,
-        admitted: Option<Result<ApiCaller, ApiAnswer>>,
+        admitted: Option<Admitted>,
     ) -> Answer {
         let started = Instant::now();
-        let is_api = head.target().starts_with(api::PREFIX);
+        let path = head.target().split('?').next().unwrap_or_default();
+        let is_api = path.starts_with(api::PREFIX);
         let caller = admitted.map_or_else(|| Ok(self.caller(head)), |found| found.map(Some));
         let answer = match &caller {
-            Err(refused) => api_response(refused.clone()),
+            Err((refused, _)) => api_response(refused.clone()),
             Ok(None) => problem(401, "send `Authorization: Bearer` with an API key that is valid")
                 .with_header("WWW-Authenticate", "Bearer"),
             Ok(Some(caller)) if is_api => api_response(self.manage(head, body, caller).await),
             Ok(Some(_)) => problem(404, "there is nothing of that name"),
         };
         if let Some(audit) = &self.audit {
-            let caller = caller.as_ref().ok().and_then(Option::as_ref);
+            let manager = match &caller {
+                Ok(Some(caller)) => Manager::Known(caller),
+                Err((_, Some(person))) => Manager::Person(person),
+                _ => Manager::Unknown(None),
+            };
             let request = ManagementRequest {
                 head,
                 operation: "Manage",
-                manager: caller.map_or(Manager::Unknown(None), Manager::Known),
+                manager,
                 peer: body.peer(),
                 bytes_in: body.received(),
                 started,
@@ -204,7 +210,7 @@ impl<A: Application> AdminService<A> {
         let peer = body.peer();
         let is_read = matches!(head.method(), Method::Get | Method::Head);
         if !is_read && self.audit.as_ref().is_some_and(Audit::refuses) {
-            return ApiAnswer::problem(503, "the audit log cannot be written");
+            return unaudited();
         }
         let request = match ApiRequest::read(head, body).await {
             Ok(request) => request,
@@ -314,6 +320,10 @@ fn text(status: u16, body: &'static str) -> Answer {
         .with_header("Content-Type", "text/plain")
         .with_header("Cache-Control", "no-store")
         .with_payload(http::Payload::Static(body.as_bytes()))
+}
+
+fn unaudited() -> ApiAnswer {
+    ApiAnswer::problem(503, "the audit log cannot be written, and nothing is done without it")
 }
 
 /// An error as RFC 9457 has it.

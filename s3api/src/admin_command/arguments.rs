@@ -97,10 +97,25 @@ fn credentials() -> Command {
             ),
         )
         .subcommand(plain("delete", "Take a credential away; its buckets stay").arg(id()))
+        .subcommand(plain("limits", "How much traffic a user may make").arg(id()))
+        .subcommand(plain("set-limits", SET_LIMITS).arg(id()).args(limits()))
+        .subcommand(plain("remove-limits", "Take a user's limits away").arg(id()))
+}
+
+const SET_LIMITS: &str = "Limit the traffic; what is left out is not limited";
+
+fn limits() -> [Arg; 5] {
+    [
+        number("requests-per-second", "N", "On average"),
+        number("burst-requests", "N", "At once behind a pause; else as many as per second"),
+        number("concurrent-requests", "N", "Until their answers were sent"),
+        number("bytes-in-per-second", "N", "Of bodies that are received; beyond it they wait"),
+        number("bytes-out-per-second", "N", "Of objects that are sent; beyond it they wait"),
+    ]
 }
 
 fn buckets() -> Command {
-    family("buckets", "Buckets, their owners, quotas and caches")
+    family("buckets", "Buckets, their owners, quotas, limits and caches")
         .subcommand(plain("list", "All buckets").arg(flag(
             "prefix",
             "TEXT",
@@ -155,6 +170,9 @@ fn set_origin() -> Command {
         .value_delimiter(',')
         .action(ArgAction::Append),
     )
+    .subcommand(plain("limits", "How much traffic a bucket takes").arg(bucket()))
+    .subcommand(plain("set-limits", SET_LIMITS).arg(bucket()).args(limits()))
+    .subcommand(plain("remove-limits", "Take a bucket's limits away").arg(bucket()))
 }
 
 fn objects() -> Command {

@@ -182,6 +182,9 @@ fn credentials(verb: &str, arguments: &ArgMatches) -> Result<Order, StartError> 
             }
             Order::change("PUT", of_id()).body(change)
         }
+        "limits" => Order::get(format!("{}/limits", of_id()), Shape::Fields),
+        "set-limits" => set_limits("credentials", format!("{}/limits", of_id()), arguments)?,
+        "remove-limits" => Order::change("DELETE", format!("{}/limits", of_id())),
         _ => Order::change("DELETE", of_id()),
     })
 }
@@ -208,6 +211,9 @@ fn buckets(verb: &str, arguments: &ArgMatches) -> Result<Order, StartError> {
             }
             Order::new("PUT", named("/quota"), Shape::Fields).body(quota)
         }
+        "limits" => Order::get(named("/limits"), Shape::Fields),
+        "set-limits" => set_limits("buckets", named("/limits"), arguments)?,
+        "remove-limits" => Order::change("DELETE", named("/limits")),
         "remove-quota" => Order::change("DELETE", named("/quota")),
         "origin" => Order::get(named("/origin"), Shape::Fields),
         "set-origin" => {
@@ -226,6 +232,21 @@ fn buckets(verb: &str, arguments: &ArgMatches) -> Result<Order, StartError> {
         "remove-origin" => Order::change("DELETE", named("/origin")),
         _ => Order::change("DELETE", named("")),
     })
+}
+
+fn set_limits(family: &str, path: String, arguments: &ArgMatches) -> Result<Order, StartError> {
+    let limits = given(&[
+        ("requests_per_second", number(arguments, "requests-per-second").map(Value::from)),
+        ("burst_requests", number(arguments, "burst-requests").map(Value::from)),
+        ("concurrent_requests", number(arguments, "concurrent-requests").map(Value::from)),
+        ("bytes_in_per_second", number(arguments, "bytes-in-per-second").map(Value::from)),
+        ("bytes_out_per_second", number(arguments, "bytes-out-per-second").map(Value::from)),
+    ]);
+    if limits == json!({}) {
+        let reason = "give at least one of the limits, such as --concurrent-requests".to_owned();
+        return Err(StartError::Config { place: format!("{family} set-limits"), reason });
+    }
+    Ok(Order::new("PUT", path, Shape::Fields).body(limits))
 }
 
 fn objects(verb: &str, arguments: &ArgMatches) -> Order {
@@ -324,6 +345,14 @@ mod tests {
         check(line, "PUT", "buckets/b-1/origin", order);
         let order = json!({"cache_control": "no-store"});
         check("buckets set-origin b --cache-control no-store", "PUT", "buckets/b/origin", order);
+        let order = json!({"requests_per_second": 5, "burst_requests": 9});
+        let line = "credentials set-limits 3 --requests-per-second 5 --burst-requests 9";
+        check(line, "PUT", "credentials/3/limits", order);
+        let order = json!({"concurrent_requests": 4, "bytes_out_per_second": 100_000});
+        let line = "buckets set-limits b-1 --concurrent-requests 4 --bytes-out-per-second 100000";
+        check(line, "PUT", "buckets/b-1/limits", order);
+        check("buckets limits b-1", "GET", "buckets/b-1/limits", Value::Null);
+        check("credentials remove-limits 3", "DELETE", "credentials/3/limits", Value::Null);
         check(
             "objects list b --prefix a/&",
             "GET",
@@ -354,7 +383,12 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_refused() {
-        for line in ["admin credentials update 3", "admin buckets set-quota b"] {
+        for line in [
+            "admin credentials update 3",
+            "admin credentials set-limits 3",
+            "admin buckets set-quota b",
+            "admin buckets set-limits b",
+        ] {
             let matches = admin_command().try_get_matches_from(line.split(' ')).unwrap();
             assert!(order(&matches).is_err(), "{line}");
         }

@@ -53,6 +53,9 @@ pub(super) struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<&'a str>,
     pub who: Who<'a>,
+    /// By whose API key they were vouched for, at the management port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manager: Option<Who<'a>>,
     /// Where the signature was: `header`, `query` or `form`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shown_by: Option<&'a str>,

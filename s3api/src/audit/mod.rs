@@ -4,8 +4,8 @@
 //! waits for it is bounded in lines and bytes.
 //!
 //! Invariants: an executor never waits for the log. A line that there is no room for is counted, and the log itself
-//! tells how many are missing where they are missing; or, where the operator requires the log, requests are refused
-//! before that. No line holds a secret, a signature, a query or the value of a header that may hold one.
+//! tells how many are missing where they are missing; where the operator requires the log, requests are refused
+//! while half of the room is taken. No line holds a secret, a signature, a query or the value of a header that may hold one.
 //! A line is in the file when its request's answer has been sent, or soon after; it is synced within a second.
 //!
 //! Not here: access logs of buckets (`workers::access_log`), which their owners ask for by S3's own means.
@@ -17,7 +17,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -70,13 +70,15 @@ struct State {
     waiting_bytes: AtomicUsize,
     written: AtomicU64,
     dropped: AtomicU64,
-    /// Of those that were dropped, how many the log does not tell of yet.
+    /// Of those that were dropped, how many no line tells of yet.
     untold: AtomicU64,
     failures: AtomicU64,
     /// The last write failed.
     is_failing: AtomicBool,
     /// The file is to be opened anew.
     reopen: AtomicBool,
+    /// No more lines come.
+    is_ending: AtomicBool,
 }
 
 /// The thread that writes, for whoever ends it.
@@ -125,17 +127,36 @@ impl Audit {
     }
 
     /// Takes a line, which ends with its line feed.
-    fn add(&self, line: String) {
-        let Inner { sender, state, .. } = &*self.0;
+    fn add(&self, mut line: String) {
+        let Inner { is_required, sender, state, .. } = &*self.0;
         let bytes = line.len();
         let before = state.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         state.waiting_lines.fetch_add(1, Ordering::Relaxed);
-        let has_room = before + bytes <= AUDIT_WAITING_BYTES_MAX;
-        if !has_room || sender.try_send(Message::Line(line)).is_err() {
+        let give_up = |bytes: usize, lost: u64| {
             state.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             state.waiting_lines.fetch_sub(1, Ordering::Relaxed);
             state.dropped.fetch_add(1, Ordering::Relaxed);
-            state.untold.fetch_add(1, Ordering::Relaxed);
+            state.untold.fetch_add(lost + 1, Ordering::Relaxed);
+        };
+        // Requests were refused before it came to that; those that are under way get what they need.
+        if !*is_required && before + bytes > AUDIT_WAITING_BYTES_MAX {
+            return give_up(bytes, 0);
+        }
+        // The first line behind those that are missing tells of them.
+        let lost = match state.untold.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => state.untold.swap(0, Ordering::Relaxed),
+        };
+        if lost > 0 {
+            line.insert_str(0, &entry::lost(lost));
+            state.waiting_bytes.fetch_add(line.len() - bytes, Ordering::Relaxed);
+        }
+        let bytes = line.len();
+        if let Err(error) = sender.try_send(Message::Line(line)) {
+            give_up(bytes, lost);
+            if matches!(error, TrySendError::Disconnected(_)) {
+                state.is_failing.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -185,6 +206,7 @@ impl AuditThread {
     pub fn finish(self) {
         let began = Instant::now();
         let is_late = || began.elapsed() > AUDIT_STOP_PATIENCE;
+        self.audit.0.state.is_ending.store(true, Ordering::Relaxed);
         while self.audit.0.sender.try_send(Message::End).is_err() && !is_late() {
             thread::sleep(Duration::from_millis(10));
         }

@@ -51,7 +51,7 @@ pub fn record<P: Platform>(
     let version_id = answer.get_header("x-amz-version-id").and_then(text);
     let claimed = claimed(request);
     let entry = Entry {
-        version_id: version_id.or_else(|| request.route?.query.get("versionId")),
+        version_id: version_id.or_else(|| request.route?.query.get("versionId").map(cut)),
         status: answer.status(),
         error: error.map(Code::name),
         bytes_in: received,
@@ -82,7 +82,7 @@ pub fn record_deleted<'a>(
         let entry = Entry {
             operation: "DeleteObjects.Object",
             key: Some(object.key),
-            version_id: object.version_id.filter(|id| !id.is_empty()),
+            version_id: object.version_id.filter(|id| !id.is_empty()).map(cut),
             status: object.error.map_or(204, Code::status),
             error: object.error.map(Code::name),
             ..of_request(request, None)
@@ -123,12 +123,7 @@ pub fn record_managed(
         return;
     }
     let who = match request.manager {
-        Manager::Known(caller) => Who {
-            kind: "manager",
-            name: Some(&caller.name),
-            id: caller.id.as_deref(),
-            ..Who::default()
-        },
+        Manager::Known(caller) => manager(caller),
         Manager::Person(person) => Who {
             kind: if person.is_root { "root" } else { "user" },
             name: Some(&person.name),
@@ -159,6 +154,10 @@ pub fn record_managed(
     audit.add(entry.draft().finish(bytes_out, request.started.elapsed().as_secs_f64(), true));
 }
 
+fn manager(caller: &ApiCaller) -> Who<'_> {
+    Who { kind: "manager", name: Some(&caller.name), id: caller.id.as_deref(), ..Who::default() }
+}
+
 fn of_request<'a>(request: &S3Request<'a>, claimed: Option<&'a str>) -> Entry<'a> {
     let S3Request { head, route, caller, is_vouched, peer, request_id } = *request;
     let name = |name: &'a str| Some(name).filter(|name| !name.is_empty());
@@ -180,6 +179,7 @@ fn of_request<'a>(request: &S3Request<'a>, claimed: Option<&'a str>) -> Entry<'a
         key: route.and_then(|route| name(&route.key)),
         copy_source: head.header("x-amz-copy-source").and_then(text),
         who: who(caller, claimed),
+        manager: caller.and_then(|caller| caller.manager.as_deref()).map(manager),
         shown_by,
         source: peer.address,
         proxy: peer.proxy,

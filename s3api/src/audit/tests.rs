@@ -74,12 +74,11 @@ fn a_file_that_was_moved_away_is_made_anew_when_that_is_asked_for() {
 
 #[test]
 fn what_cannot_be_written_waits_and_what_has_no_room_is_counted_and_told() {
-    let full = AuditTarget::File(PathBuf::from("/dev/full"));
-    let thread = Audit::start(&config(full)).unwrap();
+    let full = config(AuditTarget::File(PathBuf::from("/dev/full")));
+    let thread = Audit::start(&AuditConfig { is_required: false, ..full }).unwrap();
     let audit = thread.audit();
-    assert!(!audit.refuses());
     audit.add(line(0));
-    wait_until("the failure", || audit.refuses());
+    wait_until("the failure", || audit.0.state.is_failing.load(Ordering::Relaxed));
     let big = "x".repeat(AUDIT_WAITING_BYTES_MAX / 2);
     audit.add(big.clone());
     audit.add(big);
@@ -94,14 +93,46 @@ fn what_cannot_be_written_waits_and_what_has_no_room_is_counted_and_told() {
 #[test]
 fn the_log_tells_how_many_lines_are_missing_where_they_are_missing() {
     let (_dir, path, thread) = start();
+    thread.finish();
+    let loose = AuditConfig { is_required: false, ..config(AuditTarget::File(path.clone())) };
+    let thread = Audit::start(&loose).unwrap();
     let audit = thread.audit();
-    audit.add("x".repeat(AUDIT_WAITING_BYTES_MAX + 1));
+    let too_long = "x".repeat(AUDIT_WAITING_BYTES_MAX + 1);
+    audit.add(line(6));
+    audit.add(too_long.clone());
+    audit.add(too_long.clone());
     audit.add(line(7));
+    audit.add(line(8));
+    audit.add(too_long);
     thread.finish();
     let text = fs::read_to_string(&path).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{text}");
-    assert!(lines.iter().any(|line| line["lost_lines"] == 1), "{text}");
+    let told = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["n"].as_i64().unwrap_or_else(|| -line["lost_lines"].as_i64().unwrap())
+    };
+    assert_eq!(text.lines().map(told).collect::<Vec<_>>(), [6, -2, 7, 8, -1]);
+}
+
+#[test]
+fn a_line_that_a_process_left_half_does_not_spoil_the_next_one() {
+    let (_dir, path, thread) = start();
+    thread.finish();
+    fs::write(&path, "{\"n\":1}\n{\"cut").unwrap();
+    let thread = Audit::start(&config(AuditTarget::File(path.clone()))).unwrap();
+    thread.audit().add(line(2));
+    thread.finish();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"n\":1}\n{\"cut\n{\"n\":2}\n");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_log_that_cannot_be_written() {
+    let thread = Audit::start(&config(AuditTarget::File(PathBuf::from("/dev/full")))).unwrap();
+    let audit = thread.audit();
+    audit.add(line(0));
+    wait_until("the failure", || audit.refuses());
+    let began = Instant::now();
+    thread.finish();
+    assert!(began.elapsed() < AUDIT_STOP_PATIENCE / 2, "{:?}", began.elapsed());
 }
 
 #[test]

@@ -6,7 +6,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,43 +28,44 @@ pub(super) enum Message {
 }
 
 #[derive(Debug)]
-enum Sink {
-    File(File),
-    Stdout,
+struct Sink {
+    file: File,
+    /// Pipes and terminals have nothing to sync.
+    is_regular: bool,
 }
 
 impl Sink {
     fn open(target: &AuditTarget) -> io::Result<Self> {
-        match target {
-            AuditTarget::File(path) => open(path).map(Self::File),
-            AuditTarget::Stdout => Ok(Self::Stdout),
+        let file = match target {
+            // Who may read the log learns who does what; nobody else does.
+            AuditTarget::File(path) => {
+                OpenOptions::new().append(true).create(true).mode(0o640).open(path)?
+            }
+            // Without the buffer of the standard library: what that keeps back would be lost with the process.
+            AuditTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        };
+        let is_regular = file.metadata()?.is_file();
+        let mut sink = Self { file, is_regular };
+        if let AuditTarget::File(path) = target {
+            sink.end_line(path)?;
         }
+        Ok(sink)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::File(file) => file.write(bytes),
-            // What standard output keeps back would be lost with the process.
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(bytes)?;
-                out.flush()?;
-                Ok(bytes.len())
-            }
+    /// A process that ended while it wrote may have left half a line.
+    fn end_line(&mut self, path: &Path) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        if !self.is_regular || size == 0 {
+            return Ok(());
         }
+        let mut last = [0];
+        File::open(path)?.read_exact_at(&mut last, size - 1)?;
+        if last != *b"\n" { self.file.write_all(b"\n") } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.sync_data(),
-            Self::Stdout => Ok(()),
-        }
+        if self.is_regular { self.file.sync_data() } else { Ok(()) }
     }
-}
-
-/// Who may read the log learns who does what; nobody else does.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
 #[derive(Debug)]
@@ -110,11 +112,11 @@ impl Writer {
             if self.batch.is_empty() && !self.is_ending {
                 self.gather(receiver);
             }
-            self.tell_lost();
             self.write();
             self.sync_if_due();
-            // An end that comes to a log that cannot be written does not wait for it.
-            if self.is_ending && (self.batch.is_empty() || self.failed.is_some()) {
+            // An end does not wait for a log that cannot be written.
+            let is_over = self.is_ending && self.batch.is_empty();
+            if is_over || (self.failed.is_some() && self.state.is_ending.load(Ordering::Relaxed)) {
                 return self.end();
             }
         }
@@ -122,10 +124,10 @@ impl Writer {
 
     /// Waits for lines, and takes as many as there are.
     fn gather(&mut self, receiver: &Receiver<Message>) {
-        // Without anything to sync there is nothing to do but wait; a new file is looked for meanwhile.
-        match receiver.recv_timeout(PACE) {
+        let since = self.unsynced.map_or(Duration::ZERO, |since| since.elapsed());
+        match receiver.recv_timeout(PACE.saturating_sub(since)) {
             Ok(message) => self.take(message),
-            Err(RecvTimeoutError::Timeout) => return,
+            Err(RecvTimeoutError::Timeout) => return self.tell_lost(),
             Err(RecvTimeoutError::Disconnected) => self.is_ending = true,
         }
         while self.batch.len() < AUDIT_BATCH_BYTES && !self.is_ending {
@@ -143,18 +145,17 @@ impl Writer {
                 self.lines += 1;
                 self.line_bytes += line.len();
             }
-            Message::End => self.is_ending = true,
+            Message::End => {
+                self.is_ending = true;
+                self.tell_lost();
+            }
         }
     }
 
-    /// The log tells where lines are missing.
+    /// Tells of lines that are missing at the end, behind all that came.
     fn tell_lost(&mut self) {
-        if self.failed.is_some() || self.at > 0 {
-            return;
-        }
         let lost = self.state.untold.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            tracing::warn!(lost, "lines of the audit log were dropped: too many waited");
             self.batch.extend_from_slice(entry::lost(lost).as_bytes());
         }
     }
@@ -165,7 +166,7 @@ impl Writer {
             return;
         }
         while let Some(rest) = self.batch.get(self.at..).filter(|rest| !rest.is_empty()) {
-            match self.sink.write(rest) {
+            match self.sink.file.write(rest) {
                 Ok(0) => return self.fail(&io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => self.at += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -174,7 +175,6 @@ impl Writer {
         }
         if self.failed.take().is_some() {
             tracing::info!("the audit log is written again");
-            self.state.is_failing.store(false, Ordering::Relaxed);
         }
         if !self.batch.is_empty() {
             self.unsynced.get_or_insert_with(Instant::now);
@@ -208,9 +208,15 @@ impl Writer {
 
     fn sync(&mut self) {
         self.unsynced = None;
-        if let Err(error) = self.sink.sync() {
-            self.state.failures.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "the audit log cannot be synced");
+        match self.sink.sync() {
+            Ok(()) => self.state.is_failing.store(self.failed.is_some(), Ordering::Relaxed),
+            Err(error) => {
+                self.state.failures.fetch_add(1, Ordering::Relaxed);
+                self.state.is_failing.store(true, Ordering::Relaxed);
+                tracing::error!(%error, "the audit log cannot be synced");
+                // Tried again: the lines may be there no more, but the next ones may be kept.
+                self.unsynced = Some(Instant::now());
+            }
         }
     }
 

@@ -157,12 +157,12 @@ pub(super) fn region(text: &str) -> Parsed<String> {
     Ok(text.to_string())
 }
 
-/// A host name as it stands in a Host header, without a port; kept in lower case.
 pub(super) fn network(text: &str) -> Parsed<Network> {
     let reason = "is no address or network, as in 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32";
     Network::parse(text).ok_or_else(|| format!("{text} {reason}"))
 }
 
+/// A host name as it stands in a Host header, without a port; kept in lower case.
 pub(super) fn domain(text: &str) -> Parsed<String> {
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len())

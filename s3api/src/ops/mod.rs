@@ -76,6 +76,7 @@ use crate::services::Services;
 use crate::settings::{self, BucketSetting};
 use crate::system;
 use crate::tags::TagSet;
+use crate::throttle::{self, Admission};
 use crate::users::Users;
 use body_writer::BodyWriter;
 use engine::checksum::{Hasher, Md5};
@@ -105,6 +106,8 @@ pub struct Context<'a, P: Platform> {
     /// Root, who owns what no user owns.
     pub owner: &'a Rc<Owner>,
     pub caller: &'a Caller,
+    /// What it was let in by, for as long as it is held.
+    pub admission: &'a Admission,
     pub services: &'a Services,
     /// Who signs what a request's body holds (forms).
     pub authenticator: &'a Authenticator,
@@ -127,12 +130,16 @@ pub struct Body<'a, B> {
     pub size_bytes: Option<u64>,
 }
 
-/// Runs the operation that the request was routed to, if the caller may.
+/// Runs the operation that the request was routed to, if the caller may, and neither their limits nor the bucket's
+/// are reached.
 pub async fn run<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
-    access::authorise(context)?;
+    throttle::admit_caller(context)?;
+    if let Some(bucket) = access::authorise(context)? {
+        throttle::admit_to_bucket(context, &bucket)?;
+    }
     let is_charged = request_payment::is_charged(context)?;
     let mut answer = operate(context, body).await?;
     if is_charged {

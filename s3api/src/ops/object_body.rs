@@ -8,6 +8,7 @@ use crate::audit;
 use crate::encryption::opener::{Opener, Plain, StreamInfo};
 use crate::encryption::secret::SecretKey;
 use crate::error::{Result, S3Error};
+use crate::throttle::Pace;
 use crate::workers::access_log::Pending;
 use engine::platform::Platform;
 use engine::{Chunk, ObjectReader};
@@ -25,6 +26,8 @@ pub struct ObjectBody<P: Platform> {
     pending: Option<Box<Pending>>,
     /// The line of the audit log, if there is one.
     audited: Option<Box<audit::record::Pending>>,
+    /// What its bytes wait by, if they are to.
+    pace: Option<Box<Pace<P>>>,
 }
 
 struct Sealed {
@@ -57,12 +60,18 @@ impl<P: Platform> ObjectBody<P> {
     ) -> Result<Self> {
         let Some(data_key) = data_key else {
             reader.select(range);
-            return Ok(Self { reader, sealed: None, pending: None, audited: None });
+            return Ok(Self { reader, sealed: None, pending: None, audited: None, pace: None });
         };
         let mut opener = Opener::new(data_key, streams(&reader, &range)?);
         reader.select(opener.select(range));
         let sealed = Sealed { opener, spare: Rc::default() };
-        Ok(Self { reader, sealed: Some(Box::new(sealed)), pending: None, audited: None })
+        Ok(Self {
+            reader,
+            sealed: Some(Box::new(sealed)),
+            pending: None,
+            audited: None,
+            pace: None,
+        })
     }
 
     /// Has the request logged when all that will be sent has been.
@@ -73,6 +82,11 @@ impl<P: Platform> ObjectBody<P> {
     /// Has the audit log told of the request when all that will be sent has been.
     pub(crate) fn audit_when_sent(&mut self, pending: audit::record::Pending) {
         self.audited = Some(Box::new(pending));
+    }
+
+    /// Has the bytes wait until they are due.
+    pub(crate) fn pace(&mut self, pace: Pace<P>) {
+        self.pace = Some(Box::new(pace));
     }
 
     /// The next bytes; none at the end.
@@ -131,6 +145,9 @@ impl<P: Platform> ResponseBody for ObjectBody<P> {
     /// An error here cuts the connection: the status was sent. The translation logs its cause.
     async fn next(&mut self) -> io::Result<Option<Self::Chunk>> {
         let next = self.next_chunk().await.map_err(io::Error::other)?;
+        if let (Some(pace), Some(chunk)) = (&self.pace, &next) {
+            pace.pass(chunk.as_ref().len()).await;
+        }
         if let (Some(pending), Some(chunk)) = (&mut self.pending, &next) {
             pending.count(chunk.as_ref().len());
         }

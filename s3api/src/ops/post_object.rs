@@ -21,6 +21,7 @@ use crate::limits::PUT_BYTES_MAX;
 use crate::percent;
 use crate::route::{Operation, Query, Route};
 use crate::tags::{TagSet, Tagged};
+use crate::throttle;
 use crate::workers::notify::EventName;
 use crate::xml::Writer;
 use engine::platform::Platform;
@@ -75,7 +76,10 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
         let _ = context.caller.form_signer.set(Box::new(caller.clone()));
     }
     let inner = Context { head: &head, route: &route, caller: &caller, ..*context };
-    access::authorise(&inner)?;
+    throttle::admit_caller(&inner)?;
+    if let Some(bucket) = access::authorise(&inner)? {
+        throttle::admit_to_bucket(&inner, &bucket)?;
+    }
     request_payment::is_charged(&inner)?;
     let reader = PayloadReader::new(Payload::Unsigned, &mut form);
     let body = Body { reader, size_bytes: None };

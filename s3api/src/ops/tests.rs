@@ -4,6 +4,7 @@
 mod callers;
 mod forms;
 mod meanwhile;
+mod traffic;
 mod versions;
 
 use super::*;
@@ -174,11 +175,13 @@ impl Server {
         };
         let route = route(target, &[])?;
         let ids = Ids { request: "REQUEST".to_owned(), host: "HOST" };
+        let admission = Admission::default();
         let context = Context {
             engine: &self.engine,
             region: REGION,
             owner: &self.owner,
             caller,
+            admission: &admission,
             services: &self.services,
             authenticator: &self.authenticator,
             ids: &ids,

@@ -3,8 +3,8 @@
 //! Invariant: after [`plan`] has returned, the data directories of a new store exist, no two directories
 //! are the same, and the tuning rules have found nothing that would keep the server from running.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tuning::{Facts, Needs, Root, Severity};
@@ -12,6 +12,7 @@ use tuning::{Facts, Needs, Root, Severity};
 use super::device::DeviceTuning;
 use crate::config::{Config, Cores, Placement};
 use crate::limits;
+use crate::privileges;
 use crate::start_error::StartError;
 use crate::sys;
 
@@ -34,7 +35,7 @@ const MEMORY_BYTES_UNKNOWN: u64 = 2 << 30;
 /// Makes the data directories, looks at the host, logs what is to be said of it, and refuses one that
 /// cannot carry the server.
 pub fn plan(config: &Config) -> Result<Plan, StartError> {
-    let data_dirs = make_data_dirs(&config.data_dirs)?;
+    let data_dirs = make_data_dirs(&config.data_dirs, config.user.as_deref())?;
     if let Err(error) = tuning::apply::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -116,7 +117,9 @@ fn report(findings: &[tuning::Finding]) -> Result<(), StartError> {
 
 /// Makes the directories of a new store, and returns those that there are. Beside a directory that holds a
 /// store nothing is made: what is missing there is a dead drive's, or one that is not mounted.
-fn make_data_dirs(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, StartError> {
+/// They belong to whom the server will be.
+fn make_data_dirs(dirs: &[PathBuf], user: Option<&str>) -> Result<Vec<PathBuf>, StartError> {
+    let user = user.map(privileges::find).transpose()?;
     let is_new = !dirs.iter().any(|dir| holds_store(dir));
     // Each directory is one drive's; two names of one directory would be two owners of the same files.
     let mut seen: Vec<((u64, u64), &PathBuf)> = Vec::new();
@@ -124,10 +127,7 @@ fn make_data_dirs(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, StartError> {
     for dir in dirs {
         let context = || format!("making the data directory {}", dir.display());
         if is_new {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)
+            privileges::make_data_dir(dir, user.as_ref())
                 .map_err(|e| StartError::io(context(), e))?;
         }
         let metadata = match fs::metadata(dir) {
@@ -163,15 +163,15 @@ mod tests {
     fn data_directories_are_made_and_must_differ() {
         let root = tempfile::tempdir().unwrap();
         let (one, two) = (root.path().join("a/one"), root.path().join("two"));
-        make_data_dirs(&[one.clone(), two.clone()]).unwrap();
-        make_data_dirs(&[one.clone(), two.clone()]).unwrap();
+        make_data_dirs(&[one.clone(), two.clone()], None).unwrap();
+        make_data_dirs(&[one.clone(), two.clone()], None).unwrap();
         fs::remove_dir(&two).unwrap();
         std::os::unix::fs::symlink(&one, &two).unwrap();
-        let message = make_data_dirs(&[one.clone(), two]).unwrap_err().to_string();
+        let message = make_data_dirs(&[one.clone(), two], None).unwrap_err().to_string();
         assert!(message.contains("same directory"), "{message}");
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(make_data_dirs(&[file]).is_err());
+        assert!(make_data_dirs(&[file], None).is_err());
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         let (one, gone) = (root.path().join("one"), root.path().join("gone"));
         fs::create_dir(&one).unwrap();
         fs::write(one.join("superblock"), "").unwrap();
-        assert_eq!(make_data_dirs(&[gone.clone(), one.clone()]).unwrap(), [one]);
+        assert_eq!(make_data_dirs(&[gone.clone(), one.clone()], None).unwrap(), [one]);
         assert!(!gone.exists());
     }
 }

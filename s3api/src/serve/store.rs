@@ -34,9 +34,10 @@ use crate::metrics::Sample;
 use crate::mfa::Mfa;
 use crate::ops::{ObjectBody, Owner};
 use crate::root_credentials::RootCredentials;
-use crate::service::{self, S3Service};
+use crate::service::{self, S3Service, Vouched};
 use crate::services::Services;
 use crate::start_error::StartError;
+use crate::throttle::{Registry, Throttle};
 use crate::workers::lifecycle::{self, Day};
 use crate::workers::notify::{EventQueue, Targets};
 use crate::workers::{Origin, Tasks, access_log, notify};
@@ -51,6 +52,7 @@ struct Inner {
     shared: Arc<engine::Shared>,
     layout: Mutex<Handover>,
     targets: Arc<Targets>,
+    limiters: Arc<Registry>,
 }
 
 /// What every core opens with.
@@ -85,7 +87,9 @@ impl S3Application {
         let config = &settings.config;
         let targets =
             Targets::new(config.notify_targets.clone(), config.notify_queue_events as u64);
-        Self(Arc::new(Inner { settings, shared, layout: Mutex::new(Handover::Awaited), targets }))
+        let layout = Mutex::new(Handover::Awaited);
+        let limiters = Arc::default();
+        Self(Arc::new(Inner { settings, shared, layout, targets, limiters }))
     }
 
     /// Opens the store on core 0, awaits its layout on the others, and recovers this core's shards.
@@ -232,6 +236,7 @@ impl Application for S3Application {
             customer_keys_over_http: config.sse_c_over_http,
         };
         let services = Rc::new(Services {
+            throttle: Throttle::new(Arc::clone(&self.0.limiters)),
             encryption,
             mfa: mfa.clone(),
             day: Day::of(config.lifecycle_day),
@@ -265,6 +270,7 @@ impl Application for S3Application {
         };
         let mut samples: Vec<Sample> = rows.into_iter().map(sample).collect();
         samples.extend(part.services.access_log.samples());
+        samples.extend(part.services.throttle.samples());
         if let Some(lifecycle) = &part.workers.lifecycle {
             samples.extend(lifecycle.samples());
             samples.extend(self.0.targets.samples());
@@ -318,11 +324,11 @@ impl Application for S3Application {
     async fn browse(
         &self,
         part: &CoreStore,
-        person: &Person,
+        vouched: Vouched<'_>,
         head: &RequestHead,
         body: &mut RequestBody<'_, ClientStream>,
     ) -> Response<ObjectBody<GlommioPlatform>> {
-        part.service.call_as(&person.access_key, head, body).await
+        part.service.call_as(vouched, head, body).await
     }
 
     fn presign(

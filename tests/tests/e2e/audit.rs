@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 
+use super::console::Browser;
 use ringfort_tests::harness::client::{Client, Request, Signing, connect};
 use ringfort_tests::harness::{SECRET_KEY, Server, Site, wait_until};
 use serde_json::{Value, json};
@@ -147,8 +148,65 @@ fn every_request_is_told_with_who_made_it_and_no_secret_is() {
     {
         assert!(!text.contains(secret), "{secret}");
     }
-    assert!(server.metric("ringfort_audit_log_lines_total") >= 16.0);
+    wait_until("the count", || server.metric("ringfort_audit_log_lines_total") >= 16.0);
     server.stop();
+}
+
+#[test]
+fn what_an_api_key_does_is_told_with_its_name() {
+    let site = Site::new();
+    let log = site.path("audit.log");
+    let site = site.flags(&["--audit-log", &log.display().to_string()]);
+    let server = site.start();
+    let mut client = server.client();
+    client.put("/bucket", "").expect(200);
+    for key in ["one", "two", "three"] {
+        client.put(&format!("/bucket/{key}"), "x").expect(200);
+    }
+    let key = |name: &str, rights: &str| {
+        let order = json!({"name": name, "rights": rights});
+        let (status, made) = manage(&server, "test-key", "POST", "/api/v1/api-keys", &order);
+        assert_eq!(status, 201, "{made}");
+        made["key"].as_str().unwrap().to_owned()
+    };
+    let (full, reader) = (key("bob", "full"), key("dash", "read-only"));
+    let mut bob = Browser::of(&server, &json!({ "api_key": full }));
+    bob.ask("DELETE", "/console/s3/bucket/one", "").expect(204);
+    let mut dash = Browser::of(&server, &json!({ "api_key": reader }));
+    dash.ask("DELETE", "/console/s3/bucket/two", "").expect(403);
+    let keys = json!({"keys": ["two"]});
+    let path = "/api/v1/buckets/bucket/delete-objects";
+    assert_eq!(manage(&server, &full, "POST", path, &keys).0, 200);
+    let path = "/api/v1/buckets/bucket/objects/three";
+    assert_eq!(manage(&server, &full, "DELETE", path, &Value::Null).0, 200);
+    server.stop();
+
+    let told: Vec<String> = lines(&log)
+        .iter()
+        .filter(|line| line["port"] == "management")
+        .map(|line| {
+            let name = |who: &Value| who["name"].as_str().unwrap_or("-").to_owned();
+            let by = if line["who"]["kind"] == "manager" { &line["who"] } else { &line["manager"] };
+            format!("{} {} {}", name(by), line["operation"].as_str().unwrap(), line["status"])
+                + &line["key"].as_str().map(|key| format!(" {key}")).unwrap_or_default()
+        })
+        .collect();
+    let mut expected = [
+        "configured Manage 201",
+        "configured Manage 201",
+        "bob SignIn 200",
+        "bob DeleteObject 204 one",
+        "dash SignIn 200",
+        "dash Browse 403",
+        "bob DeleteObject 204 two",
+        "bob Manage 200",
+        "bob DeleteObject 204 three",
+        "bob Manage 200",
+    ];
+    let mut told: Vec<&str> = told.iter().map(String::as_str).collect();
+    told.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn the_console_in_a_browser() {
 }
 
 /// A browser's side of a session, as far as it has one.
-struct Browser {
+pub(super) struct Browser {
     client: Client,
     cookie: String,
     csrf: String,
@@ -50,7 +50,7 @@ impl Browser {
     }
 
     /// Signed in.
-    fn of(server: &Server<'_>, proof: &Value) -> Self {
+    pub(super) fn of(server: &Server<'_>, proof: &Value) -> Self {
         let mut browser = Self::new(server);
         let answer = browser.sign_in(proof).expect(200);
         let set = answer.header("set-cookie").unwrap();
@@ -86,7 +86,7 @@ impl Browser {
         self.client.call(request)
     }
 
-    fn ask(&mut self, method: &str, target: &str, body: &str) -> Answer {
+    pub(super) fn ask(&mut self, method: &str, target: &str, body: &str) -> Answer {
         let request = self.request(method, target).header("Content-Type", "application/json");
         self.call(&request.body(body))
     }

@@ -29,6 +29,7 @@ mod kill;
 mod lifecycle;
 mod management;
 mod packaging;
+mod privileges;
 mod races;
 mod restarts;
 mod rules;

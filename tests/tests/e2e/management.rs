@@ -4,6 +4,7 @@
 mod buckets;
 mod command;
 mod keys;
+mod limits;
 mod objects;
 mod origin;
 mod presigned;

@@ -4,8 +4,8 @@
 //! then, and so does all of an address that failed far more often; the table is bounded. A success
 //! forgives nothing: else whoever has one account could try others without a limit.
 //!
-//! Not here: addresses behind a proxy, which count as the proxy's. Therefore one access key that fails
-//! does not keep the others of its address out.
+//! Not here: who is behind a proxy that is not trusted to tell (`crate::proxies`): all of them count as the proxy.
+//! Therefore one access key that fails does not keep the others of its address out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

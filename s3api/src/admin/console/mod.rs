@@ -29,11 +29,12 @@ use http::{Method, NoBody, Peer, RequestBody, RequestHead, Response, Service};
 
 use super::api::{ApiAnswer, read_body};
 use super::api_keys::{ApiCaller, KeyDigest, Rights};
-use super::{OpenedPart, api_response, problem};
+use super::{OpenedPart, api_response, problem, unaudited};
 use crate::audit::Audit;
 use crate::audit::record::{ManagementRequest, Manager, record_managed};
 use crate::client_stream::ClientStream;
 use crate::serve::Application;
+use crate::service::Vouched;
 use attempts::Attempts;
 use flight::{Flight, Placed, placed};
 use links::Order;
@@ -48,6 +49,9 @@ const FORM_TYPE: &str = "multipart/form-data";
 
 /// What an application answers with.
 pub(super) type BodyOf<A> = Placed<<<A as Application>::Service as Service<ClientStream>>::Body>;
+
+/// Who asks the management API within a session; or why nobody may, and who it was.
+pub(super) type Admitted = Result<ApiCaller, (ApiAnswer, Option<Person>)>;
 
 /// Somebody who may use the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +106,20 @@ impl<A: Application> SignedIn<A> {
         matches!(self.holder, Holder::ApiKey(_))
     }
 
+    /// The person, as S3's operations know them.
+    fn vouched(&self) -> Vouched<'_> {
+        let manager = self.manager.as_ref().filter(|_| self.is_by_api_key());
+        Vouched { access_key: &self.person.access_key, manager }
+    }
+
+    /// The holder, as the audit log names them.
+    fn told(&self) -> Manager<'_> {
+        match &self.manager {
+            Some(manager) if self.is_by_api_key() => Manager::Known(manager),
+            _ => Manager::Person(&self.person),
+        }
+    }
+
     /// Whether the rights of the holder are for such requests at all: the one place where those of an
     /// API key count for S3. What a person may do is judged by policies.
     fn check_rights(&self, method: Method) -> Result<(), ApiAnswer> {
@@ -145,6 +163,14 @@ impl Console {
         }
     }
 
+    /// What the audit log cannot be told of is not done where the log is required.
+    fn check_audit(&self) -> Result<(), ApiAnswer> {
+        match &self.audit {
+            Some(audit) if audit.refuses() => Err(unaudited()),
+            _ => Ok(()),
+        }
+    }
+
     /// Tells the audit log of something that is neither the management API's nor S3's.
     fn tell(
         &self,
@@ -178,8 +204,10 @@ impl Console {
             return match self.pass(desk, &passed, head, body).await {
                 Ok(answer) => answer,
                 Err(problem) => {
-                    let who = Manager::Unknown(None);
-                    self.tell(head, body.peer(), "Browse", who, problem.status);
+                    let peer = body.peer();
+                    let session = self.signed_in(desk, head, peer.is_secure).ok();
+                    let who = session.as_ref().map_or(Manager::Unknown(None), SignedIn::told);
+                    self.tell(head, peer, "Browse", who, problem.status);
                     hardened(api_response(problem)).without_stream()
                 }
             };
@@ -202,14 +230,16 @@ impl Console {
         desk: &Desk<'_, A>,
         head: &RequestHead,
         is_secure: bool,
-    ) -> Option<Result<ApiCaller, ApiAnswer>> {
+    ) -> Option<Admitted> {
         let carries = guard::cookies(head, guard::cookie_name(is_secure)).next().is_some();
         if !carries || head.header("authorization").is_some() {
             return None;
         }
-        let session = self.signed_in(desk, head, is_secure);
         let not_root = || ApiAnswer::problem(403, "the management API is for root alone");
-        Some(session.and_then(|session| session.manager.ok_or_else(not_root)))
+        Some(match self.signed_in(desk, head, is_secure) {
+            Err(problem) => Err((problem, None)),
+            Ok(session) => session.manager.ok_or_else(|| (not_root(), Some(session.person))),
+        })
     }
 
     /// A request of S3's.
@@ -235,8 +265,8 @@ impl Console {
         let place = self.flight.enter(&session.holder);
         let place = place.map_err(|why| ApiAnswer::problem(503, why))?;
         let handed_on = passed.head(head);
-        let SignedIn { application, service, person, .. } = &session;
-        let mut answer = application.browse(service, person, &handed_on, body).await;
+        let SignedIn { application, service, .. } = &session;
+        let mut answer = application.browse(service, session.vouched(), &handed_on, body).await;
         passed.dress(&mut answer, head.method() == Method::Get);
         Ok(placed(answer, place))
     }
@@ -265,10 +295,11 @@ impl Console {
         let order = read_json(head, body).await?;
         let usual = links::usual_endpoint(head, is_secure, self.s3_port);
         let order = Order::read(&order, &usual)?;
-        self.tell(head, body.peer(), "MakeLink", Manager::Person(&session.person), 200);
+        self.check_audit()?;
         let SignedIn { application, service, person, .. } = &session;
         let target = application.presign(service, person, &order.permission());
         let target = target.ok_or_else(|| ApiAnswer::problem(500, "the link cannot be signed"))?;
+        self.tell(head, body.peer(), "MakeLink", session.told(), 200);
         Ok(order.answer(&target))
     }
 

@@ -47,6 +47,7 @@ files! {
     "index.html",
     "keys.js",
     "kms.js",
+    "limits.js",
     "links.js",
     "metrics.js",
     "object.js",

@@ -105,6 +105,7 @@ impl Console {
         let proof = read_json(head, body).await?;
         let proof = Proof::read(&proof)?;
         let (application, service) = desk.part.clone().ok_or_else(not_open)?;
+        self.check_audit()?;
         let (now, tried) = (Instant::now(), proof.tried());
         // From here on nothing waits, so that no other attempt comes between.
         if let Some(wait) = self.attempts.borrow().wait(peer.address, tried, now) {
@@ -128,7 +129,6 @@ impl Console {
             return Err(ApiAnswer::problem(401, "no such credentials, or they may not be used"));
         };
         self.end_carried(head, peer.is_secure);
-        self.tell(head, peer, "SignIn", Manager::Person(&person), 200);
         tracing::info!(name = %person.name, address = ?peer.address, "signed in at the console");
         let (application, service) = part;
         let begun = self.sessions.borrow_mut().begin(holder.clone(), now);
@@ -136,6 +136,7 @@ impl Console {
         let token = begun.token.clone();
         let csrf = begun.csrf;
         let session = SignedIn { application, service, person, manager, holder, csrf, token };
+        self.tell(head, peer, "SignIn", session.told(), 200);
         Ok((self.describe(&session, head, peer.is_secure), Some(begun.token)))
     }
 
@@ -147,7 +148,7 @@ impl Console {
     ) -> Result<Answered, ApiAnswer> {
         let session = self.signed_in(desk, head, peer.is_secure)?;
         self.sessions.borrow_mut().end(&session.token);
-        self.tell(head, peer, "SignOut", Manager::Person(&session.person), 200);
+        self.tell(head, peer, "SignOut", session.told(), 200);
         Ok((ApiAnswer::json(200, json!({ "message": "signed out" })), None))
     }
 

@@ -80,6 +80,16 @@ fn the_command_line_does_what_the_api_does() {
     s3.put("/my-bucket/one-more", "x").expect_error(403, "QuotaExceeded");
     assert_eq!(told(&server, "buckets quota my-bucket")["used_objects"], 101);
     said(&server, "buckets remove-quota my-bucket");
+    said(&server, "buckets set-limits my-bucket --requests-per-second 9 --burst-requests 3");
+    assert_eq!(told(&server, "buckets limits my-bucket")["burst_requests"], 3);
+    said(&server, "buckets remove-limits my-bucket");
+    assert_eq!(told(&server, "buckets limits my-bucket")["burst_requests"], Value::Null);
+    said(&server, "credentials set-limits 1 --concurrent-requests 7");
+    assert_eq!(told(&server, "credentials show 1")["limits"]["concurrent_requests"], 7);
+    assert!(said(&server, "credentials limits 1").contains("concurrent_requests"));
+    said(&server, "credentials remove-limits 1");
+    refused(&server, "credentials set-limits 1 --requests-per-second 0", 1, "requests_per_second");
+    refused(&server, "credentials set-limits 1", 2, "--concurrent-requests");
     refused(&server, "buckets delete my-bucket", 1, "not empty");
 
     let key = told(&server, "api-keys create ci --rights read-only");
