@@ -4,11 +4,13 @@ import { current, onChange, resume, signIn, signOut } from "./api.js";
 import { h, icon, replace } from "./dom.js";
 import { attempt, button, field, iconButton, input, problem, toast } from "./ui.js";
 import { isBusy } from "./upload.js";
+import * as backups from "./backups.js";
 import * as browser from "./browser.js";
 import * as buckets from "./buckets.js";
 import * as credentials from "./credentials.js";
 import * as dashboard from "./dashboard.js";
 import * as keys from "./keys.js";
+import * as kms from "./kms.js";
 import * as links from "./links.js";
 import * as object from "./object.js";
 import * as settings from "./settings.js";
@@ -23,6 +25,8 @@ const PAGES = {
   settings: [settings, false],
   credentials: [credentials, true],
   keys: [keys, true],
+  kms: [kms, true],
+  backups: [backups, true],
   links: [links, true],
   uploads: [uploads, false],
 };
@@ -34,6 +38,8 @@ const NAVIGATION = [
   ["links", "Links", "link"],
   ["credentials", "Credentials", "users"],
   ["keys", "API keys", "key"],
+  ["kms", "KMS keys", "lock"],
+  ["backups", "Backups", "archive"],
 ];
 
 const app = document.getElementById("app");

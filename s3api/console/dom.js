@@ -57,6 +57,10 @@ const ICONS = {
   moon: "M20 14a8 8 0 0 1-10-10 8 8 0 1 0 10 10z",
   out: "M10 4H4v16h6M15 8l4 4-4 4M19 12H9",
   clock: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 7v5l3 2",
+  lock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3M12 14.5v2",
+  archive: "M3 5h18v4H3zM5 9v11h14V9M10 13h4",
+  pause: "M9 6v12M15 6v12",
+  play: "M8 5l10 7-10 7z",
   copy: "M8 8h12v12H8zM8 16H4V4h12v4",
 };
 

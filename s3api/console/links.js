@@ -32,6 +32,8 @@ function view(urls) {
 
 const PERIODS = [[900, "15 minutes"], [3600, "1 hour"], [86400, "1 day"], [604800, "7 days"]];
 const ENDPOINT = "ringfort-endpoint";
+// The viewer asks for more of a large one as one reads on.
+const PDF_SECONDS = 900;
 
 function stored() {
   try {
@@ -71,6 +73,24 @@ export async function make({ bucket, key, version }) {
       return STAY;
     },
   });
+}
+
+// Opens a PDF in a tab of its own, by a link to the S3 port: that is another origin, where the browser's
+// viewer has nothing of the console's within reach. A policy would not hold it: some browsers drop the
+// policy for their viewer, others show nothing under it.
+export async function openPdf({ bucket, key, version }) {
+  // At once, while the click lets it; a tab opened later counts as unasked for.
+  const tab = open("about:blank", "_blank");
+  if (!tab) throw new Error("The browser did not let a tab be opened.");
+  tab.opener = null;
+  try {
+    const json = { bucket, key, show_as: "application/pdf", expires_in: PDF_SECONDS, endpoint: stored() || current().endpoint };
+    if (version) json.version_id = version;
+    tab.location.replace((await call("/console/links", { method: "POST", json })).url);
+  } catch (error) {
+    tab.close();
+    throw error;
+  }
 }
 
 // The management API remembers the links that it makes. It writes keys as they are, and browsers fold

@@ -11,6 +11,8 @@ import * as xml from "./xml.js";
 
 const TEXT_BYTES_MAX = 256 * 1024;
 const IMAGES = ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/x-icon"];
+// Types that say nothing of the content.
+const UNTOLD = ["", "application/octet-stream", "binary/octet-stream"];
 const TEXTS = /^(text\/|application\/(json|xml|javascript|x-sh|toml|yaml|x-yaml|sql)|image\/svg)|\+(json|xml)/;
 const TEXT_NAMES = /\.(txt|md|json|xml|csv|tsv|log|ya?ml|toml|ini|conf|css|js|ts|html?|svg|rs|py|go|c|h|cpp|java|sh|sql)$/i;
 
@@ -60,12 +62,18 @@ function preview(at, headers) {
   if (IMAGES.includes(kind)) return h("img", { class: "preview", src: url, alt: `The picture ${at.name}` });
   if (kind.startsWith("video/")) return h("video", { class: "preview", src: url, controls: true, preload: "metadata" });
   if (kind.startsWith("audio/")) return h("audio", { class: "preview", src: url, controls: true, preload: "metadata" });
+  if (kind === "application/pdf" || (UNTOLD.includes(kind) && /\.pdf$/i.test(at.name))) return pdfPreview(at);
   if (TEXTS.test(kind) || TEXT_NAMES.test(at.name)) {
     const place = h("div");
     load(place, () => textPreview(at, size));
     return place;
   }
   return h("p", { class: "hint" }, `There is no preview of ${kind || "this type"}. Download the object to look at it.`);
+}
+
+function pdfPreview(at) {
+  const open = button("Open the PDF in a new tab", { glyph: "file", onclick: () => attempt(() => links.openPdf(at), open) });
+  return [h("div", { class: "actions left gap" }, open), h("p", { class: "hint" }, "The browser shows it, from the address of the S3 port, by a link in your name that is good for 15 minutes.")];
 }
 
 async function textPreview(at, size) {

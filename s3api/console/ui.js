@@ -110,8 +110,8 @@ export function confirmByName(title, message, name, submit) {
   });
 }
 
-export function copyable(text) {
-  const shown = h("input", { type: "text", readonly: true, value: text, class: "code" });
+export function copyable(text, label = "Text to copy") {
+  const shown = h("input", { type: "text", readonly: true, value: text, class: "code", "aria-label": label });
   shown.addEventListener("focus", () => shown.select());
   const copy = iconButton("Copy", "copy", async () => {
     shown.select();

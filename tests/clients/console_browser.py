@@ -15,6 +15,9 @@ import urllib.request
 from playwright.sync_api import sync_playwright
 
 CONSOLE = os.environ["RINGFORT_CONSOLE"] + "/console/"
+WITHOUT_MASTER = os.environ["RINGFORT_CONSOLE_WITHOUT_MASTER"] + "/console/"
+S3 = os.environ["RINGFORT_S3"]
+BACKUPS = pathlib.Path(os.environ["RINGFORT_BACKUPS"])
 ACCESS_KEY = os.environ["AWS_ACCESS_KEY_ID"]
 SECRET_KEY = os.environ["AWS_SECRET_ACCESS_KEY"]
 PICTURES = pathlib.Path(os.environ["RINGFORT_PICTURES"])
@@ -53,6 +56,22 @@ TEN_PIXELS = bytes.fromhex(
 )
 
 
+
+def a_pdf():
+    """One empty page."""
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>", b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>"]
+    whole, places = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(len(whole))
+        whole += b"%d 0 obj%sendobj\n" % (number, content)
+    start = len(whole)
+    whole += b"xref\n0 4\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % place for place in places)
+    return whole + b"trailer<</Size 4/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % start
+
+
+A_PDF = a_pdf()
+
+
 class Watch:
     """What pages complain of."""
 
@@ -71,16 +90,16 @@ def equal(found, expected):
     assert found == expected, (found, expected)
 
 
-def sign_in(page, access_key=ACCESS_KEY, secret_key=SECRET_KEY, first="Dashboard"):
-    page.goto(CONSOLE)
+def sign_in(page, access_key=ACCESS_KEY, secret_key=SECRET_KEY, first="Dashboard", console=CONSOLE):
+    page.goto(console)
     page.get_by_label("Access key").fill(access_key)
     page.get_by_label("Secret key").fill(secret_key)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("heading", name=first).wait_for()
 
 
-def go(page, place):
-    page.goto(f"{CONSOLE}#/{place}")
+def go(page, place, console=CONSOLE):
+    page.goto(f"{console}#/{place}")
     page.locator("h1").wait_for()
     page.wait_for_function("() => !document.querySelector('.loading')")
 
@@ -444,6 +463,148 @@ def credentials(page):
     equal(limits.get_by_label("Concurrent requests").input_value(), "")
 
 
+def pdfs(page, bucket):
+    """A PDF is shown by the S3 port's origin in a tab of its own, and whatever calls itself one is no page."""
+    script = """(s3, [b, k, bytes, kind]) => s3.put(b, k, {}, Uint8Array.from(bytes), {'Content-Type': kind}).then(() => 0)"""
+    key = "<b>report</b>.pdf"
+    for content, kind in ((A_PDF, "application/pdf"), (A_PDF, "application/octet-stream"),
+                          (b"<script>window.hit=1</script>", "application/pdf")):
+        in_page(page, script, [bucket, key, list(content), kind])
+        go(page, f"o/{bucket}/{encoded(page, key)}")
+        answers = []
+        listener = lambda answer: answer.url.startswith(S3) and answers.append(answer)
+        page.context.on("response", listener)
+        with page.context.expect_page() as opened:
+            page.get_by_role("button", name="Open the PDF in a new tab").click()
+        tab = opened.value
+        tab.wait_for_url(f"{S3}/{bucket}/**")
+        page.context.remove_listener("response", listener)
+        headers = answers[0].headers
+        equal((headers["content-type"], headers["content-disposition"]), ("application/pdf", "inline"))
+        assert "referer" not in answers[0].request.headers and "cookie" not in answers[0].request.headers
+        tab.screenshot(path=PICTURES / f"light-pdf-tab-{kind.replace('/', '-')}.png")
+        equal(tab.evaluate("[document.contentType, window.opener, window.hit ?? null]"), ["application/pdf", None, None])
+        # The console's own address gives it away as a file alone.
+        with page.expect_download() as download:
+            page.evaluate("url => { location.href = url; }", f"/console/view/{bucket}%2F{encoded(page, key)}")
+        equal(pathlib.Path(download.value.path()).read_bytes(), content)
+        tab.close()
+    in_page(page, script, [bucket, "report.pdf", list(A_PDF), "application/pdf"])
+
+
+def kms(page, browser):
+    go(page, "kms")
+    page.get_by_text("There are no KMS keys yet.").wait_for()
+    page.get_by_role("button", name="Create KMS key").click()
+    page.get_by_role("dialog").get_by_label("Id").fill("<b>bold</b>")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    # The browser holds it back; the server would refuse it too.
+    assert page.evaluate("document.querySelector('dialog input').validity.patternMismatch")
+    refused = "async () => (await (await import('/console/api.js')).call('/api/v1/kms/keys', {method: 'POST', json: {id: '<b>'}}).catch(e => e)).status"
+    equal(page.evaluate(refused), 400)
+    page.get_by_role("dialog").get_by_label("Id").fill("invoices-2026.a_b")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    key = page.get_by_role("row").filter(has_text="invoices-2026.a_b")
+    key.get_by_text("enabled", exact=True).wait_for()
+    page.get_by_role("button", name="Create KMS key").click()
+    page.get_by_role("dialog").get_by_label("Id").fill("invoices-2026.a_b")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    page.get_by_role("dialog").get_by_text("there is a key of this id already").wait_for()
+    page.get_by_role("dialog").get_by_label("Id").fill("")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 2")
+
+    with_key = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": "invoices-2026.a_b"}
+    write = "(s3, [k, headers]) => s3.put('photos', k, {}, 'sealed', headers).then(() => 200).catch(e => e.code)"
+    read = "(s3, k) => s3.send('GET', 'photos', k, {}).then(r => r.text()).catch(e => e.code)"
+    equal(in_page(page, write, ["sealed.txt", with_key]), 200)
+    key.get_by_role("button", name="Rotate invoices-2026.a_b").click()
+    page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
+    key.get_by_role("cell", name="2", exact=True).wait_for()
+    equal(in_page(page, read, "sealed.txt"), "sealed")
+    key.get_by_role("button", name="Disable invoices-2026.a_b").click()
+    page.get_by_role("dialog").get_by_role("button", name="Disable").click()
+    key.get_by_text("disabled", exact=True).wait_for()
+    equal(in_page(page, read, "sealed.txt"), "KMS.DisabledException")
+    key.get_by_role("button", name="Enable invoices-2026.a_b").click()
+    key.get_by_text("enabled", exact=True).wait_for()
+    equal(in_page(page, read, "sealed.txt"), "sealed")
+    in_page(page, write, ["usual.txt", {"x-amz-server-side-encryption": "aws:kms"}])
+    page.get_by_role("button", name="Refresh").click()
+    page.get_by_text("usual key", exact=True).wait_for()
+
+
+def start_backup(page, directory, name=""):
+    page.get_by_label("Directory on the server's host").fill(str(directory))
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Start the backup").click()
+
+
+def backups(page):
+    go(page, "backups")
+    page.get_by_text("None was begun since the server started.").wait_for()
+    start_backup(page, "relative/path")
+    assert page.evaluate("document.querySelector('form input').validity.patternMismatch")
+    # Its parent is missing: it begins, and says why it has failed.
+    start_backup(page, BACKUPS / "<img src=x onerror=window.hit=1>" / "there")
+    page.get_by_role("alert").get_by_text("It failed.").wait_for()
+    page.get_by_role("alert").get_by_text("<img src=x onerror=window.hit=1>").wait_for()
+
+    # Slow enough to be seen on its way, which goes on while other pages are looked at.
+    page.get_by_label("MiB per second").fill("40")
+    start_backup(page, BACKUPS, "first")
+    bar = page.get_by_role("progressbar", name="Progress of the backup")
+    page.wait_for_function("() => document.querySelector('main progress')?.value > 0")
+    assert page.get_by_role("button", name="Start the backup").is_disabled()
+    page.evaluate("document.querySelectorAll('.toast').forEach(note => note.remove())")
+    page.screenshot(path=PICTURES / "light-backup-running.png")
+    taken = "async () => (await (await import('/console/api.js')).call('/api/v1/backup', {method: 'POST', json: {directory: '/x'}}).catch(e => e)).status"
+    equal(page.evaluate(taken), 409)
+    go(page, "buckets")
+    go(page, "backups")
+    bar.wait_for()
+    page.get_by_text("done", exact=True).wait_for(timeout=60_000)
+    assert (BACKUPS / "backups" / "first.json").exists()
+    command = page.locator("main .copyable input").input_value()
+    quoted = "'" + str(BACKUPS).replace("'", "'\\''") + "'"
+    equal(command, f"ringfort restore --from {quoted} --generation=first --dry-run")
+    equal(page.get_by_label("Directory on the server's host").input_value(), str(BACKUPS))
+
+    page.get_by_label("MiB per second").fill("0")
+    page.get_by_label("Keep the newest").fill("1")
+    start_backup(page, BACKUPS, "second")
+    page.get_by_role("term").filter(has_text="Removed").wait_for(timeout=60_000)
+    equal([path.name for path in (BACKUPS / "backups").iterdir()], ["second.json"])
+    assert page.evaluate("window.hit") is None
+
+
+def uploads(page, bucket):
+    """Several of one key lie on both sides of where the first page ends."""
+    same = "m/<i>same</i>&%2F+ é"
+    keys = [f"a/{at:03}" for at in range(198)] + [same] * 5 + ["z/<script>window.hit=1</script>"]
+    begin = "(s3, [b, keys]) => Promise.all(keys.map(k => s3.send('POST', b, k, {uploads: ''}))).then(() => 0)"
+    for at in range(0, len(keys), 20):
+        in_page(page, begin, [bucket, keys[at : at + 20]])
+    go(page, f"uploads/{bucket}")
+    page.get_by_text("200 uploads so far").wait_for()
+    page.get_by_role("button", name="Load more").click()
+    page.get_by_text("204 uploads", exact=True).wait_for()
+    equal(page.get_by_role("button", name="Load more").count(), 0)
+    equal(page.evaluate("[...document.querySelectorAll('tbody td:first-child')].map(cell => cell.textContent)"), keys)
+    page.wait_for_function("() => [...document.querySelectorAll('tbody .number')].every(cell => cell.textContent === '0 B in 0 parts')")
+    for left in range(4, -1, -1):
+        page.get_by_role("button", name=f"Abort the upload of {same}").last.click()
+        page.get_by_role("dialog").get_by_role("button", name="Abort the upload").click()
+        page.get_by_text(f"{199 + left} uploads", exact=True).wait_for()
+    found = in_page(page, "(s3, b) => s3.read(b, null, {uploads: '', prefix: 'm/'}).then(d => d.all('Upload').length)", bucket)
+    equal(found, 0)
+    page.get_by_label("Bucket").select_option("photos")
+    page.get_by_text("No uploads are under way in this bucket.").wait_for()
+    page.get_by_label("Bucket").select_option(bucket)
+    page.get_by_text("199 uploads", exact=True).wait_for()
+    assert page.evaluate("window.hit") is None
+
+
 NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, select, textarea, progress')]
     .filter(e => e.offsetParent !== null && !e.hidden)
     .filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.labels?.length
@@ -454,9 +615,10 @@ NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, selec
 def pictures(browser, bucket):
     """Every page in light, dark and narrow; nothing wider than a phone, nothing without a name."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    pages = ["", "buckets", f"b/{bucket}", f"o/{bucket}/picture.png", f"settings/{bucket}/overview",
+    pages = ["", "buckets", f"b/{bucket}", f"o/{bucket}/picture.png", f"o/{bucket}/report.pdf", f"settings/{bucket}/overview",
              f"settings/{bucket}/lifecycle", f"settings/{bucket}/policy", f"settings/{bucket}/cors",
-             f"settings/{bucket}/encryption", f"settings/{bucket}/limits", "credentials", "credentials/1", "keys", "links", "uploads"]
+             f"settings/{bucket}/encryption", f"settings/{bucket}/limits", "credentials", "credentials/1", "keys", "links",
+             "uploads", "uploads/many-uploads", "kms", "backups"]
     for kind, scheme, width, height in (("light", "light", 1280, 800), ("dark", "dark", 1280, 800), ("narrow", "light", 390, 844)):
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": height})
         watch = Watch(page)
@@ -474,6 +636,21 @@ def pictures(browser, bucket):
             assert overflow <= 0, (kind, place, overflow)
         equal(watch.complaints, [])
         page.close()
+        picture_without_master(browser, kind, scheme, width, height)
+
+
+def picture_without_master(browser, kind, scheme, width, height):
+    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": height})
+    watch = Watch(page)
+    sign_in(page, console=WITHOUT_MASTER)
+    go(page, "kms", WITHOUT_MASTER)
+    page.get_by_role("alert").get_by_text("no master key").wait_for()
+    equal(page.get_by_role("button", name="Create KMS key").count(), 0)
+    page.screenshot(path=PICTURES / f"{kind}-kms-without-master.png")
+    overflow = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0, (kind, overflow)
+    equal(watch.complaints, [])
+    page.close()
 
 
 def delete_all(page, bucket):
@@ -522,6 +699,11 @@ with sync_playwright() as playwright:
     credentials(page)
     a_user(browser)
     api_keys(page, browser)
+    pdfs(page, "photos")
+    kms(page, browser)
+    backups(page)
+    make_bucket(page, "many-uploads")
+    uploads(page, "many-uploads")
     go(page, "links")
     page.get_by_role("cell", name="large.bin", exact=True).wait_for()
     pictures(browser, "photos")

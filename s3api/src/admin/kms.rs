@@ -1,7 +1,8 @@
 //! `/api/v1/kms/keys`: the key ring of SSE-KMS.
 //!
-//! `GET kms/keys` lists, `POST kms/keys {"id": "..."}` makes a key (of a random id, if none is given),
-//! `GET kms/keys/ID` shows it, `PUT kms/keys/ID {"enabled": false}` disables and enables it,
+//! `GET kms/keys` lists, and tells whether there is a master key (`has_master_key`), `POST kms/keys
+//! {"id": "..."}` makes a key (of a random id, if none is given), `GET kms/keys/ID` shows it, `PUT
+//! kms/keys/ID {"enabled": false}` disables and enables it,
 //! `POST kms/keys/ID/rotate` gives it a new backing key. A key is shown as
 //!
 //! ```json
@@ -38,7 +39,7 @@ pub(super) fn list<P: Platform>(ring: &KeyRing<'_, P>) -> ApiAnswer {
     match ring.all() {
         Ok(keys) => {
             let keys: Vec<Value> = keys.iter().map(describe).collect();
-            ApiAnswer::json(200, json!({ "keys": keys }))
+            ApiAnswer::json(200, json!({ "keys": keys, "has_master_key": ring.has_master() }))
         }
         Err(error) => refused(&error),
     }

@@ -54,6 +54,11 @@ pub enum RingError {
 type Result<T> = std::result::Result<T, RingError>;
 
 impl<P: Platform> KeyRing<'_, P> {
+    /// Whether keys can be made, rotated and used.
+    pub fn has_master(&self) -> bool {
+        !self.encryption.masters.is_empty()
+    }
+
     /// All keys in order of id.
     pub fn all(&self) -> Result<Vec<KeyState>> {
         let keys = system::all::<P, KmsKey>(self.engine, self.cache)?;
@@ -67,7 +72,7 @@ impl<P: Platform> KeyRing<'_, P> {
 
     /// Makes a key with its first backing key.
     pub async fn create(&self, id: &str) -> Result<KeyState> {
-        if self.encryption.masters.is_empty() {
+        if !self.has_master() {
             return Err(RingError::NoMaster);
         }
         if system::all::<P, KmsKey>(self.engine, self.cache)?.len() >= KMS_KEYS_MAX {
@@ -102,7 +107,7 @@ impl<P: Platform> KeyRing<'_, P> {
 
     /// The backing key for a new object, and its number. The default key is made if it is not there.
     pub async fn for_writing(&self, id: &str) -> Result<(u32, SecretKey)> {
-        if self.encryption.masters.is_empty() {
+        if !self.has_master() {
             return Err(RingError::NoMaster);
         }
         if id == DEFAULT_KEY_ID && matches!(self.key(id), Err(RingError::NotFound(_))) {

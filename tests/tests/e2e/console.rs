@@ -4,11 +4,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ringfort_tests::harness::client::{Answer, Client, Request};
 use ringfort_tests::harness::scripts::{self, Python, is_left_out, run};
-use ringfort_tests::harness::{ACCESS_KEY, SECRET_KEY, Server, Site};
+use ringfort_tests::harness::{ACCESS_KEY, SECRET_KEY, Server, Site, ringfort};
 use serde_json::{Value, json};
 
 #[test]
@@ -16,13 +17,23 @@ fn the_console_in_a_browser() {
     if is_left_out("chromium") {
         return;
     }
-    let site = Site::new();
+    let site = Site::new().expect_log("a backup failed");
+    let keys = site.path("sse-keys");
+    let mut make_key = Command::new(ringfort());
+    run(make_key.arg("sse-key").arg(&keys));
+    let site = site.flags(&["--sse-key-file", keys.to_str().unwrap()]);
     let server = site.start();
+    let bare_site = Site::new();
+    let bare = bare_site.start();
     let mut command = scripts::script_by(Python::Browser, &site, &server, "console_browser.py");
+    command.env("RINGFORT_CONSOLE_WITHOUT_MASTER", format!("http://{}", bare.admin_listen));
+    command.env("RINGFORT_S3", server.endpoint());
+    command.env("RINGFORT_BACKUPS", site.path("back <i>ups'"));
     command.env("RINGFORT_CONSOLE", format!("http://{}", server.admin_listen));
     command.env("RINGFORT_PICTURES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("console"));
     assert!(run(&mut command).contains("the console works"));
     server.stop();
+    bare.stop();
 }
 
 /// A browser's side of a session, as far as it has one.
@@ -290,6 +301,17 @@ fn a_session_may_do_what_its_holder_may() {
         s3.call(&Request::new("GET", &target).signed_by(None)).expect(200).text(),
         "<script>"
     );
+    let order =
+        json!({ "bucket": "alices", "key": "../<b>", "show_as": "application/pdf" }).to_string();
+    let pdf = json_of(&alice.ask("POST", "/console/links", &order).expect(200));
+    let target = pdf["url"].as_str().unwrap().strip_prefix(&server.endpoint()).unwrap().to_owned();
+    let shown = s3.call(&Request::new("GET", &target).signed_by(None)).expect(200);
+    assert_eq!(shown.header("content-type"), Some("application/pdf"));
+    assert_eq!(shown.header("content-disposition"), Some("inline"));
+    let as_page = target.replace("application%2Fpdf", "text%2Fhtml");
+    assert_ne!(as_page, target);
+    s3.call(&Request::new("GET", &as_page).signed_by(None))
+        .expect_error(403, "SignatureDoesNotMatch");
     let of_bob = json_of(&bob.ask("POST", "/console/links", &order).expect(200));
     let target =
         of_bob["url"].as_str().unwrap().strip_prefix(&server.endpoint()).unwrap().to_owned();

@@ -1,7 +1,8 @@
 //! `POST /console/links`: a presigned URL, in the name of who has signed in.
 //!
 //! Invariants: a link can do nothing that its maker may not do, since it is signed with the maker's key
-//! and judged when it is used; it is good for seven days at most.
+//! and judged when it is used; it is good for seven days at most; what one has shown by the browser is shown
+//! by the S3 port's origin and as a PDF, never as a page.
 //!
 //! Not here: a list of links. Nothing of them is kept.
 
@@ -17,6 +18,9 @@ use crate::percent::encode_all;
 const METHODS: [&str; 4] = ["GET", "HEAD", "PUT", "DELETE"];
 const ENDPOINT_BYTES_MAX: usize = 300;
 const SECONDS_DEFAULT: i64 = 3600;
+const PDF: &str = "application/pdf";
+/// Has an object shown by the browser as a PDF, whatever type it was stored with.
+const AS_PDF: &str = "response-content-disposition=inline&response-content-type=application%2Fpdf";
 
 /// What a link is ordered with, found good.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl Order {
     /// Reads a body; `usual` is the endpoint where it names none.
     pub(super) fn read(body: &Value, usual: &str) -> Result<Self, ApiAnswer> {
         let Value::Object(fields) = body else { return Err(wrong("the body", "be an object")) };
-        let known = ["bucket", "key", "method", "expires_in", "version_id", "endpoint"];
+        let known = ["bucket", "key", "method", "expires_in", "version_id", "endpoint", "show_as"];
         if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
             return Err(ApiAnswer::problem(400, format!("{name}: there is no such field")));
         }
@@ -58,7 +62,14 @@ impl Order {
         };
         let seconds = seconds.filter(|seconds| (1..=PRESIGNED_SECONDS_MAX).contains(seconds));
         let seconds = seconds.ok_or_else(|| wrong("expires_in", "be 1 to 604800 seconds"))?;
-        let query = text("version_id")?.map(|id| format!("versionId={}", encode_all(id)));
+        let shown = match (text("show_as")?, method) {
+            (None, _) => None,
+            (Some(PDF), "GET") => Some(AS_PDF.to_owned()),
+            (Some(PDF), _) => return Err(wrong("show_as", "go with GET")),
+            (Some(_), _) => return Err(wrong("show_as", "be application/pdf")),
+        };
+        let version = text("version_id")?.map(|id| format!("versionId={}", encode_all(id)));
+        let query: Vec<String> = shown.into_iter().chain(version).collect();
         let (scheme, host) = endpoint(text("endpoint")?.unwrap_or(usual))
             .ok_or_else(|| wrong("endpoint", "be http:// or https:// with a host"))?;
         Ok(Self {
@@ -66,7 +77,7 @@ impl Order {
             host,
             method: method.to_owned(),
             path: presigned::path(bucket, key),
-            query: query.unwrap_or_default(),
+            query: query.join("&"),
             seconds,
         })
     }
@@ -130,6 +141,11 @@ mod tests {
         assert_eq!((order.scheme, order.host.as_str()), ("https", "s3.test"));
         assert_eq!(order.path, "/photos/a%2F..%2F%C3%BC");
         assert_eq!((order.query.as_str(), order.seconds), ("versionId=1%2B2", 60));
+        let mut pdf = whole.clone();
+        pdf["show_as"] = json!("application/pdf");
+        assert_eq!(Order::read(&pdf, usual).unwrap().query, format!("{AS_PDF}&versionId=1%2B2"));
+        pdf["method"] = json!("PUT");
+        assert!(format!("{:?}", Order::read(&pdf, usual).unwrap_err()).contains("show_as"));
         let short = Order::read(&json!({ "bucket": "photos", "key": "a/b c" }), usual).unwrap();
         assert_eq!(
             (short.host.as_str(), short.path.as_str()),
@@ -148,6 +164,8 @@ mod tests {
             ("endpoint", json!("ftp://h")),
             ("endpoint", json!("http://h/path")),
             ("endpoint", json!("http://")),
+            ("show_as", json!("text/html")),
+            ("show_as", json!("application/pdf, text/html")),
             ("other", json!(1)),
         ] {
             let mut body = whole.clone();

@@ -36,6 +36,7 @@ macro_rules! files {
 files! {
     "api.js",
     "app.js",
+    "backups.js",
     "browser.js",
     "buckets.js",
     "credentials.js",
@@ -45,6 +46,7 @@ files! {
     "icon.svg",
     "index.html",
     "keys.js",
+    "kms.js",
     "limits.js",
     "links.js",
     "metrics.js",
