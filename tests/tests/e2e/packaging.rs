@@ -22,7 +22,11 @@ fn config(arguments: &[&str]) -> Output {
 
 #[test]
 fn dashboards_alerts_and_documents_name_metrics_that_exist() {
-    let site = Site::new().flags(&["--notify-webhook", "indexer=http://127.0.0.1:9/"]);
+    let site = Site::new();
+    let audit_log = site.path("audit.log");
+    let site = site
+        .flags(&["--notify-webhook", "indexer=http://127.0.0.1:9/"])
+        .flags(&["--audit-log", audit_log.to_str().unwrap()]);
     let server = site.start();
     // Histograms have their parts once there is something to count.
     server.client().get("/").expect(200);

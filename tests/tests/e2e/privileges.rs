@@ -24,10 +24,15 @@ fn root_is_given_up_by_all_threads_and_for_good() {
     fs::set_permissions(inside.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
     let is_root = fs::metadata(&inside).unwrap().uid() == 0;
     if !is_root || !is_reached_by_others(&inside) {
-        eprintln!("left out: it needs root, and a directory that others reach");
+        #[expect(clippy::print_stderr, reason = "a test that was left out says so")]
+        {
+            eprintln!("left out: it needs root, and a directory that others reach");
+        }
         return;
     }
-    let site = site.data_dirs(vec![data_dir.clone()]).flags(&["--user", "nobody"])
+    let site = site
+        .data_dirs(vec![data_dir.clone()])
+        .flags(&["--user", "nobody"])
         // Where root may not raise that limit either.
         .expect_log("registering buffers in the");
     let server = site.start();
