@@ -51,7 +51,10 @@ class Uploads {
 
   begin() {
     return load(this.element, async () => {
-      this.rows.replaceChildren();
+      // What is still on its way goes into rows that are no longer shown.
+      const rows = h("tbody");
+      this.rows.replaceWith(rows);
+      this.rows = rows;
       this.count = 0;
       this.after = {};
       await this.more();
@@ -79,7 +82,9 @@ class Uploads {
   async more() {
     const { signal } = this.control;
     const query = { uploads: "", "encoding-type": "url", "max-uploads": PAGE, ...this.after };
+    const rows = this.rows;
     const page = await s3.read(this.bucket, null, query, { signal });
+    if (rows !== this.rows) return;
     for (const upload of page.all("Upload")) {
       this.rows.append(this.row({
         key: s3.decode(upload.text("Key")), id: upload.text("UploadId"), begun: upload.text("Initiated"), by: upload.text("Initiator/DisplayName"),

@@ -233,6 +233,8 @@ pub const BURST_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
 pub const CONCURRENT_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
 /// Below that the pieces that bodies are sent in would stall them until clients give up.
 pub const BYTES_PER_SECOND: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
+/// A request is refused when the bytes of its user or bucket would wait for longer.
+pub const BANDWIDTH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What bandwidth saves up while it is not used: a timer that is late is made up for.
 pub const BANDWIDTH_BURST: Duration = Duration::from_millis(250);
 /// How long a body whose bytes are not due yet waits before it looks whether the server stops.

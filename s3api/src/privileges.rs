@@ -46,11 +46,15 @@ pub fn make_data_dir(dir: &Path, user: Option<&User>) -> io::Result<()> {
         DirBuilder::new().recursive(true).create(parent)?;
     }
     DirBuilder::new().mode(0o700).create(dir)?;
-    let Some(user) = user.filter(|_| Uid::effective().is_root()) else { return Ok(()) };
+    let Some(user) = user.filter(|_| is_root()) else { return Ok(()) };
     // Of what was made, not of what may stand in its place by now.
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let made = OpenOptions::new().read(true).custom_flags(flags).open(dir)?;
     fchown(&made, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+}
+
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
 }
 
 /// Becomes this user.

@@ -229,8 +229,10 @@ impl<P: Platform> S3Service<P> {
         let (route, is_visit) = self.route(head, vouched.is_some());
         let is_wanted = server_timing::is_wanted(head, route.as_ref().ok());
         let mut phases = Phases { is_wanted, started_ns, ..Phases::default() };
+        // One that is refused for want of a log takes no room of those that are under way.
+        let is_audited = !self.services.audit.as_ref().is_some_and(Audit::refuses_now);
         let result = match &route {
-            Ok(_) if self.services.audit.as_ref().is_some_and(Audit::refuses) => Err(unaudited()),
+            Ok(_) if !is_audited => Err(unaudited()),
             Ok(route) if is_visit => self.visit(route, head, body.peer(), &ids, &mut sender).await,
             Ok(route) => self.run(route, head, body, &ids, &mut sender, &mut phases).await,
             Err(error) => Err(error.clone()),
@@ -258,7 +260,7 @@ impl<P: Platform> S3Service<P> {
             body.received(),
             bytes_out(head.method(), &answer.payload),
         );
-        if let Some(audit) = &self.services.audit {
+        if let Some(audit) = self.services.audit.as_ref().filter(|_| is_audited) {
             let request = S3Request {
                 head,
                 route: route.as_ref().ok(),

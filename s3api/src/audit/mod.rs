@@ -117,6 +117,16 @@ impl Audit {
                 || state.waiting_bytes.load(Ordering::Relaxed) > AUDIT_WAITING_BYTES_MAX / 2)
     }
 
+    /// The same, for a request that is then refused without a line: the log tells how many there were.
+    pub fn refuses_now(&self) -> bool {
+        let refuses = self.refuses();
+        if refuses {
+            self.0.state.dropped.fetch_add(1, Ordering::Relaxed);
+            self.0.state.untold.fetch_add(1, Ordering::Relaxed);
+        }
+        refuses
+    }
+
     /// Whether a request that was answered with this status has a line.
     fn wants(&self, method: Method, status: u16) -> bool {
         let reads = matches!(method, Method::Get | Method::Head | Method::Options);
@@ -138,8 +148,9 @@ impl Audit {
             state.dropped.fetch_add(1, Ordering::Relaxed);
             state.untold.fetch_add(lost + 1, Ordering::Relaxed);
         };
-        // Requests were refused before it came to that; those that are under way get what they need.
-        if !*is_required && before + bytes > AUDIT_WAITING_BYTES_MAX {
+        // Requests were refused before it came to that; those that are under way get twice as much.
+        let most = AUDIT_WAITING_BYTES_MAX << u32::from(*is_required);
+        if before + bytes > most {
             return give_up(bytes, 0);
         }
         // The first line behind those that are missing tells of them.

@@ -81,7 +81,7 @@ pub fn record_deleted<'a>(
     for object in objects {
         let entry = Entry {
             operation: "DeleteObjects.Object",
-            key: Some(object.key),
+            key: Some(cut(object.key)),
             version_id: object.version_id.filter(|id| !id.is_empty()).map(cut),
             status: object.error.map_or(204, Code::status),
             error: object.error.map(Code::name),
@@ -175,8 +175,8 @@ fn of_request<'a>(request: &S3Request<'a>, claimed: Option<&'a str>) -> Entry<'a
         trace_id: trace_id(head),
         operation: route.map_or("Unknown", |route| route.operation.name()),
         method: head.method_name(),
-        bucket: route.and_then(|route| name(&route.bucket)),
-        key: route.and_then(|route| name(&route.key)),
+        bucket: route.and_then(|route| name(&route.bucket)).map(cut),
+        key: route.and_then(|route| name(&route.key)).map(cut),
         copy_source: head.header("x-amz-copy-source").and_then(text),
         who: who(caller, claimed),
         manager: caller.and_then(|caller| caller.manager.as_deref()).map(manager),

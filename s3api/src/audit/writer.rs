@@ -225,12 +225,16 @@ impl Writer {
         self.sync();
         match Sink::open(&self.target) {
             Ok(sink) => {
+                let is_regular = sink.is_regular;
                 self.sink = sink;
+                self.failed = self.failed.map(|_| Instant::now());
+                tracing::info!("the audit log was opened anew");
+                if !is_regular {
+                    return;
+                }
                 // A line that was cut goes into the new file whole.
                 let before = self.batch.get(..self.at).unwrap_or_default();
                 self.at = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-                self.failed = self.failed.map(|_| Instant::now());
-                tracing::info!("the audit log was opened anew");
             }
             Err(error) => {
                 tracing::error!(%error, "the audit log cannot be opened anew; the old file is kept")

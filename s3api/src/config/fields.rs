@@ -206,7 +206,9 @@ pub fn example() -> String {
 /// The default, or what stands for a value, as TOML.
 fn sample(field: &Field) -> String {
     let text = field.default.unwrap_or(field.value);
-    let is_bare = matches!(text, "true" | "false") || text.parse::<u64>().is_ok();
+    // What begins with a zero is no number to TOML.
+    let is_number = text.parse::<u64>().is_ok_and(|number| number.to_string() == text);
+    let is_bare = matches!(text, "true" | "false") || is_number;
     let value = if is_bare { text.to_owned() } else { format!("\"{text}\"") };
     if field.many { format!("[{value}]") } else { value }
 }

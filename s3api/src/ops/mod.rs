@@ -141,7 +141,11 @@ pub async fn run<P: Platform, B: RawBody>(
         throttle::admit_to_bucket(context, &bucket)?;
     }
     let is_charged = request_payment::is_charged(context)?;
-    let mut answer = operate(context, body).await?;
+    let operated = operate(context, body).await;
+    if operated.as_ref().is_err_and(|error| error.code == Code::AccessDenied) {
+        context.admission.give_back_bucket();
+    }
+    let mut answer = operated?;
     if is_charged {
         let (name, value) = request_payment::CHARGED;
         answer.header(name, value);

@@ -7,12 +7,13 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::{AdminSocket, Config};
 use crate::limits::LISTEN_BACKLOG;
+use crate::privileges;
 use crate::start_error::StartError;
 
 /// Bound sockets that do not listen yet.
@@ -35,7 +36,9 @@ impl Sockets {
             s3.push(bind(listen, true).map_err(|e| refused("listen", listen, e))?);
         }
         let (admin, admin_listen) = bind_first(config.admin_listen, "admin-listen")?;
-        let admin_local = config.admin_socket.as_ref().map(bind_local).transpose()?;
+        let admin_local =
+            config.admin_socket.as_ref().map(|s| bind_local(s, config.user.as_deref()));
+        let admin_local = admin_local.transpose()?;
         Ok(Self { listen, admin_listen, s3, admin: Some(admin), admin_local })
     }
 
@@ -70,15 +73,17 @@ fn bind_first(address: SocketAddr, field: &str) -> Result<(Socket, SocketAddr), 
 }
 
 /// A socket on this host. What a server that was killed left in its place is removed; what a server answers
-/// on is not.
-fn bind_local(socket: &AdminSocket) -> Result<Socket, StartError> {
+/// on is not. It belongs to whom the server will be.
+fn bind_local(socket: &AdminSocket, user: Option<&str>) -> Result<Socket, StartError> {
+    let user = user.map(privileges::find).transpose()?;
     let AdminSocket { path, mode } = socket;
     let failed = |e| StartError::io(format!("--admin-socket: binding {}", path.display()), e);
     let address = SockAddr::unix(path).map_err(failed)?;
     let new = || Socket::new(Domain::UNIX, Type::STREAM, None);
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
-        match new().and_then(|probe| probe.connect(&address)) {
+        let probe = new().and_then(|probe| probe.set_nonblocking(true).map(|()| probe));
+        match probe.and_then(|probe| probe.connect(&address)) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path).map_err(failed)?;
             }
@@ -91,6 +96,9 @@ fn bind_local(socket: &AdminSocket) -> Result<Socket, StartError> {
         .bind(&address)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(*mode)))
         .map_err(failed)?;
+    if let Some(user) = user.filter(|_| privileges::is_root()) {
+        lchown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(failed)?;
+    }
     Ok(bound)
 }
 
@@ -116,19 +124,19 @@ mod tests {
     fn a_local_socket_has_its_permissions_and_takes_no_other_servers_place() {
         let dir = tempfile::tempdir().unwrap();
         let socket = AdminSocket { path: dir.path().join("admin.sock"), mode: 0o600 };
-        let first = bind_local(&socket).unwrap();
+        let first = bind_local(&socket, None).unwrap();
         let mode = fs::metadata(&socket.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         listen(&first).unwrap();
-        let message = bind_local(&socket).unwrap_err().to_string();
+        let message = bind_local(&socket, None).unwrap_err().to_string();
         assert!(message.contains("--admin-socket"), "{message}");
         // What a killed server left.
         drop(first);
-        bind_local(&socket).unwrap();
+        bind_local(&socket, None).unwrap();
         // What is no socket stays.
         fs::remove_file(&socket.path).unwrap();
         fs::write(&socket.path, "mine").unwrap();
-        assert!(bind_local(&socket).is_err());
+        assert!(bind_local(&socket, None).is_err());
         assert_eq!(fs::read(&socket.path).unwrap(), b"mine");
     }
 

@@ -10,6 +10,7 @@ use crate::limits::PACED_PIECE_BYTES_MIN;
 use crate::ops::Context;
 use engine::Bucket;
 use engine::platform::Platform;
+use http::Method;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -56,15 +57,22 @@ impl Admission {
         due(&self.caller).max(due(&self.bucket))
     }
 
+    /// The bucket let in somebody who was denied what they asked for in the end.
+    pub fn give_back_bucket(&self) {
+        if let Some(pass) = self.bucket.take() {
+            pass.give_back();
+        }
+    }
+
     /// Passes the limits of the user.
     pub(super) fn enter_caller(
         &self,
         throttle: &Throttle,
         key: Key,
         limits: &TrafficLimits,
-        now_ns: u64,
+        (direction, now_ns): (Option<Direction>, u64),
     ) -> Result<()> {
-        self.enter(&self.caller, throttle.enter(key, limits, now_ns)?);
+        self.enter(&self.caller, throttle.enter(key, limits, direction, now_ns)?);
         Ok(())
     }
 
@@ -86,7 +94,18 @@ pub fn admit_caller<P: Platform>(context: &Context<'_, P>) -> Result<()> {
         return Ok(());
     }
     let now_ns = context.engine.platform().monotonic_ns();
-    admission.enter_caller(&context.services.throttle, Key::User(user.number), limits, now_ns)
+    let throttle = &context.services.throttle;
+    let when = (direction(context.head.method()), now_ns);
+    admission.enter_caller(throttle, Key::User(user.number), limits, when)
+}
+
+/// Which way most bytes of such requests go; none where there are few.
+fn direction(method: Method) -> Option<Direction> {
+    match method {
+        Method::Get => Some(Direction::Out),
+        Method::Put | Method::Post => Some(Direction::In),
+        _ => None,
+    }
 }
 
 /// Judges a request by the limits of the bucket in which it may do what it asks for.
@@ -100,7 +119,8 @@ pub fn admit_to_bucket<P: Platform>(context: &Context<'_, P>, bucket: &Arc<Bucke
         return Ok(());
     }
     let now_ns = context.engine.platform().monotonic_ns();
-    match context.services.throttle.enter(Key::Bucket(bucket.id), &limits, now_ns) {
+    let direction = direction(context.head.method());
+    match context.services.throttle.enter(Key::Bucket(bucket.id), &limits, direction, now_ns) {
         Ok(pass) => {
             admission.enter(&admission.bucket, pass);
             Ok(())

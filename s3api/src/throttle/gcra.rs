@@ -9,11 +9,15 @@
 //! Source: ITU-T I.371, "Traffic control and congestion control in B-ISDN", annex A.
 
 use super::NANOSECONDS;
+use crate::limits::BANDWIDTH_WAIT_MAX;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How far clocks of cores may seem apart: one reads the time, and judges by it a moment later.
 const APART_NS: u64 = 10_000_000;
+
+/// How far ahead of now a place may be: what is let in shortly before it is refused (`limiter`) finds room.
+const OWED_NS_MAX: u64 = 2 * BANDWIDTH_WAIT_MAX.as_millis() as u64 * 1_000_000;
 
 /// How often something may happen.
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +77,20 @@ impl Gcra {
         let _ = self.0.fetch_update(Relaxed, Relaxed, back);
     }
 
-    /// Gives a place behind all that was counted before: when that is. A little of what was not used is saved up.
+    /// Gives a place behind all that was counted before: when that is. A little of what was not used is saved up, and
+    /// what is owed has a bound, so that what was counted under a slower rate or for clients that have gone ends.
     pub(super) fn reserve(&self, cost_ns: u64, saved_ns: u64, now_ns: u64) -> u64 {
         let earliest = now_ns.saturating_sub(saved_ns);
-        let behind = |due: u64| Some(due.max(earliest).saturating_add(cost_ns));
+        let place = |due: u64| due.clamp(earliest, now_ns.saturating_add(OWED_NS_MAX));
+        let behind = |due: u64| Some(place(due).saturating_add(cost_ns));
         // It always changes, and says what was there before.
         let (Ok(found) | Err(found)) = self.0.fetch_update(Relaxed, Relaxed, behind);
-        found.max(earliest)
+        place(found)
+    }
+
+    /// How far ahead of now the next one is due.
+    pub(super) fn ahead_ns(&self, now_ns: u64) -> u64 {
+        self.0.load(Relaxed).saturating_sub(now_ns)
     }
 
     /// Whether it says as little as one that was never used.

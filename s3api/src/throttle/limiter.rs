@@ -9,12 +9,14 @@
 use super::NANOSECONDS;
 use super::gcra::{Gcra, Rate};
 use super::setting::TrafficLimits;
-use crate::limits::BANDWIDTH_BURST;
+use crate::limits::{BANDWIDTH_BURST, BANDWIDTH_WAIT_MAX};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 const SAVED_NS: u64 = BANDWIDTH_BURST.as_millis() as u64 * 1_000_000;
+
+const WAIT_MAX_NS: u64 = BANDWIDTH_WAIT_MAX.as_millis() as u64 * 1_000_000;
 
 #[derive(Debug, Default)]
 pub struct Limiter {
@@ -37,6 +39,7 @@ pub(super) enum Direction {
 pub(super) enum Bound {
     Rate,
     Concurrency,
+    Bandwidth,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,15 +117,31 @@ impl Pass {
         }
     }
 
+    /// The pass, unless bytes that go this way would have to wait for too long.
+    pub(super) fn in_time(self, direction: Direction, now_ns: u64) -> Result<Self, Refused> {
+        if self.bytes_per_second(direction).is_none() {
+            return Ok(self);
+        }
+        let owed_ns = self.counted(direction).ahead_ns(now_ns);
+        if owed_ns <= WAIT_MAX_NS {
+            return Ok(self);
+        }
+        self.give_back();
+        Err(Refused { bound: Bound::Bandwidth, wait_ns: owed_ns - WAIT_MAX_NS })
+    }
+
+    fn counted(&self, direction: Direction) -> &Gcra {
+        match direction {
+            Direction::In => &self.limiter.bytes_in,
+            Direction::Out => &self.limiter.bytes_out,
+        }
+    }
+
     /// Counts bytes; when they are due.
     pub(super) fn reserve(&self, direction: Direction, bytes: u64, now_ns: u64) -> u64 {
         let Some(per_second) = self.bytes_per_second(direction) else { return now_ns };
         let cost_ns = bytes.saturating_mul(NANOSECONDS).div_ceil(per_second.max(1));
-        let counted = match direction {
-            Direction::In => &self.limiter.bytes_in,
-            Direction::Out => &self.limiter.bytes_out,
-        };
-        counted.reserve(cost_ns, SAVED_NS, now_ns)
+        self.counted(direction).reserve(cost_ns, SAVED_NS, now_ns)
     }
 
     /// The request is not served after all, and counts for nothing.

@@ -1,4 +1,4 @@
-//! Bandwidth: bodies wait until their bytes are due, and are never refused for it.
+//! Bandwidth: bodies wait until their bytes are due; what is under way is never refused for it.
 //!
 //! Each piece of a body is given its place behind those that were counted before it, whichever request and core they
 //! belong to, and passes when that is reached. What waits is one piece of each body, which is in memory anyway.
@@ -105,7 +105,7 @@ mod tests {
             let admissions: Vec<Admission> = (0..bodies)
                 .map(|_| {
                     let admission = Admission::default();
-                    admission.enter_caller(&throttle, Key::User(1), &limits, 0).unwrap();
+                    admission.enter_caller(&throttle, Key::User(1), &limits, (None, 0)).unwrap();
                     admission
                 })
                 .collect();

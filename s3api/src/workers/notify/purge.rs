@@ -79,6 +79,8 @@ pub(super) struct PurgeRequest {
     pub(super) method: String,
     pub(super) url: String,
     pub(super) body: Option<String>,
+    /// A cache may have no URL for one of its keys.
+    pub(super) is_odd: bool,
 }
 
 /// What a cache's answer says.
@@ -136,12 +138,14 @@ impl Purge {
     }
 
     /// What a status says of the objects. `http` caches have one purge for one URL: that they have nothing of it
-    /// they say by 404 or 410, nginx's module since 2.5 by 412; and a URL that is none to them (400, as one that
-    /// climbs above the root, 414) they cannot have kept anything under, nor will they take it another time.
-    pub(super) fn verdict(&self, status: u16) -> Verdict {
+    /// they say by 404 or 410, nginx's module since 2.5 by 412; and a URL that is none to them (one that climbs above
+    /// the root, or is too long) they cannot have kept anything under, nor will they take it another time. 400 says
+    /// that only of a key that could be the cause: it is what a cache says to connections that it does not like, too.
+    pub(super) fn verdict(&self, status: u16, is_odd: bool) -> Verdict {
         match (self.service, status) {
             (_, 200..300) | (Service::Http, 404 | 410 | 412) => Verdict::Confirmed,
-            (Service::Http, 400 | 414) => Verdict::Refused,
+            (Service::Http, 414) => Verdict::Refused,
+            (Service::Http, 400) if is_odd => Verdict::Refused,
             _ => Verdict::NotNow,
         }
     }
@@ -179,8 +183,14 @@ impl Purge {
                 ("POST".to_owned(), below(&self.url, "purge_cache"), Some(body))
             }
         };
-        Some(PurgeRequest { method, url, body: body.map(|body| body.to_string()) })
+        let is_odd = objects.iter().any(|object| is_odd(&object.key));
+        Some(PurgeRequest { method, url, body: body.map(|body| body.to_string()), is_odd })
     }
+}
+
+/// Whether a cache may have no URL for a key.
+fn is_odd(key: &str) -> bool {
+    key.split('/').any(|part| matches!(part, "." | "..")) || key.contains(char::is_control)
 }
 
 fn below(url: &str, name: &str) -> String {
@@ -285,12 +295,19 @@ mod tests {
         assert_eq!(credential(Service::Cloudflare), ("Authorization", "Bearer token".to_owned()));
         let check = |service, statuses: &[u16], expected| {
             for status in statuses {
-                let verdict = purge(service, "http://x", None).verdict(*status);
+                let verdict = purge(service, "http://x", None).verdict(*status, true);
                 assert_eq!(verdict, expected, "{service:?} {status}");
             }
         };
         check(Service::Http, &[200, 204, 404, 410, 412], Verdict::Confirmed);
         check(Service::Http, &[400, 414], Verdict::Refused);
+        let plain = purge(Service::Http, "http://x", None).verdict(400, false);
+        assert_eq!(plain, Verdict::NotNow);
+        for (key, expected) in
+            [("../../x", true), ("a/./b", true), ("a\nb", true), ("a/..b", false)]
+        {
+            assert_eq!(is_odd(key), expected, "{key}");
+        }
         check(Service::Http, &[301, 401, 403, 405, 429, 500, 503], Verdict::NotNow);
         for service in [Service::Fastly, Service::Cloudflare] {
             check(service, &[200], Verdict::Confirmed);

@@ -192,7 +192,7 @@ impl Client for Cache {
         let answer =
             answer.map_err(|_| "the request cannot be made of its configuration".to_owned())?;
         let status = status_of(answer.map_err(|error| without_url(&error, &asked.url))?);
-        match self.purge.verdict(status) {
+        match self.purge.verdict(status, asked.is_odd) {
             Verdict::Confirmed => Ok(()),
             Verdict::Refused => Err(Failure::Refused(answered(status))),
             Verdict::NotNow => Err(Failure::NotNow(answered(status))),

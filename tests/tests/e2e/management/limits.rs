@@ -333,6 +333,15 @@ fn the_limits_of_a_bucket_count_for_its_users_together_and_outlive_a_restart() {
         let denied = s3.call(&by(&bob, "GET", "/shared?list-type=2"));
         denied.expect_error(403, "AccessDenied");
     }
+    // Whom an object's own ACL might have let in uses nothing up either, whether it is there or not.
+    s3.put("/closed", "").expect(200);
+    s3.put("/closed/k", "x").expect(200);
+    let few = json!({"requests_per_second": 1, "burst_requests": 2, "concurrent_requests": 1});
+    api.expect(200, "PUT", "buckets/closed/limits", &few.to_string());
+    for target in ["/closed/k", "/closed/absent", "/closed/k?tagging="].iter().cycle().take(12) {
+        let unsigned = Request::new("GET", target).signed_by(None);
+        s3.call(&unsigned).expect_error(403, "AccessDenied");
+    }
     // What the bucket refused did not count for alice.
     api.expect(200, "DELETE", "buckets/shared/limits", "");
     for _ in 0..950 {
