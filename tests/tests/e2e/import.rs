@@ -2,7 +2,7 @@
 //!
 //! What arrived is not taken from the import's own word: objects are read from both servers and compared here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -127,11 +127,15 @@ fn journal(site: &Site) -> Option<PathBuf> {
     entries.find(|path| path.extension() == Some(OsStr::new("journal")))
 }
 
-/// Keys that the journal says are done: its whole lines of that kind.
+/// Keys that the journal says are done. A run tells anew of those that an earlier one did out of order.
 fn journalled_keys(site: &Site) -> u64 {
     let text = journal(site).map_or_else(Vec::new, |path| fs::read(path).unwrap());
     let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-    u64::try_from(whole.filter(|line| line.starts_with(b"{\"done\"")).count()).unwrap()
+    let key = |line: &[u8]| {
+        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        line["done"]["k"].as_str().map(str::to_owned)
+    };
+    u64::try_from(whole.filter_map(key).collect::<BTreeSet<_>>().len()).unwrap()
 }
 
 fn target(bucket: &str, key: &str) -> String {
