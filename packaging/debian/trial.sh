@@ -101,14 +101,15 @@ is_ready || fail "a reload ended it"
 say "upgrading to $(basename "$newer")"
 inside sed -i 's/^# Only this host.*/# Changed by its administrator./' /etc/ringfort/ringfort.toml
 pid=$(main_pid)
-inside dpkg -i "/root/$(basename "$newer")"
+# Where the package's own has changed as well, an administrator is asked; here nobody is.
+inside dpkg --force-confold -i "/root/$(basename "$newer")"
 until_true "the newer one is ready" is_another
 inside grep -q "Changed by its administrator" /etc/ringfort/ringfort.toml || fail "the configuration was replaced"
 same || fail "the upgrade lost an object"
 
 say "going back to $(basename "$package")"
 pid=$(main_pid)
-inside dpkg -i "/root/$(basename "$package")"
+inside dpkg --force-confold -i "/root/$(basename "$package")"
 until_true "the older one is ready" is_another
 same || fail "going back lost an object"
 
