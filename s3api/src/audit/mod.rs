@@ -191,7 +191,7 @@ impl Audit {
             ),
             sample(
                 "audit_log_dropped_total",
-                "Lines of the audit log that were dropped because too many waited",
+                "Lines that the audit log lacks: too many waited, or their requests were refused for want of it",
                 count(&state.dropped),
             ),
             sample(

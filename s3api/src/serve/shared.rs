@@ -47,7 +47,7 @@ impl Stop {
 
     /// Makes SIGTERM and SIGINT ask for a stop, and a second of them end the process at once: what
     /// was acknowledged is durable at any moment, so nothing is lost by that. SIGHUP asks for certificates to be
-    /// read again.
+    /// read again, and for the audit log to be opened anew.
     pub fn on_signals(&self) -> Result<(), StartError> {
         let failed = |e| StartError::io("installing the handlers of signals", e);
         signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&self.reload))

@@ -3,8 +3,9 @@
 //! Each piece of a body is given its place behind those that were counted before it, whichever request and core they
 //! belong to, and passes when that is reached. What waits is one piece of each body, which is in memory anyway.
 //!
-//! Invariants: in any time T at most `T + BANDWIDTH_BURST` worth of bytes pass, and one piece of each body beyond; while
-//! the server stops nobody waits, so that what is under way ends.
+//! Invariants: in any time T at most `T + BANDWIDTH_BURST` worth of bytes pass, and one piece of each body beyond, as long
+//! as less is owed than `gcra` keeps in mind (requests are refused at half of that); while the server stops nobody
+//! waits, so that what is under way ends.
 //!
 //! Not here: what is counted (`gcra`), and for whom (`admission`).
 
