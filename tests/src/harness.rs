@@ -147,6 +147,16 @@ impl Site {
         self.data_dirs[0].clone()
     }
 
+    /// Leaves data and logs where they are, whatever becomes of the test.
+    pub fn keep(&mut self) {
+        self.directory.disable_cleanup(true);
+    }
+
+    /// The test has passed: nobody will look at them.
+    pub fn keep_no_longer(&mut self) {
+        self.directory.disable_cleanup(false);
+    }
+
     /// A place for the test's own files, beside the data.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

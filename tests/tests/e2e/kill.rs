@@ -4,9 +4,10 @@
 //! keys, so that what it may find after a restart is known exactly: what was last acknowledged, or
 //! what was under way when the server died.
 
-mod oracle;
-mod versions;
-mod writer;
+pub(crate) mod keys;
+pub(crate) mod oracle;
+pub(crate) mod versions;
+pub(crate) mod writer;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use ringfort_tests::harness::client::Client;
 use ringfort_tests::harness::{Server, Site, ringfort, setting};
 use writer::{Load, Tally, Writer};
 
-const BUCKET: &str = "/kill-loop";
+pub(crate) const BUCKET: &str = "/kill-loop";
 
 /// Inline in a record, at the threshold, in one chunk, in several, in parts.
 const MIXED: Load = Load {
@@ -170,7 +171,7 @@ fn end(server: Server<'_>, round: u64) {
 }
 
 /// Nothing in the files of a store that nobody serves is damaged, whatever ended its last server.
-fn verify_offline(site: &Site) {
+pub(crate) fn verify_offline(site: &Site) {
     let mut command = Command::new(ringfort());
     let output = command.arg("verify").arg("--data-dir").arg(site.data_dir()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -178,8 +179,8 @@ fn verify_offline(site: &Site) {
 }
 
 /// The listing holds exactly the keys that GET has found.
-fn verify_listing(server: &Server<'_>, writers: &[Writer]) {
-    let mut expected: Vec<String> = writers.iter().flat_map(Writer::present_keys).collect();
+pub(crate) fn verify_listing(server: &Server<'_>, writers: &[Writer]) {
+    let mut expected: Vec<&str> = writers.iter().flat_map(Writer::present_keys).collect();
     expected.sort();
     let page = server.client().get(&format!("{BUCKET}?list-type=2")).expect(200).text();
     assert!(page.contains("<IsTruncated>false</IsTruncated>"), "the test has too many keys");

@@ -34,6 +34,7 @@ mod races;
 mod restarts;
 mod rules;
 mod seeds;
+mod soak;
 mod tls;
 mod tune;
 mod verify;

@@ -4,46 +4,46 @@ use ringfort_tests::harness::chance::Chance;
 
 /// Content is a function of this, so that a byte of another object shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Object {
+pub(crate) struct Object {
     /// No other object has it.
-    pub(super) seed: u64,
-    pub(super) size: usize,
+    pub(crate) seed: u64,
+    pub(crate) size: usize,
 }
 
 impl Object {
-    pub(super) fn content(self) -> Vec<u8> {
+    pub(crate) fn content(self) -> Vec<u8> {
         Chance::new(self.seed).bytes(self.size)
     }
 }
 
 /// `None` stands for no object.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     settled: Option<Object>,
     under_way: Vec<Option<Object>>,
 }
 
 impl Known {
-    pub(super) fn begin(&mut self, next: Option<Object>) {
+    pub(crate) fn begin(&mut self, next: Option<Object>) {
         self.under_way.push(next);
     }
 
-    pub(super) fn acknowledge(&mut self) {
+    pub(crate) fn acknowledge(&mut self) {
         self.settled = self.under_way.pop().expect("it was begun");
         assert!(self.under_way.is_empty(), "one write at a time");
     }
 
     /// The server said that it has done nothing.
-    pub(super) fn refuse(&mut self) {
+    pub(crate) fn refuse(&mut self) {
         self.under_way.pop().expect("it was begun");
     }
 
-    pub(super) fn settled(&self) -> Option<Object> {
+    pub(crate) fn settled(&self) -> Option<Object> {
         self.settled
     }
 
     /// Takes what was found for good, if it may be found.
-    pub(super) fn settle(&mut self, key: &str, found: Option<&[u8]>) {
+    pub(crate) fn settle(&mut self, key: &str, found: Option<&[u8]>) {
         let may_be = std::iter::once(&self.settled).chain(&self.under_way);
         let is_it = |object: &&Option<Object>| match (object, found) {
             (None, None) => true,

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::keys::{Failure, carried_out};
 use ringfort_tests::harness::chance::Chance;
 use ringfort_tests::harness::client::{Client, Request};
 use ringfort_tests::harness::{Server, Site, setting};
 
-const BUCKET: &str = "/kill-versions";
+pub(crate) const BUCKET: &str = "/kill-versions";
 const WRITERS: u64 = 4;
 const KEYS: u64 = 3;
+/// The soak's store is full now and then.
+const SCARCE: bool = true;
 const SIZES: [usize; 5] = [0, 100, 20_000, 131_073, 400_000];
 
 #[test]
@@ -24,9 +27,7 @@ fn a_kill_loses_no_version() {
     let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, seed)).collect();
     let mut chance = Chance::new(seed);
     let mut server = site.start();
-    server.client().put(BUCKET, "").expect(200);
-    let enabled = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    server.client().put(&format!("{BUCKET}?versioning="), enabled).expect(200);
+    create_bucket(&server);
     for _ in 0..setting("RINGFORT_KILLS", 6) {
         under_load(&mut writers, server, Duration::from_millis(200 + chance.below(800)));
         server = site.start();
@@ -39,13 +40,19 @@ fn a_kill_loses_no_version() {
     assert!(acknowledged > 50, "{acknowledged}");
 }
 
+pub(crate) fn create_bucket(server: &Server<'_>) {
+    server.client().put(BUCKET, "").expect(200);
+    let enabled = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    server.client().put(&format!("{BUCKET}?versioning="), enabled).expect(200);
+}
+
 fn under_load(writers: &mut [Writer], server: Server<'_>, load: Duration) {
     let is_ending = AtomicBool::new(false);
     thread::scope(|scope| {
         for writer in writers {
             let (mut client, is_ending) = (server.client(), &is_ending);
             scope.spawn(move || {
-                while writer.step(&mut client).is_some() {}
+                while writer.step(&mut client).is_ok() {}
                 assert!(is_ending.load(Ordering::SeqCst), "before the kill");
             });
         }
@@ -71,18 +78,18 @@ enum UnderWay {
     Tag { key: String, id: String, tag: u64 },
 }
 
-struct Writer {
+pub(crate) struct Writer {
     number: u64,
     chance: Chance,
     written: u64,
-    acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// By key and version id.
     versions: BTreeMap<(String, String), Version>,
     under_way: Option<UnderWay>,
 }
 
 impl Writer {
-    fn new(number: u64, seed: u64) -> Self {
+    pub(crate) fn new(number: u64, seed: u64) -> Self {
         Self {
             number,
             chance: Chance::new(seed << 8 | number),
@@ -93,13 +100,13 @@ impl Writer {
         }
     }
 
-    /// One change; none if the server is gone.
-    fn step(&mut self, client: &mut Client) -> Option<()> {
+    /// One change.
+    pub(crate) fn step(&mut self, client: &mut Client) -> Result<(), Failure> {
         let key = format!("w{}/{}", self.number, self.chance.below(KEYS));
         let count = self.versions.len() as u64;
         let picked = (count > 0).then(|| self.chance.below(count) as usize);
         let picked = picked.and_then(|at| self.versions.keys().nth(at)).cloned();
-        match (self.chance.below(10), picked) {
+        let done = match (self.chance.below(10), picked) {
             (0..=1, Some((key, id))) => self.remove(client, key, id),
             (2..=3, Some((key, id)))
                 if self.versions[&(key.clone(), id.clone())].content.is_some() =>
@@ -114,10 +121,14 @@ impl Writer {
                 let seed = if size == 0 { 0 } else { self.number << 32 | self.written };
                 self.create(client, key, Some((seed, size)))
             }
-        }?;
+        };
+        match done {
+            Ok(()) => self.acknowledged += 1,
+            Err(Failure::Refused) => {}
+            Err(Failure::Cut(_)) => return done,
+        }
         self.under_way = None;
-        self.acknowledged += 1;
-        Some(())
+        done
     }
 
     /// A new version, or a delete marker.
@@ -126,7 +137,7 @@ impl Writer {
         client: &mut Client,
         key: String,
         content: Option<(u64, usize)>,
-    ) -> Option<()> {
+    ) -> Result<(), Failure> {
         let path = format!("{BUCKET}/{key}");
         let (request, status) = match content {
             Some(content) => (Request::new("PUT", &path).body(bytes(content)), 200),
@@ -134,21 +145,21 @@ impl Writer {
         };
         let version = Version { content, tag: 0 };
         self.under_way = Some(UnderWay::New { key: key.clone(), version: version.clone() });
-        let answer = client.send(&request).ok()?.expect(status);
+        let answer = carried_out(client.send(&request)?, status, SCARCE)?;
         let id = answer.header("x-amz-version-id").unwrap().to_owned();
         assert!(self.versions.insert((key, id), version).is_none(), "an id came twice");
-        Some(())
+        Ok(())
     }
 
-    fn remove(&mut self, client: &mut Client, key: String, id: String) -> Option<()> {
+    fn remove(&mut self, client: &mut Client, key: String, id: String) -> Result<(), Failure> {
         let request = Request::new("DELETE", &format!("{BUCKET}/{key}?versionId={id}"));
         self.under_way = Some(UnderWay::Removal { key: key.clone(), id: id.clone() });
-        client.send(&request).ok()?.expect(204);
+        carried_out(client.send(&request)?, 204, SCARCE)?;
         self.versions.remove(&(key, id));
-        Some(())
+        Ok(())
     }
 
-    fn tag(&mut self, client: &mut Client, key: String, id: String) -> Option<()> {
+    fn tag(&mut self, client: &mut Client, key: String, id: String) -> Result<(), Failure> {
         self.written += 1;
         let tag = self.written;
         let body = format!(
@@ -156,13 +167,14 @@ impl Writer {
         );
         let target = format!("{BUCKET}/{key}?tagging=&versionId={id}");
         self.under_way = Some(UnderWay::Tag { key: key.clone(), id: id.clone(), tag });
-        client.send(&Request::new("PUT", &target).body(body)).ok()?.expect(200);
+        let request = Request::new("PUT", &target).body(body);
+        carried_out(client.send(&request)?, 200, SCARCE)?;
         self.versions.get_mut(&(key, id)).unwrap().tag = tag;
-        Some(())
+        Ok(())
     }
 
     /// Compares all that is there with all that may be.
-    fn verify(&mut self, client: &mut Client) {
+    pub(crate) fn verify(&mut self, client: &mut Client) {
         let target = format!("{BUCKET}?prefix=w{}%2F&versions=", self.number);
         let page = client.get(&target).expect(200).text();
         assert!(

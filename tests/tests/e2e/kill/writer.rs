@@ -1,57 +1,42 @@
 //! One writer of the kill loop: its keys, its requests, and what it checks after a restart.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringfort_tests::harness::chance::Chance;
-use ringfort_tests::harness::client::{Answer, Client, Request};
+use ringfort_tests::harness::client::{Client, Request};
 
 use super::BUCKET;
-use super::oracle::{Known, Object};
+use super::keys::{Failure, Keys, carried_out};
+use super::oracle::Object;
 
 /// The least that a part but the last may have.
 const PART_BYTES: usize = 5 << 20;
 
 /// What a writer writes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// Keys of one writer.
-    pub(super) keys: u64,
-    pub(super) sizes: &'static [usize],
-    pub(super) upload_bytes: usize,
+    pub(crate) keys: u64,
+    pub(crate) sizes: &'static [usize],
+    pub(crate) upload_bytes: usize,
     /// The store is small: 507 is an answer, and says that nothing was done.
-    pub(super) scarce: bool,
+    pub(crate) scarce: bool,
 }
 
 /// What became of the writes of one round.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tally {
-    pub(super) acknowledged: u64,
+pub(crate) struct Tally {
+    pub(crate) acknowledged: u64,
     /// For want of space.
-    pub(super) refused: u64,
+    pub(crate) refused: u64,
 }
 
-/// Why a write did not take place.
-enum Failure {
-    /// The server is gone, or says that it is going: the key is open.
-    Cut(io::Error),
-    /// There is no space, and nothing was done.
-    Refused,
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Cut(error)
-    }
-}
-
-pub(super) struct Writer {
+pub(crate) struct Writer {
     number: u64,
     load: Load,
     chance: Chance,
     written: u64,
-    keys: BTreeMap<String, Known>,
+    keys: Keys,
     upload: Option<Upload>,
     rename: Option<Rename>,
 }
@@ -90,21 +75,21 @@ impl Upload {
 }
 
 impl Writer {
-    pub(super) fn new(number: u64, load: Load, chance: Chance) -> Self {
-        Self { number, load, chance, written: 0, keys: BTreeMap::new(), upload: None, rename: None }
+    pub(crate) fn new(number: u64, load: Load, chance: Chance) -> Self {
+        let keys = Keys::new(BUCKET, load.scarce);
+        Self { number, load, chance, written: 0, keys, upload: None, rename: None }
     }
 
-    pub(super) fn present_keys(&self) -> impl Iterator<Item = String> {
-        let present = self.keys.iter().filter(|(_, known)| known.settled().is_some());
-        present.map(|(key, _)| key.clone())
+    pub(crate) fn present_keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.present()
     }
 
-    pub(super) fn open_uploads(&self) -> usize {
+    pub(crate) fn open_uploads(&self) -> usize {
         usize::from(self.upload.is_some())
     }
 
     /// Writes until the server is gone.
-    pub(super) fn write_until_the_end(
+    pub(crate) fn write_until_the_end(
         &mut self,
         mut client: Client,
         is_ending: &AtomicBool,
@@ -122,7 +107,8 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, client: &mut Client) -> Result<(), Failure> {
+    /// One write of any kind.
+    pub(crate) fn write(&mut self, client: &mut Client) -> Result<(), Failure> {
         match self.chance.below(20) {
             0..=2 => self.delete(client),
             3..=4 => self.copy(client),
@@ -136,38 +122,37 @@ impl Writer {
         let key = self.pick_key();
         let size = *self.chance.of(self.load.sizes);
         let object = self.next_object(size);
-        let request = Request::new("PUT", &path(&key)).body(object.content());
-        self.change(client, &key, Some(object), &request, 200).map(drop)
+        self.keys.put(client, &key, object)
     }
 
     fn delete(&mut self, client: &mut Client) -> Result<(), Failure> {
         let key = self.pick_key();
-        self.change(client, &key, None, &Request::new("DELETE", &path(&key)), 204).map(drop)
+        self.keys.delete(client, &key)
     }
 
     /// Onto itself with other metadata: the content stays, whatever happens.
     fn copy(&mut self, client: &mut Client) -> Result<(), Failure> {
         let key = self.pick_key();
-        let Some(object) = self.known(&key).settled() else { return Ok(()) };
+        let Some(object) = self.keys.settled(&key) else { return Ok(()) };
         let request = Request::new("PUT", &path(&key))
             .header("x-amz-copy-source", &path(&key))
             .header("x-amz-metadata-directive", "REPLACE");
-        self.change(client, &key, Some(object), &request, 200).map(drop)
+        self.keys.change(client, &key, Some(object), &request, 200).map(drop)
     }
 
     /// The two keys change in one step.
     fn rename(&mut self, client: &mut Client) -> Result<(), Failure> {
         let (from, to) = (self.pick_key(), self.pick_key());
-        let Some(object) = self.known(&from).settled().filter(|_| from != to) else {
+        let Some(object) = self.keys.settled(&from).filter(|_| from != to) else {
             return Ok(());
         };
         self.rename = Some(Rename { from: from.clone(), to: to.clone(), object });
-        self.known(&from).begin(None);
+        self.keys.known(&from).begin(None);
         let request = Request::new("PUT", &format!("{}?renameObject=", path(&to)))
             .header("x-amz-rename-source", &from);
-        match self.change(client, &to, Some(object), &request, 200) {
-            Ok(_) => self.known(&from).acknowledge(),
-            Err(Failure::Refused) => self.known(&from).refuse(),
+        match self.keys.change(client, &to, Some(object), &request, 200) {
+            Ok(_) => self.keys.known(&from).acknowledge(),
+            Err(Failure::Refused) => self.keys.known(&from).refuse(),
             Err(cut) => return Err(cut),
         }
         self.rename = None;
@@ -177,29 +162,10 @@ impl Writer {
     /// One that was under way when the server died took place in whole or not at all.
     fn verify_rename(&mut self) {
         let Some(Rename { from, to, object }) = self.rename.take() else { return };
-        let (former, new) = (self.known(&from).settled(), self.known(&to).settled());
+        let (former, new) = (self.keys.settled(&from), self.keys.settled(&to));
         let is_done = former.is_none() && new == Some(object);
         let is_undone = former == Some(object) && new != Some(object);
         assert!(is_done || is_undone, "half a rename of {from} to {to}: {former:?}, {new:?}");
-    }
-
-    /// Sends what makes `next` the content of a key.
-    fn change(
-        &mut self,
-        client: &mut Client,
-        key: &str,
-        next: Option<Object>,
-        request: &Request,
-        status: u16,
-    ) -> Result<Answer, Failure> {
-        self.known(key).begin(next);
-        let answer = carried_out(client.send(request)?, status, self.load);
-        match &answer {
-            Ok(_) => self.known(key).acknowledge(),
-            Err(Failure::Refused) => self.known(key).refuse(),
-            Err(Failure::Cut(_)) => {}
-        }
-        answer
     }
 
     /// Starts an upload, sends its next part, or completes it.
@@ -212,7 +178,7 @@ impl Writer {
         }
         let target = format!("{BUCKET}/{}?partNumber={number}&uploadId={}", upload.key, upload.id);
         let request = Request::new("PUT", &target).body(upload.part_content(number));
-        let answer = carried_out(client.send(&request)?, 200, load)?;
+        let answer = carried_out(client.send(&request)?, 200, load.scarce)?;
         upload.parts.push((number, answer.header("etag").unwrap().to_owned()));
         Ok(())
     }
@@ -222,7 +188,7 @@ impl Writer {
         let key = self.pick_key();
         let object = self.next_object(self.load.upload_bytes);
         let request = Request::new("POST", &format!("{}?uploads=", path(&key)));
-        let answer = carried_out(client.send(&request)?, 200, self.load)?;
+        let answer = carried_out(client.send(&request)?, 200, self.load.scarce)?;
         let id = answer.element("UploadId").unwrap();
         self.upload = Some(Upload { key, id, object, parts: Vec::new(), is_completing: false });
         Ok(())
@@ -238,28 +204,15 @@ impl Writer {
         upload.is_completing = true;
         let (key, object) = (upload.key.clone(), upload.object);
         let request = Request::new("POST", &upload.target()).body(body);
-        let answer = self.change(client, &key, Some(object), &request, 200)?;
+        let answer = self.keys.change(client, &key, Some(object), &request, 200)?;
         assert!(answer.element("ETag").is_some(), "{}", answer.text());
         self.upload = None;
         Ok(())
     }
 
     /// Reads everything back, and settles what was under way.
-    pub(super) fn verify(&mut self, mut client: Client) {
-        for (key, known) in &mut self.keys {
-            let answer = client.get(&path(key));
-            let head = client.call(&Request::new("HEAD", &path(key)));
-            assert_eq!(answer.status, head.status, "{key}");
-            match answer.status {
-                200 => {
-                    let length = answer.body.len().to_string();
-                    assert_eq!(head.header("content-length"), Some(length.as_str()), "{key}");
-                    known.settle(key, Some(&answer.body));
-                }
-                404 => known.settle(key, None),
-                _ => panic!("{key}: {answer:?}\n{}", answer.text()),
-            }
-        }
+    pub(crate) fn verify(&mut self, mut client: Client) {
+        self.keys.verify(&mut client);
         self.verify_rename();
         self.verify_upload(&mut client);
         self.abort_unknown_uploads(&mut client);
@@ -268,7 +221,7 @@ impl Writer {
     /// Acknowledged parts are there; a completion took place in whole or not at all.
     fn verify_upload(&mut self, client: &mut Client) {
         let Some(upload) = &mut self.upload else { return };
-        let settled = self.keys.get(&upload.key).and_then(Known::settled);
+        let settled = self.keys.settled(&upload.key);
         let answer = client.get(&upload.target());
         if answer.status == 404 {
             assert!(upload.is_completing, "an upload under way is gone: {}", answer.text());
@@ -296,6 +249,12 @@ impl Writer {
         }
     }
 
+    /// Reads a key back while the server lives.
+    pub(crate) fn read(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let key = self.pick_key();
+        self.keys.read(client, &key)
+    }
+
     fn pick_key(&mut self) -> String {
         format!("w{}/{}", self.number, self.chance.below(self.load.keys))
     }
@@ -304,21 +263,8 @@ impl Writer {
         self.written += 1;
         Object { seed: self.number << 32 | self.written, size }
     }
-
-    fn known(&mut self, key: &str) -> &mut Known {
-        self.keys.entry(key.to_owned()).or_default()
-    }
 }
 
 fn path(key: &str) -> String {
     format!("{BUCKET}/{key}")
-}
-
-/// While it stops, the server may refuse: that ends the writer as a kill does, and leaves the key open.
-fn carried_out(answer: Answer, status: u16, load: Load) -> Result<Answer, Failure> {
-    match answer.status {
-        503 => Err(Failure::Cut(io::Error::other(answer.text()))),
-        507 if load.scarce => Err(Failure::Refused),
-        _ => Ok(answer.expect(status)),
-    }
 }
