@@ -99,9 +99,17 @@ impl<P: Platform> Shard<P> {
             segments.take_free(need)
         };
         self.maintenance.event.notify();
-        match free {
-            Some(segment) => Ok(segment),
-            None => self.create_segment(Use::Opening).await,
+        if let Some(segment) = free {
+            return Ok(segment);
+        }
+        match self.create_segment(Use::Opening).await {
+            // Now it is known that there is none but what is free: the reserve is for this.
+            Err(Error::OutOfSpace) => {
+                let segments = &mut self.state.borrow_mut().segments;
+                let free = segments.may_take(need).then(|| segments.take_free(need)).flatten();
+                free.ok_or(Error::OutOfSpace)
+            }
+            created => created,
         }
     }
 

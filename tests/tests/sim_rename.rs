@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use engine::limits::INLINE_BYTES_MAX;
-use engine::platform::sim::{Fault, SimPlatform};
+use engine::platform::sim::{Fault, Sim, SimOptions, SimPlatform};
 use engine::store::{FormatOptions, Mutation};
 use engine::verify::{Listener, check};
 use engine::{
@@ -471,6 +471,74 @@ fn racing_renames_neither_hang_nor_double_an_object() {
             })
             .unwrap();
     }
+}
+
+/// Others take whatever room there is. A rename is refused before it has begun, or it
+/// ends: nothing here fails, so none may leave the object with two keys.
+#[test]
+fn renames_in_a_full_store_are_whole_or_refused() {
+    let (mut done, mut refused) = (0, 0);
+    for seed in seeds(12) {
+        // The store was promised more than the disk has.
+        let disk = SimOptions { disk_bytes: 40 << 20, ..SimOptions::default() };
+        let machine = Machine { sim: Sim::new(seed, disk), ..machine(seed, None) };
+        let ended = machine.sim.run_until(async {
+            let running = machine.start(CORES).await.unwrap();
+            let engine = running.engine(0);
+            let bucket = engine.create_bucket("bucket", BTreeMap::new()).await.unwrap().id;
+            for number in 0..2 {
+                put(engine, bucket, &format!("renamed/{number}/0"), (2, 100)).await.unwrap();
+            }
+            let filler = async |number: u64| {
+                let mut random = Random::new(seed << 8 | number);
+                for _ in 0..60 {
+                    let deletes = random.one_in(2);
+                    let one = async |turn: u64| {
+                        let key = format!("filler/{number}/{turn}");
+                        if deletes {
+                            let key = key.as_bytes();
+                            engine.delete(bucket, key, Deletion::NULL, None).await.map(drop)
+                        } else {
+                            put(engine, bucket, &key, (1, 60_000)).await.map(drop)
+                        }
+                    };
+                    let first = random.below(200);
+                    for written in join_all((first..first + 60).map(one)).await {
+                        let is_fine = matches!(written, Ok(()) | Err(Error::OutOfSpace));
+                        assert!(is_fine, "seed {seed}: {written:?}");
+                    }
+                }
+                (0, 0)
+            };
+            let renamer = async |number: u64| {
+                let (mut done, mut refused) = (0, 0);
+                let key = |turn: u64| format!("renamed/{number}/{}", turn % 40);
+                for turn in 0..300 {
+                    match rename(engine, bucket, &key(turn - refused), &key(turn - refused + 1))
+                        .await
+                    {
+                        Ok(_) => done += 1,
+                        Err(Error::OutOfSpace | Error::Busy) => refused += 1,
+                        Err(error) => panic!("seed {seed}: {error:?}"),
+                    }
+                }
+                (done, refused)
+            };
+            let tallies = join_two(
+                join_all([filler(0), filler(1), filler(2)]),
+                join_all([renamer(0), renamer(1)]),
+            );
+            let ended = within(&machine.sim.platform(), LONGEST * 10, tallies).await;
+            let (_, renamed) = ended.unwrap_or_else(|| panic!("seed {seed}: it hangs"));
+            running.close().await;
+            renamed
+        });
+        for (ended, gave_up) in ended.unwrap() {
+            done += ended;
+            refused += gave_up;
+        }
+    }
+    assert!(done > 0 && refused > 0, "{done} renamed, {refused} refused");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a key is held from the answer to a hold until the asker lets it go, or is gone.
 
+use crate::append::Outcome;
 use crate::error::{ConditionFailure, Error, Result};
 use crate::format::record::{Record, RecordKind};
 use crate::index_key;
@@ -13,6 +14,10 @@ use crate::shard::{Shard, judge};
 use crate::types::{BucketId, Condition, Current, Guard, Version};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// Between attempts to write a tombstone that had no room.
+const REMOVAL_RETRY: Duration = Duration::from_millis(20);
 
 /// What a rename asks of the shards of its keys.
 pub(crate) enum RenameStep {
@@ -81,11 +86,34 @@ impl<P: Platform> Shard<P> {
                 if !self.holds.borrow().held.contains_key(&hold) {
                     return Err(mismatched());
                 }
-                self.check_tombstone(bucket, &key)?;
-                let record = Record::new(RecordKind::Tombstone, bucket.0, key);
-                let (_, ticket) = self.stage(record, &index_key, Need::Reserve)?;
-                self.outcome(ticket.wait().await)?;
+                self.remove_held(bucket, key, &index_key).await?;
                 Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Writes the tombstone of a key that is held. There was room for it when the key was held, which
+    /// others may have taken since: as long as one may wait for space it is tried again. It takes of the
+    /// segment's last bytes, too, which other writes leave alone.
+    async fn remove_held(
+        self: &Rc<Self>,
+        bucket: BucketId,
+        key: Vec<u8>,
+        index_key: &[u8],
+    ) -> Result<()> {
+        let begun_ns = self.platform.monotonic_ns();
+        loop {
+            match self.check_tombstone(bucket, &key) {
+                Ok(()) | Err(Error::OutOfSpace) => {}
+                Err(error) => return Err(error),
+            }
+            let record = Record::new(RecordKind::Tombstone, bucket.0, key.clone());
+            let (_, ticket) = self.stage(record, index_key, Need::Reserve)?;
+            match ticket.wait().await {
+                Outcome::OutOfSpace if self.may_wait_on(begun_ns) => {
+                    self.platform.sleep(REMOVAL_RETRY).await;
+                }
+                outcome => return self.outcome(outcome),
             }
         }
     }
