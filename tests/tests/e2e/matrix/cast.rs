@@ -12,6 +12,32 @@ pub(super) struct Cast {
     /// The user who was switched off.
     inactive: Person,
     deleted: Person,
+    sessions: [(Who, Session); 3],
+}
+
+/// Of the console.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) cookie: String,
+    /// Against requests of other pages.
+    pub(super) token: String,
+}
+
+impl Session {
+    /// A new one.
+    pub(super) fn new(address: SocketAddr, proof: &Value) -> Self {
+        let request = Request::new("POST", "/console/session").signed_by(None);
+        let request = request.header("content-type", "application/json").body(proof.to_string());
+        let answer = Client::new(address).call(&request).expect(200);
+        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        Self { cookie, token: told["csrf"].as_str().unwrap().to_owned() }
+    }
+
+    pub(super) fn of(address: SocketAddr, signing: &Signing) -> Self {
+        let Signing { access_key, secret_key, .. } = signing;
+        Self::new(address, &json!({ "access_key": access_key, "secret_key": secret_key }))
+    }
 }
 
 pub(super) struct Person {
@@ -66,14 +92,22 @@ impl Manager {
 }
 
 impl Cast {
-    pub(super) fn new(manager: &mut Manager, worker: usize) -> Self {
+    /// `root`: a session of root's, of whom there is one for all.
+    pub(super) fn new(
+        manager: &mut Manager,
+        worker: usize,
+        console: SocketAddr,
+        root: &Session,
+    ) -> Self {
         let mut make = |role: &str| manager.make(&format!("{role}{worker}"));
-        let cast = Self {
-            owner: make("owner"),
-            other: make("other"),
-            inactive: make("inactive"),
-            deleted: make("deleted"),
-        };
+        let (owner, other) = (make("owner"), make("other"));
+        let (inactive, deleted) = (make("inactive"), make("deleted"));
+        let sessions = [
+            (Who::Root, root.clone()),
+            (Who::Owner, Session::of(console, &owner.signing())),
+            (Who::Other, Session::of(console, &other.signing())),
+        ];
+        let cast = Self { owner, other, inactive, deleted, sessions };
         let path = |person: &Person| format!("credentials/{}", person.number);
         manager.expect(200, "PATCH", &path(&cast.inactive), r#"{"is_active": false}"#);
         manager.expect(200, "DELETE", &path(&cast.deleted), "");
@@ -86,6 +120,11 @@ impl Cast {
             Who::Other => &self.other,
             other => panic!("{other:?} is no user"),
         }
+    }
+
+    pub(super) fn session(&self, who: Who) -> &Session {
+        let found = self.sessions.iter().find(|(holder, _)| *holder == who);
+        &found.unwrap_or_else(|| panic!("{who:?} has no session")).1
     }
 
     /// How somebody signs; none if they do not.

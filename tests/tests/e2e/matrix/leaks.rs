@@ -44,6 +44,15 @@ impl Player<'_> {
             ("a missing key", gone.clone(), there.clone()),
             ("an empty bucket", row.clone(), empty),
         ];
+        // Who would have to pay is told so once they may.
+        let payer =
+            "<RequestPaymentConfiguration><Payer>Requester</Payer></RequestPaymentConfiguration>";
+        let paid = row.clone().after("PUT", "/{b}?requestPayment=", payer);
+        cases.push((
+            "a bucket whose requesters pay",
+            row.clone(),
+            self.stage.build(&paid, &setting),
+        ));
         if let Some(deleted) = self.with_deleted_key(row) {
             cases.push(("a deleted key", row.clone(), deleted));
         }
@@ -53,8 +62,9 @@ impl Player<'_> {
             cases.push((name, gone.clone().header(name, "*"), there.clone()));
         }
         if row.is_form() || row.is_per_key {
-            // Its headers are no conditions.
-            cases.truncate(2);
+            // Its headers are no conditions. Who deletes many and does not say that they pay is refused as
+            // a whole, as at AWS, and not for each key.
+            cases.truncate(if row.is_per_key { 2 } else { 3 });
         }
         for who in [Who::Other, Who::Anonymous] {
             let style = Style::all(row, who)[0];

@@ -5,9 +5,9 @@
 //! are answered by the operation itself, whatever it says to an example that may not fit.
 
 use super::Findings;
-use super::cast::Manager;
+use super::cast::{Manager, Session};
 use ringfort_tests::harness::client::{Answer, Client, Request, Signing};
-use ringfort_tests::harness::{ACCESS_KEY, SECRET_KEY, Server, Site, wait_until};
+use ringfort_tests::harness::{SECRET_KEY, Server, Site, wait_until};
 use serde_json::{Value, json};
 
 /// What a caller shows.
@@ -111,16 +111,6 @@ fn ask(client: &mut Client, asked: &Asked, proof: &Proof) -> Answer {
     })
 }
 
-/// Cookie and token of a new session.
-fn sign_in(server: &Server<'_>, proof: &Value) -> (String, String) {
-    let request = Request::new("POST", "/console/session").signed_by(None);
-    let request = request.header("content-type", "application/json").body(proof.to_string());
-    let answer = Client::new(server.admin_listen).call(&request).expect(200);
-    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-    let told: Value = serde_json::from_slice(&answer.body).unwrap();
-    (cookie, told["csrf"].as_str().unwrap().to_owned())
-}
-
 /// Everybody who comes, and what they may.
 fn callers(server: &Server<'_>, manager: &mut Manager) -> Vec<Caller> {
     let john = manager.make("john-doe");
@@ -136,11 +126,11 @@ fn callers(server: &Server<'_>, manager: &mut Manager) -> Vec<Caller> {
     wait_until("the key to end", || {
         manager.expect(200, "GET", &format!("api-keys/{expired_id}"), "")["is_expired"] == true
     });
-    let root = sign_in(server, &json!({"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}));
+    let root = Session::of(server.admin_listen, &Signing::default());
     let of_john = john.signing();
-    let user = json!({"access_key": of_john.access_key, "secret_key": of_john.secret_key});
-    let user = sign_in(server, &user);
-    let reading = sign_in(server, &json!({"api_key": reader}));
+    let user = Session::of(server.admin_listen, &of_john);
+    let reading = Session::new(server.admin_listen, &json!({ "api_key": reader }));
+    let session = |it: &Session| Proof::Session(it.cookie.clone(), Some(it.token.clone()));
     let bearer = |key: &str| Proof::Header(format!("Bearer {key}"));
     let caller = |name, may, proof| Caller { name, proof, may };
     vec![
@@ -160,21 +150,21 @@ fn callers(server: &Server<'_>, manager: &mut Manager) -> Vec<Caller> {
             May::Nothing,
             Proof::Session(format!("ringfort-session={:064}", 7), Some("0".repeat(64))),
         ),
-        caller("root's session without its token", May::Read, Proof::Session(root.0.clone(), None)),
+        caller(
+            "root's session without its token",
+            May::Read,
+            Proof::Session(root.cookie.clone(), None),
+        ),
         caller(
             "root's session with another's token",
             May::Read,
-            Proof::Session(root.0.clone(), Some(user.1.clone())),
+            Proof::Session(root.cookie.clone(), Some(user.token.clone())),
         ),
-        caller("a user's session", May::NothingKnown, Proof::Session(user.0, Some(user.1))),
-        caller(
-            "the session of a key that may read",
-            May::Read,
-            Proof::Session(reading.0, Some(reading.1)),
-        ),
+        caller("a user's session", May::NothingKnown, session(&user)),
+        caller("the session of a key that may read", May::Read, session(&reading)),
         caller("a key that may read", May::Read, bearer(&reader)),
         caller("a full key", May::Everything, bearer(&full)),
-        caller("root's session", May::Everything, Proof::Session(root.0, Some(root.1))),
+        caller("root's session", May::Everything, session(&root)),
         caller("the configured key", May::Everything, bearer("test-key")),
     ]
 }

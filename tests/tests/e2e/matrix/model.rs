@@ -50,6 +50,8 @@ pub(super) enum Style {
     Host,
     Presigned,
     PresignedHost,
+    /// In a session of the console.
+    Console,
     Form,
     FormHost,
 }
@@ -73,6 +75,9 @@ impl Style {
             _ if row.is_form() => &[Self::Form, Self::FormHost],
             Who::Anonymous => &[Self::Path, Self::Host],
             _ if row.is_open => &[Self::Path, Self::Host],
+            Who::Root | Who::Owner | Who::Other => {
+                &[Self::Path, Self::Host, Self::Presigned, Self::PresignedHost, Self::Console]
+            }
             _ => &[Self::Path, Self::Host, Self::Presigned, Self::PresignedHost],
         }
     }

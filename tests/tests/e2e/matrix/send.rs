@@ -30,6 +30,9 @@ pub(super) fn request(
     if style.is_form() {
         return form(row, scene, signing, who, &host, &target);
     }
+    if style == Style::Console {
+        return in_session(row, scene, cast, who);
+    }
     let has_body = matches!(row.method, "PUT" | "POST") || !row.body.is_empty();
     let finish = |mut request: Request| {
         request.host = Some(host.clone());
@@ -44,6 +47,20 @@ pub(super) fn request(
     }
     let target = request.presigned(&host, LIFETIME_SECONDS);
     finish(Request::new(row.method, &target).signed_by(None))
+}
+
+/// As a page of the console sends it.
+fn in_session(row: &Row, scene: &Scene, cast: &Cast, who: Who) -> Request {
+    let session = cast.session(who);
+    let target = format!("/console/s3{}", scene.fill(&row.target));
+    let mut request = Request::new(row.method, &target)
+        .signed_by(None)
+        .header("cookie", &session.cookie)
+        .header("x-ringfort-csrf", &session.token);
+    for (name, value) in &row.headers {
+        request = request.header(name, &scene.fill(value));
+    }
+    request.body(scene.fill(&row.body))
 }
 
 /// Host and target with the bucket in the host's name.
