@@ -7,7 +7,7 @@
 //! Not here: the rules (`object_lock`).
 
 use super::{Answer, Body, Context, read_document, xml_answer};
-use crate::access::Given;
+use crate::access::{self, Given};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::dates;
@@ -124,7 +124,7 @@ pub(super) async fn put_object_retention<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
-    let bucket = bucket_with_lock(context)?;
+    let bucket = bucket_with_lock(context).await?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
     let bucket = context.as_now(&bucket)?;
     let now = context.now();
@@ -175,7 +175,7 @@ pub(super) async fn put_object_legal_hold<P: Platform, B: RawBody>(
     context: &Context<'_, P>,
     body: Body<'_, B>,
 ) -> Result<Answer<P>> {
-    let bucket = bucket_with_lock(context)?;
+    let bucket = bucket_with_lock(context).await?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
     let bucket = context.as_now(&bucket)?;
     let root = Element::parse(&document, "LegalHold")?;
@@ -196,18 +196,21 @@ pub(super) async fn put_object_legal_hold<P: Platform, B: RawBody>(
 }
 
 async fn lock_of_version<P: Platform>(context: &Context<'_, P>) -> Result<Lock> {
-    let bucket = bucket_with_lock(context)?;
+    let bucket = bucket_with_lock(context).await?;
     let reader = context.open_record(&bucket).await?;
     Ok(Attributes::decode(&reader.info().attributes)?.lock)
 }
 
-/// The bucket of the object, which must have object lock.
-fn bucket_with_lock<P: Platform>(context: &Context<'_, P>) -> Result<Arc<Bucket>> {
+/// The bucket of the object, which must have object lock. Who may not ask does not learn that it has none.
+async fn bucket_with_lock<P: Platform>(context: &Context<'_, P>) -> Result<Arc<Bucket>> {
     let bucket = context.bucket_of_object()?;
-    match context.setting::<ObjectLockSetting>(&bucket)? {
-        Some(_) => Ok(bucket),
-        None => Err(missing_configuration()),
+    if context.setting::<ObjectLockSetting>(&bucket)?.is_some() {
+        return Ok(bucket);
     }
+    if !access::authorise::is_decided(context) {
+        context.open_record(&bucket).await?;
+    }
+    Err(missing_configuration())
 }
 
 fn missing_configuration() -> S3Error {

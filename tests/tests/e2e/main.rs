@@ -28,6 +28,7 @@ mod import;
 mod kill;
 mod lifecycle;
 mod management;
+mod matrix;
 mod packaging;
 mod privileges;
 mod races;

@@ -111,3 +111,22 @@ fn who_copies_from_a_bucket_whose_requesters_pay_agrees_to_pay() {
         }
     });
 }
+
+#[test]
+fn who_may_not_ask_of_a_lock_does_not_learn_whether_the_bucket_has_one() {
+    test(async |server| {
+        server.put("k", &[], b"bytes").await;
+        for method in ["GET", "PUT"] {
+            for resource in ["retention", "legal-hold"] {
+                for key in ["k", "missing"] {
+                    let line = format!("{method} /bucket/{key}?{resource}");
+                    for caller in [user(), Caller::new(Subject::Anonymous, None)] {
+                        let reply = server.send_by(caller, &line, &[], b"").await;
+                        assert_eq!(reply.error, Some(Code::AccessDenied), "{line}");
+                    }
+                    server.check_error(&line, &[], b"", Code::InvalidRequest).await;
+                }
+            }
+        }
+    });
+}
