@@ -278,9 +278,16 @@ fn connections_that_only_hold_on_give_way() {
             silent
         })
         .collect();
-    for _ in 0..20 {
+    // In the moment of the rush all that could give way are on their way out, and a client asks again.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut answered = 0;
+    while answered < 20 {
+        assert!(Instant::now() < deadline, "{answered} were answered");
         let mut other = connect(running.started.listen);
-        assert!(exchange(&mut other, &put("/x", "a")).starts_with("HTTP/1.1 200 "));
+        let _ = other.write_all(put("/x", "a").as_bytes());
+        let mut answer = [0; 12];
+        let read = other.read_exact(&mut answer);
+        answered += usize::from(read.is_ok() && &answer == b"HTTP/1.1 200");
     }
     drop(silent);
     assert!(is_closed(&mut served));
