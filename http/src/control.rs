@@ -105,6 +105,21 @@ impl Control {
         }
     }
 
+    /// Since when nothing of a request is there yet, or not the whole of its head; none once one is.
+    pub fn waits_for_request_since_ms(&self) -> Option<u64> {
+        let timeout_ms = match self.phase.get() {
+            Phase::Idle => self.idle_timeout_ms,
+            Phase::Head => self.head_timeout_ms,
+            _ => return None,
+        };
+        Some(self.deadline_ms.get().saturating_sub(timeout_ms))
+    }
+
+    /// The next call of `expired` ends the present phase, whatever its deadline was.
+    pub fn expire(&self) {
+        self.deadline_ms.set(0);
+    }
+
     /// Lets the present request be answered, with `Connection: close`, and no other.
     /// The next call of `expired` ends an idle connection.
     pub fn drain(&self) {

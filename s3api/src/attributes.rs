@@ -281,7 +281,7 @@ impl Attributes {
     /// encoding; a header that came more than once is joined by commas.
     ///
     /// `MetadataTooLarge` beyond 2 KiB of user metadata, `InvalidRequest` for a system header
-    /// beyond its bound.
+    /// beyond its bound, `InvalidRedirectLocation` for a redirect that leads nowhere.
     pub fn from_headers<'a>(
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, S3Error> {
@@ -300,6 +300,14 @@ impl Attributes {
         attributes.drop_chunked_encoding();
         if attributes.system.iter().any(|(_, value)| value.len() > SYSTEM_HEADER_BYTES_MAX) {
             return Err(S3Error::new(Code::InvalidRequest, "A header is too long to be kept."));
+        }
+        if let Some(location) = attributes.system(SystemHeader::WebsiteRedirectLocation) {
+            let is_place = [&b"/"[..], b"http://", b"https://"].iter().any(|start| {
+                location.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start))
+            });
+            if !is_place || location.iter().any(u8::is_ascii_control) {
+                return Err(Code::InvalidRedirectLocation.into());
+            }
         }
         Ok(attributes)
     }

@@ -87,6 +87,7 @@ codes! {
     InvalidPartOrder 400 "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
     InvalidPolicyDocument 400 "The content of the form does not meet the conditions specified in the policy document.",
     InvalidRange 416 "The requested range is not satisfiable.",
+    InvalidRedirectLocation 400 "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
     InvalidRequest 400 "The request is not valid.",
     InvalidRetentionPeriod 400 "The retention period must be a positive number of days or years, at most 100 years.",
     InvalidSecurity 403 "The provided security credentials are not valid.",
@@ -208,6 +209,21 @@ impl S3Error {
 impl From<Code> for S3Error {
     fn from(code: Code) -> Self {
         Self::new(code, code.message())
+    }
+}
+
+impl Code {
+    /// Whether it says that a signature, or the key or the time that it claims, is not good. What has merely
+    /// expired is not among them, nor who may not do what they have signed.
+    pub fn is_of_a_signature(self) -> bool {
+        matches!(
+            self,
+            Self::AuthorizationHeaderMalformed
+                | Self::AuthorizationQueryParametersError
+                | Self::InvalidAccessKeyId
+                | Self::RequestTimeTooSkewed
+                | Self::SignatureDoesNotMatch
+        )
     }
 }
 

@@ -51,16 +51,23 @@ impl Fields {
         Ok(())
     }
 
-    /// Puts the file's name in place of `${filename}`, but in what is signed.
-    fn insert_file_name(&mut self) {
+    /// Puts the file's name in place of `${filename}`, but in what is signed. What comes of it is bounded as
+    /// what came is: the name may be long, and stand in a thousand places.
+    fn insert_file_name(&mut self) -> Result<()> {
+        let added = self.file_name.len().saturating_sub(FILE_NAME.len());
+        let mut bytes_max = FORM_FIELDS_BYTES_MAX;
         let fields = self.fields.iter_mut();
         for (_, value) in
             fields.filter(|(name, _)| !matches!(name.as_str(), "policy" | "x-amz-signature"))
         {
-            if value.contains(FILE_NAME) {
+            let places = value.matches(FILE_NAME).count();
+            if places > 0 {
+                let bytes = value.len().saturating_add(places.saturating_mul(added));
+                bytes_max = bytes_max.checked_sub(bytes).ok_or_else(too_long)?;
                 *value = value.replace(FILE_NAME, &self.file_name);
             }
         }
+        Ok(())
     }
 }
 
@@ -118,7 +125,7 @@ impl<'a, B: RawBody> FormReader<'a, B> {
             let part = Part::parse(&headers)?;
             if part.name.eq_ignore_ascii_case(FILE) {
                 fields.file_name = part.file_name.unwrap_or_default();
-                fields.insert_file_name();
+                fields.insert_file_name()?;
                 self.data_to = self.from;
                 return Ok(fields);
             }

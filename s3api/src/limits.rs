@@ -80,6 +80,10 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the process is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often, and how many times, a connection beyond the limit looks whether the one that gave way for it
+/// has gone.
+pub const ROOM_PAUSE: Duration = Duration::from_millis(1);
+pub const ROOM_TRIES: u32 = 100;
 /// After something last arrived, a pinned core watches this long for messages of others before it rests.
 pub const SPIN_BEFORE_REST: Duration = Duration::from_micros(20);
 /// Registered memory of the runtime, which nothing goes through.

@@ -7,11 +7,13 @@
 //! Not here: the text that is served (`admin::metrics_text`).
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use engine::Health;
 use hdrhistogram::Histogram;
 
+use crate::error::Code;
 use crate::limits::{METRIC_LATENCY_US_MAX, METRIC_OPERATIONS_MAX, METRIC_STATUSES_MAX};
 
 /// One core's counters, in the hands of that core alone.
@@ -29,6 +31,8 @@ pub struct Counts {
     /// Connections turned away at the limit.
     pub connections_refused: u64,
     pub connections_open: u64,
+    /// Requests whose signature was refused, by the code of the answer.
+    pub signatures_refused: HashMap<Code, u64>,
     /// What other parts of the core (the engine) had to say when this was published.
     pub samples: Vec<Sample>,
     /// What does not work of what the core owns.
@@ -72,6 +76,11 @@ impl Recorder {
         counts.bytes_in += bytes_in;
         counts.bytes_out += bytes_out;
         counts.latency_us.saturating_record(latency_ns.div_ceil(1000));
+    }
+
+    /// Counts a request whose signature was refused, of whatever operation.
+    pub fn signature_refused(&self, code: Code) {
+        *self.counts.borrow_mut().signatures_refused.entry(code).or_default() += 1;
     }
 
     pub fn connection_opened(&self) {

@@ -260,6 +260,9 @@ impl<P: Platform> S3Service<P> {
             body.received(),
             bytes_out(head.method(), &answer.payload),
         );
+        if let Some(code) = error.filter(|code| code.is_of_a_signature()) {
+            self.recorder.signature_refused(code);
+        }
         if let Some(audit) = self.services.audit.as_ref().filter(|_| is_audited) {
             let request = S3Request {
                 head,

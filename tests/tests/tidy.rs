@@ -22,13 +22,14 @@ const EDGES: [(&str, &[&str]); 8] = [
 ];
 
 /// What stands at the top of the repository, dotfiles aside.
-const TOP_LEVEL: [&str; 16] = [
+const TOP_LEVEL: [&str; 17] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
     "README.md",
+    "SECURITY.md",
     "bench",
     "engine",
     "http",
@@ -52,6 +53,25 @@ const GLOMMIO: [&str; 7] = [
     "s3api/src/offline.rs",
     "s3api/src/serve.rs",
     "s3api/src/serve/",
+];
+
+/// Where the server compares secrets, with one function each, in constant time.
+const SECRET_COMPARISONS: [&str; 5] = [
+    "s3api/src/admin/console/session.rs",
+    "s3api/src/admin/mod.rs",
+    "s3api/src/auth/credentials.rs",
+    "s3api/src/auth/sigv4.rs",
+    "s3api/src/origin.rs",
+];
+
+/// Names that what is secret, or proves that somebody knows a secret, goes by.
+const SECRET_NAMES: [&str; 8] =
+    ["api_key", "csrf", "hmac", "mac", "password", "secret", "secret_key", "signature"];
+
+/// Plain comparisons of such names that tell a client nothing, with why.
+const PLAIN_COMPARISONS: [(&str, &str); 1] = [
+    // What the store has now with what was kept of it: both are the server's own.
+    ("s3api/src/auth/credentials.rs", "*user.secret == *secret.as_bytes()"),
 ];
 
 /// Lines of code in one file, its tests left out. From 500 on it is worth looking for the second
@@ -207,4 +227,38 @@ fn the_runtime_is_named_only_behind_the_seam_and_at_start() {
         }
     }
     report(&complaints);
+}
+
+/// How long a comparison takes must not tell how much of a signature or a key was right.
+#[test]
+fn secrets_are_compared_in_constant_time_and_in_few_places() {
+    let mut complaints = Vec::new();
+    let mut found = BTreeSet::new();
+    let is_meant = |name: &str| {
+        (name.starts_with("s3api/") || name.starts_with("engine/") || name.starts_with("http/"))
+            && !name.contains("/tests/")
+            && !name.ends_with("tests.rs")
+    };
+    for (name, text) in sources().into_iter().filter(|(name, _)| is_meant(name)) {
+        let tests = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+        for (line, number) in text[..tests].lines().zip(1..) {
+            let code = line.split("//").next().unwrap();
+            if code.contains("ct_eq") {
+                found.insert(name.clone());
+            }
+            let is_comparison = [" == ", " != ", ".eq(", ".ne(", "starts_with("]
+                .iter()
+                .any(|sign| code.contains(sign));
+            let mut names = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            let is_excused =
+                PLAIN_COMPARISONS.iter().any(|(file, part)| *file == name && code.contains(part));
+            if is_comparison && !is_excused && names.any(|name| SECRET_NAMES.contains(&name)) {
+                complaints
+                    .push(format!("{name}:{number} compares a secret plainly: {}", line.trim()));
+            }
+        }
+    }
+    report(&complaints);
+    let found: Vec<&str> = found.iter().map(String::as_str).collect();
+    assert_eq!(found, SECRET_COMPARISONS, "a comparison of secrets came or went");
 }

@@ -131,6 +131,8 @@ pub enum ApiContent {
     Problem(String),
     /// An error: what the resource does understand.
     Allow(&'static str),
+    /// An error: too much has failed; so many seconds are to be waited.
+    Wait(u64),
 }
 
 impl std::fmt::Debug for ApiContent {
@@ -139,6 +141,7 @@ impl std::fmt::Debug for ApiContent {
         match self {
             Self::Json(_) | Self::JsonText(_) => f.write_str("Json"),
             Self::Problem(detail) => f.debug_tuple("Problem").field(detail).finish(),
+            Self::Wait(seconds) => f.debug_tuple("Wait").field(seconds).finish(),
             Self::Allow(methods) => f.debug_tuple("Allow").field(methods).finish(),
         }
     }

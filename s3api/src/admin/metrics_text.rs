@@ -8,7 +8,9 @@ use std::fmt::{Display, Write};
 
 use hdrhistogram::Histogram;
 
+use super::attempts::Refused;
 use super::process::Process;
+use crate::error::Code;
 use crate::log;
 use crate::metrics::{Counts, OperationCounts, Sample};
 
@@ -37,10 +39,16 @@ const BUCKETS: [(u64, &str); 18] = [
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
 
 /// Everything that is served, for the counts of all cores in their order.
-pub(super) fn page(cores: &[Counts], process: &Process, is_ready: bool) -> String {
+pub(super) fn page(
+    cores: &[Counts],
+    process: &Process,
+    is_ready: bool,
+    refused: Refused,
+) -> String {
     let mut page = Page::default();
     server(&mut page, process, is_ready);
     connections(&mut page, cores);
+    refusals(&mut page, cores, refused);
     requests(&mut page, &sum_operations(cores));
     samples(&mut page, cores);
     page.0
@@ -110,6 +118,27 @@ fn connections(page: &mut Page, cores: &[Counts]) {
     per_core("ringfort_core_requests_total", "Requests answered by each core.", |c| {
         c.operations.iter().map(|o| o.latency_us.len()).sum()
     });
+}
+
+/// Who did not get in, at either port.
+fn refusals(page: &mut Page, cores: &[Counts], refused: Refused) {
+    let name = "ringfort_admin_refused_total";
+    let help =
+        "Wrong API keys and failed sign-ins at the management port, and who had to wait for them.";
+    page.describe(name, help, None);
+    for (reason, count) in [
+        ("wrong_key", refused.wrong_keys),
+        ("failed_sign_in", refused.failed_sign_ins),
+        ("waiting", refused.waiting),
+    ] {
+        page.value(name, &[("reason", &reason)], count);
+    }
+    let name = "ringfort_signatures_refused_total";
+    page.describe(name, "Requests to the S3 port whose signature was refused, by S3's code.", None);
+    for code in Code::ALL.iter().filter(|code| code.is_of_a_signature()) {
+        let count = |core: &Counts| core.signatures_refused.get(code).copied().unwrap_or_default();
+        page.value(name, &[("code", &code.name())], cores.iter().map(count).sum::<u64>());
+    }
 }
 
 fn requests(page: &mut Page, operations: &[OperationCounts]) {
@@ -230,7 +259,7 @@ mod tests {
             engine::Health::default(),
         );
         metrics.publish(1, &two, vec![sample("reads_total", 2.0)], engine::Health::default());
-        let page = page(&metrics.snapshot(), &Process::default(), true);
+        let page = page(&metrics.snapshot(), &Process::default(), true, Refused::default());
         for line in [
             "# TYPE ringfort_requests_total counter",
             "ringfort_requests_total{operation=\"GetObject\",status=\"200\"} 2",
@@ -262,7 +291,7 @@ mod tests {
             vec![sample("depth", 3.0)],
             engine::Health::default(),
         );
-        for line in page(&metrics.snapshot(), &Process::read(), false).lines() {
+        for line in page(&metrics.snapshot(), &Process::read(), false, Refused::default()).lines() {
             let value = line.rsplit(' ').next().unwrap_or_default();
             assert!(line.starts_with("# ") || value.parse::<f64>().is_ok(), "{line}");
         }

@@ -3,6 +3,7 @@
 //! Invariants: health, metrics and the console's own files are open to whoever reaches the port;
 //! everything else asks for the API key or a session of the console first, so that nothing about what
 //! exists is learnt without it. Health therefore tells its causes, which name paths, with the key only.
+//! Who has shown too many wrong keys is not heard with any for a while (`attempts`), wherever they show them.
 //!
 //! Not here: what S3 does for the console. The port is served by core 0 alone; what it says comes from
 //! what all cores publish.
@@ -10,6 +11,7 @@
 pub mod api;
 pub mod api_keys;
 mod as_root;
+mod attempts;
 pub mod backup;
 mod buckets;
 pub mod console;
@@ -36,9 +38,9 @@ mod uploads;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{Method, NoBody, RequestBody, RequestHead, Response, Stream};
+use http::{Method, NoBody, Peer, RequestBody, RequestHead, Response, Stream};
 use subtle::ConstantTimeEq;
 
 use crate::audit::Audit;
@@ -50,6 +52,7 @@ use crate::readiness::Readiness;
 use crate::serve::Application;
 use api::{ApiAnswer, ApiContent, ApiRequest, Asked};
 use api_keys::{ApiCaller, KeyDigest, Rights, digest};
+use attempts::{Attempts, Tried};
 use console::{Admitted, BodyOf, Console, Desk};
 use process::Process;
 
@@ -63,8 +66,19 @@ pub struct AdminService<A: Application> {
     api_key: ApiKey,
     managed: Managed<A>,
     console: Console,
+    attempts: RefCell<Attempts>,
     proxies: Proxies,
     audit: Option<Audit>,
+}
+
+/// Who a request says that it comes from, by the API key that it shows.
+enum Shown {
+    /// A key that is one.
+    Key(ApiCaller),
+    /// No key, or one that is none.
+    Nobody,
+    /// Whatever key: it was not looked at.
+    Waits(Duration),
 }
 
 /// What the management API works on: nothing before core 0 has opened its part of the store, and
@@ -133,7 +147,8 @@ impl<A: Application> AdminService<A> {
     ) -> Self {
         let api_key = ApiKey(digest(api_key.as_bytes()));
         let console = Console::new(s3_port, audit.clone());
-        Self { metrics, readiness, api_key, managed, console, proxies, audit }
+        let attempts = RefCell::default();
+        Self { metrics, readiness, api_key, managed, console, attempts, proxies, audit }
     }
 
     async fn answer<S: Stream>(
@@ -143,16 +158,16 @@ impl<A: Application> AdminService<A> {
         admitted: Option<Admitted>,
     ) -> Answer {
         let path = head.target().split('?').next().unwrap_or_default();
-        let open: Option<fn(&Self, &RequestHead) -> Answer> = match path {
+        let open: Option<fn(&Self, &RequestHead, Peer) -> Answer> = match path {
             "/health" => Some(Self::health),
-            "/health/live" => Some(|_, _| text(200, "live")),
-            "/health/ready" => Some(|service, _| service.ready()),
-            "/metrics" => Some(|service, _| service.metrics()),
+            "/health/live" => Some(|_, _, _| text(200, "live")),
+            "/health/ready" => Some(|service, _, _| service.ready()),
+            "/metrics" => Some(|service, _, _| service.metrics()),
             _ => None,
         };
         match open {
             Some(answer) if matches!(head.method(), Method::Get | Method::Head) => {
-                answer(self, head)
+                answer(self, head, body.peer())
             }
             Some(_) => problem(405, "only GET and HEAD are answered here")
                 .with_header("Allow", "GET, HEAD"),
@@ -170,7 +185,12 @@ impl<A: Application> AdminService<A> {
         let started = Instant::now();
         let path = head.target().split('?').next().unwrap_or_default();
         let is_api = path.starts_with(api::PREFIX);
-        let caller = admitted.map_or_else(|| Ok(self.caller(head)), |found| found.map(Some));
+        let caller = match (admitted, self.shown(head, body.peer())) {
+            (Some(admitted), _) => admitted.map(Some),
+            (None, Shown::Key(caller)) => Ok(Some(caller)),
+            (None, Shown::Nobody) => Ok(None),
+            (None, Shown::Waits(wait)) => Err((too_many_failures(wait), None)),
+        };
         let answer = match &caller {
             Err((refused, _)) => api_response(refused.clone()),
             Ok(None) => problem(401, "send `Authorization: Bearer` with an API key that is valid")
@@ -241,8 +261,8 @@ impl<A: Application> AdminService<A> {
         text(self.ready_status(), word)
     }
 
-    fn health(&self, head: &RequestHead) -> Answer {
-        let with_causes = self.is_authorised(head);
+    fn health(&self, head: &RequestHead, peer: Peer) -> Answer {
+        let with_causes = matches!(self.shown(head, peer), Shown::Key(_));
         let page = health::page(&self.metrics.health(), self.readiness.describe(), with_causes);
         Response::new(self.ready_status())
             .with_header("Content-Type", "application/json")
@@ -255,17 +275,29 @@ impl<A: Application> AdminService<A> {
             &self.metrics.snapshot(),
             &Process::read(),
             self.readiness.is_ready(),
+            self.attempts.borrow().refused,
         );
         Response::new(200).with_header("Content-Type", METRICS_TYPE).with_bytes(page.into_bytes())
     }
 
-    fn is_authorised(&self, head: &RequestHead) -> bool {
-        self.caller(head).is_some()
-    }
-
-    /// Who asks, if the key that they show is one.
-    fn caller(&self, head: &RequestHead) -> Option<ApiCaller> {
-        self.caller_of_key(&digest(bearer(head.header("authorization"))?))
+    /// Who asks, if the key that they show is one and their address has not shown too many that are none:
+    /// then not even the right one is looked at, since it could be the next guess.
+    fn shown(&self, head: &RequestHead, peer: Peer) -> Shown {
+        let Some(key) = bearer(head.header("authorization")).map(digest) else {
+            return Shown::Nobody;
+        };
+        let (tried, now) = (Tried::ApiKey(&key), Instant::now());
+        let wait = self.attempts.borrow_mut().wait(peer.address, tried, now);
+        if let Some(wait) = wait {
+            return Shown::Waits(wait);
+        }
+        match self.caller_of_key(&key) {
+            Some(caller) => Shown::Key(caller),
+            None => {
+                self.attempts.borrow_mut().failed(peer.address, tried, now);
+                Shown::Nobody
+            }
+        }
     }
 
     /// Whose a key is, and what it may.
@@ -296,7 +328,11 @@ impl<A: Application> http::Service<ClientStream> for AdminService<A> {
         }
         let path = head.target().split('?').next().unwrap_or_default();
         let caller_of_key = |key: &KeyDigest| self.caller_of_key(key);
-        let desk = Desk { part: self.managed.0.borrow().clone(), caller_of_key: &caller_of_key };
+        let desk = Desk {
+            attempts: &self.attempts,
+            part: self.managed.0.borrow().clone(),
+            caller_of_key: &caller_of_key,
+        };
         if Console::owns(path) {
             return self.console.answer(&desk, head, body).await;
         }
@@ -320,6 +356,11 @@ fn text(status: u16, body: &'static str) -> Answer {
         .with_header("Content-Type", "text/plain")
         .with_header("Cache-Control", "no-store")
         .with_payload(http::Payload::Static(body.as_bytes()))
+}
+
+/// The answer to who has to wait, because too much has failed before.
+fn too_many_failures(wait: Duration) -> ApiAnswer {
+    ApiAnswer { status: 429, content: ApiContent::Wait(wait.as_secs() + 1) }
 }
 
 fn unaudited() -> ApiAnswer {
@@ -351,6 +392,13 @@ fn api_response(answer: ApiAnswer) -> Answer {
             .with_header("Cache-Control", "no-store")
             .with_bytes(body.into_bytes()),
         ApiContent::Problem(detail) => problem(status, &detail),
+        ApiContent::Wait(seconds) => {
+            let detail = format!(
+                "too many wrong keys or failed sign-ins came from this address; try again in \
+                 {seconds} seconds"
+            );
+            problem(status, &detail).with_header("Retry-After", seconds.to_string())
+        }
         ApiContent::Allow(allow) => {
             problem(status, "the resource has no such method").with_header("Allow", allow)
         }

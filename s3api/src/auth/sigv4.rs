@@ -173,12 +173,17 @@ impl<'a> Fields<'a> {
         check_scheme(scheme)?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for field in rest.split(',') {
-            match field.trim().split_once('=') {
-                Some(("Credential", value)) => credential = Some(value),
-                Some(("SignedHeaders", value)) => signed_headers = Some(value),
-                Some(("Signature", value)) => signature = Some(value),
+            let Some((name, value)) = field.trim().split_once('=') else { continue };
+            let place = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
                 // AWS takes no offence at fields that it does not know.
-                _ => {}
+                _ => continue,
+            };
+            // Of two, whoever logs or filters requests in front might take the other.
+            if place.replace(value).is_some() {
+                return Err(Place::Header.malformed(&format!("{name} is there twice.")));
             }
         }
         let missing = |name: &str| Place::Header.malformed(&format!("missing {name}."));

@@ -63,7 +63,7 @@ async fn failed<P: Platform>(
     if is_missing && !key.is_empty() && !key.ends_with('/') {
         let folder = format!("{key}/");
         if read(context, &head, &pages.page(&folder), false).await.is_ok() {
-            let location = format!("/{}", percent::encode(&folder));
+            let location = folder_location(&folder);
             return Ok(redirected(Redirection { status: 302, location }));
         }
     }
@@ -82,6 +82,14 @@ async fn failed<P: Platform>(
             Ok(answer)
         }
         Err(_) => Err(error),
+    }
+}
+
+/// A folder as a reference. Two slashes at its start would name another host.
+fn folder_location(folder: &str) -> String {
+    match folder.strip_prefix('/') {
+        Some(rest) => format!("/%2F{}", percent::encode(rest)),
+        None => format!("/{}", percent::encode(folder)),
     }
 }
 
@@ -137,5 +145,24 @@ struct NoBytes;
 impl RawBody for NoBytes {
     async fn read(&mut self, _: &mut [u8]) -> Result<usize, http::Error> {
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An object `/evil.test/index.html` made a website send its visitors from `//evil.test` to that host.
+    #[test]
+    fn a_folder_is_never_the_name_of_another_host() {
+        for (folder, location) in [
+            ("docs/", "/docs/"),
+            ("a b/", "/a%20b/"),
+            ("/evil.test/", "/%2Fevil.test/"),
+            ("//evil.test/", "/%2F/evil.test/"),
+            ("\\evil.test/", "/%5Cevil.test/"),
+        ] {
+            assert_eq!(folder_location(folder), location);
+        }
     }
 }

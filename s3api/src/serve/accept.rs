@@ -1,9 +1,10 @@
 //! Taking connections of one port on one core, and serving each in a task of its own.
 //!
 //! Invariants: accepting happens in one task, which ends when its listener is shut down or it is cancelled. A panic in a connection's task ends that
-//! connection alone. Beyond the limit a client hears 503, over TLS nothing, instead of waiting in the kernel's
-//! queue.
+//! connection alone. Beyond the limit a connection that waits for a request gives way; if there is none, the
+//! client hears 503, over TLS nothing, instead of waiting in the kernel's queue.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpStream;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +19,7 @@ use socket2::{SockRef, Socket};
 
 use super::connections::Connections;
 use crate::client_stream::ClientStream;
-use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_PATIENCE};
+use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_PATIENCE, ROOM_PAUSE, ROOM_TRIES};
 use crate::metrics::Recorder;
 use crate::stream::TcpConnection;
 use crate::tls::Certificates;
@@ -36,13 +37,50 @@ pub(super) struct Port<V> {
     pub(super) connections: Rc<Connections>,
     /// How many more connections there may be, over all cores.
     pub(super) free: Arc<AtomicUsize>,
+    pub(super) places: Places,
     pub(super) recorder: Rc<Recorder>,
     pub(super) limits: Limits,
     pub(super) time: Rc<Time>,
 }
 
 /// One connection's place under the limit.
+#[derive(Debug)]
 struct Permit(Arc<AtomicUsize>);
+
+/// Places of connections of this core that gave way, for those of this core that came instead: were they
+/// free for all, one core could lose its last.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    handed_on: RefCell<Vec<Permit>>,
+    awaited: Cell<usize>,
+}
+
+impl Places {
+    /// A connection has ended: its place is for who waits for one here, else for anybody.
+    fn give(&self, permit: Permit) {
+        let mut handed_on = self.handed_on.borrow_mut();
+        if handed_on.len() < self.awaited.get() {
+            handed_on.push(permit);
+        }
+    }
+
+    /// The place of a connection that is on its way out; none if it takes too long.
+    async fn wait(&self, free: &Arc<AtomicUsize>) -> Option<Permit> {
+        self.awaited.set(self.awaited.get() + 1);
+        let mut found = None;
+        for _ in 0..ROOM_TRIES {
+            found = self.handed_on.borrow_mut().pop().or_else(|| Permit::take(free));
+            if found.is_some() {
+                break;
+            }
+            glommio::timer::sleep(ROOM_PAUSE).await;
+        }
+        self.awaited.set(self.awaited.get() - 1);
+        // What nobody waits for any more is free for all.
+        self.handed_on.borrow_mut().truncate(self.awaited.get());
+        found
+    }
+}
 
 impl Permit {
     fn take(free: &Arc<AtomicUsize>) -> Option<Self> {
@@ -83,24 +121,33 @@ fn admit<V>(port: &Rc<Port<V>>, stream: TcpStream)
 where
     V: Service<ClientStream> + 'static,
 {
-    let Some(permit) = Permit::take(&port.free) else {
-        port.recorder.connection_refused();
-        if port.certificates.is_none() {
-            turn_away(&stream);
-        }
-        return;
-    };
+    let permit = Permit::take(&port.free);
+    if permit.is_none() && !port.connections.make_room() {
+        return refuse(port, &stream);
+    }
     let port = Rc::clone(port);
     glommio::spawn_local(async move {
+        let permit = match permit {
+            Some(permit) => Some(permit),
+            None => port.places.wait(&port.free).await,
+        };
+        let Some(permit) = permit else { return refuse(&port, &stream) };
         port.recorder.connection_opened();
         let serving = AssertUnwindSafe(serve(&port, stream)).catch_unwind();
         if serving.await.is_err() {
             tracing::error!("a connection's task panicked; the connection is closed");
         }
         port.recorder.connection_closed();
-        drop(permit);
+        port.places.give(permit);
     })
     .detach();
+}
+
+fn refuse<V>(port: &Port<V>, stream: &TcpStream) {
+    port.recorder.connection_refused();
+    if port.certificates.is_none() {
+        turn_away(stream);
+    }
 }
 
 async fn serve<V: Service<ClientStream>>(port: &Port<V>, stream: TcpStream) {

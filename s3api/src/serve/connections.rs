@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::Shutdown;
 use std::rc::Rc;
 
-use http::Control;
+use http::{Control, Phase};
 
 use crate::sys::Waker;
 
@@ -68,6 +68,26 @@ impl Connections {
                 open.waker.shut_down(how);
             }
         }
+    }
+
+    /// Ends the connection whose next request has been waited for the longest; false if each of this core has
+    /// one under way. Whoever only holds on must not keep out who has something to ask.
+    pub(super) fn make_room(&self) -> bool {
+        let open = self.open.borrow();
+        let waiting = open.values().filter_map(|open| {
+            let since_ms = open.control.waits_for_request_since_ms()?;
+            (since_ms > 0).then_some((since_ms, open))
+        });
+        let Some((_, longest)) = waiting.min_by_key(|(since_ms, _)| *since_ms) else {
+            return false;
+        };
+        let has_begun = longest.control.phase() == Phase::Head;
+        longest.control.expire();
+        if let Some(how) = longest.control.expired(0) {
+            // With half a head it is not told why: it would linger over the answer, in its place.
+            longest.waker.shut_down(if has_begun { Shutdown::Both } else { how });
+        }
+        true
     }
 
     /// Lets requests under way be answered and ends everything else.

@@ -15,7 +15,7 @@ use glommio::timer::sleep;
 use http::{Limits, Service, Time};
 use socket2::Socket;
 
-use super::accept::{Port, accept};
+use super::accept::{Places, Port, accept};
 use super::connections::Connections;
 use super::shared::{Shared, Stage};
 use super::{Application, CoreContext, listen};
@@ -107,6 +107,7 @@ fn admin_port<A: Application>(
         certificates,
         connections: Rc::default(),
         free: Arc::clone(&free),
+        places: Places::default(),
         // The published counts are those of the S3 port.
         recorder: Rc::default(),
         limits: http_limits(shared.idle_timeout),
@@ -179,6 +180,7 @@ async fn serve_until_stop<A: Application>(
         certificates: shared.certificates.s3.clone(),
         connections: Rc::default(),
         free: Arc::clone(&shared.free_connections),
+        places: Places::default(),
         recorder: Rc::clone(recorder),
         limits: http_limits(shared.idle_timeout),
         time: Rc::clone(&context.time),

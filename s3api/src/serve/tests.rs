@@ -237,7 +237,13 @@ fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
 fn connections_beyond_the_limit_are_turned_away() {
     let running = start(Echo::default(), &["--max-connections", "1"]);
     let mut first = connect(running.started.listen);
-    assert!(exchange(&mut first, &put("/x", "a")).starts_with("HTTP/1.1 200 "));
+    // A request is under way: its body is still to come.
+    first
+        .write_all(
+            b"PUT /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+        )
+        .unwrap();
+    assert!(read_answer(&mut first).starts_with("HTTP/1.1 100 "));
     let mut second = connect(running.started.listen);
     assert!(read_answer(&mut second).starts_with("HTTP/1.1 503 "));
     drop(first);
@@ -254,6 +260,37 @@ fn connections_beyond_the_limit_are_turned_away() {
         assert!(Instant::now() < deadline);
         thread::sleep(Duration::from_millis(20));
     }
+    running.stop.request();
+    running.result.join().unwrap().unwrap();
+}
+
+/// Idle connections took all places of a port for as long as whoever held them wished.
+#[test]
+fn connections_that_only_hold_on_give_way() {
+    // Enough for each core to have some: each makes room among its own.
+    let running = start(Echo::default(), &["--max-connections", "16"]);
+    let mut served = connect(running.started.listen);
+    assert!(exchange(&mut served, &put("/x", "a")).starts_with("HTTP/1.1 200 "));
+    let silent: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut silent = connect(running.started.listen);
+            silent.write_all(b"PUT /x HT").unwrap();
+            silent
+        })
+        .collect();
+    // In the moment of the rush all that could give way are on their way out, and a client asks again.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut answered = 0;
+    while answered < 20 {
+        assert!(Instant::now() < deadline, "{answered} were answered");
+        let mut other = connect(running.started.listen);
+        let _ = other.write_all(put("/x", "a").as_bytes());
+        let mut answer = [0; 12];
+        let read = other.read_exact(&mut answer);
+        answered += usize::from(read.is_ok() && &answer == b"HTTP/1.1 200");
+    }
+    drop(silent);
+    assert!(is_closed(&mut served));
     running.stop.request();
     running.result.join().unwrap().unwrap();
 }

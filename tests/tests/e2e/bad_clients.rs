@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringfort_tests::harness::client::{Request, connect, receive};
+use ringfort_tests::harness::client::{Client, Request, connect, receive};
 use ringfort_tests::harness::{PATIENCE, Server, Site, wait_within};
 
 /// The server's windows are 30 s for what it receives and 60 s for what it sends; each may take two,
@@ -60,21 +60,57 @@ fn beyond_the_limit_of_connections_clients_hear_so() {
         let _ = stream.write_all(&get);
         receive(&mut BufReader::new(stream), false).map(|answer| answer.status)
     };
-    let mut open = Vec::new();
-    let mut refused = 0;
-    for _ in 0..40 {
-        let mut stream = connect(server.listen).unwrap();
-        match ask(&mut stream) {
-            Ok(200) => open.push(stream),
-            Ok(503) | Err(_) => refused += 1,
-            Ok(other) => panic!("status {other}"),
-        }
+    // Twenty whose requests are under way: their bodies are still to come.
+    let upload = Request::new("PUT", "/bucket/slow").body("").length(64 << 10);
+    let upload = upload.header("expect", "100-continue").head(&server.listen.to_string());
+    let open: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = connect(server.listen).unwrap();
+            stream.write_all(&upload).unwrap();
+            let mut said = [0; 25];
+            stream.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        let answer = ask(&mut connect(server.listen).unwrap());
+        assert!(matches!(answer, Ok(503) | Err(_)), "{answer:?}");
     }
-    assert!(open.len() <= 20 && refused >= 20, "{} open, {refused} refused", open.len());
     drop(open);
     wait_within(PATIENCE, "room for a connection", || {
         ask(&mut connect(server.listen).unwrap()).is_ok_and(|status| status == 200)
     });
+    server.stop();
+}
+
+/// Whoever only holds on gives way to who has something to ask.
+#[test]
+fn idle_connections_up_to_the_limit_keep_nobody_out() {
+    let site = Site::new().flags(&["--max-connections", "20"]);
+    let server = with_objects(&site);
+    let idle: Vec<TcpStream> = (0..200).map(|_| connect(server.listen).unwrap()).collect();
+    // In the moment of the rush all that could give way may be on its way out: then a client asks again.
+    let mut refused = 0;
+    for _ in 0..50 {
+        wait_within(PATIENCE, "a place among idle connections", || {
+            let answer = server.client().send(&Request::new("GET", "/bucket/small"));
+            refused += usize::from(!answer.as_ref().is_ok_and(|answer| answer.status == 200));
+            answer.is_ok_and(|answer| answer.body == b"small")
+        });
+    }
+    assert!(refused < 25, "{refused} refused");
+    drop(idle);
+    // The management port has 256 places, and its operator gets one of them as well.
+    let idle: Vec<TcpStream> = (0..600).map(|_| connect(server.admin_listen).unwrap()).collect();
+    wait_within(PATIENCE, "a place at the management port", || {
+        let live = Client::new(server.admin_listen).send(&Request::new("GET", "/health/live"));
+        live.is_ok_and(|answer| answer.status == 200)
+    });
+    for _ in 0..50 {
+        assert!(server.metric("ringfort_ready") > 0.0);
+    }
+    drop(idle);
     server.stop();
 }
 
@@ -152,7 +188,7 @@ fn never_read(server: &Server<'_>, request: &[u8]) {
 }
 
 /// Whether the server's end of the connection with this port of ours is still established.
-fn is_held_by_server(server: &Server<'_>, port: u16) -> bool {
+pub(crate) fn is_held_by_server(server: &Server<'_>, port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let (ours, theirs) = (format!(":{:04X}", port), format!(":{:04X}", server.listen.port()));
     table.lines().any(|line| {
@@ -185,14 +221,14 @@ fn other_descriptors(server: &Server<'_>) -> usize {
 }
 
 /// What the process held when nobody was there.
-struct Baseline {
+pub(crate) struct Baseline {
     sockets: usize,
     descriptors: usize,
     resident_bytes: u64,
 }
 
 impl Baseline {
-    fn of(server: &Server<'_>) -> Self {
+    pub(crate) fn of(server: &Server<'_>) -> Self {
         let mut sockets = usize::MAX;
         // The connections of the preparation are on their way out.
         wait_within(PATIENCE, "the preparation's connections to close", || {
@@ -207,7 +243,7 @@ impl Baseline {
     }
 
     /// Descriptors exactly; of memory there may be more, which allocators keep.
-    fn is_reached_again(&self, server: &Server<'_>) {
+    pub(crate) fn is_reached_again(&self, server: &Server<'_>) {
         wait_within(PATIENCE, "all connections to be closed", || server.sockets() <= self.sockets);
         let descriptors = other_descriptors(server);
         assert!(descriptors <= self.descriptors, "{:?}", server.descriptors());

@@ -1,6 +1,6 @@
 //! A bucket behind an edge that caches: nginx with the shipped configuration, and caches that are purged.
 
-mod edge;
+pub(crate) mod edge;
 mod purges;
 mod varnish;
 

@@ -7,6 +7,7 @@
 
 mod access;
 mod access_logs;
+mod attacks;
 mod audit;
 mod aws_cli;
 mod backup;

@@ -12,7 +12,6 @@
 //! Not here: what S3's operations and the management API do, and what the pages look like
 //! (`s3api/console`).
 
-mod attempts;
 mod flight;
 mod guard;
 mod links;
@@ -29,13 +28,13 @@ use http::{Method, NoBody, Peer, RequestBody, RequestHead, Response, Service};
 
 use super::api::{ApiAnswer, read_body};
 use super::api_keys::{ApiCaller, KeyDigest, Rights};
+use super::attempts::Attempts;
 use super::{OpenedPart, api_response, problem, unaudited};
 use crate::audit::Audit;
 use crate::audit::record::{ManagementRequest, Manager, record_managed};
 use crate::client_stream::ClientStream;
 use crate::serve::Application;
 use crate::service::Vouched;
-use attempts::Attempts;
 use flight::{Flight, Placed, placed};
 use links::Order;
 use pass::Passed;
@@ -66,15 +65,15 @@ pub struct Person {
 #[derive(Debug)]
 pub(super) struct Console {
     sessions: RefCell<Sessions>,
-    attempts: RefCell<Attempts>,
     flight: Flight,
     /// Of the S3 port, for links.
     s3_port: u16,
     audit: Option<Audit>,
 }
 
-/// What the console works with beside its own: core 0's part, and whose an API key is.
+/// What the console works with beside its own: core 0's part, whose an API key is, and what has failed.
 pub(super) struct Desk<'a, A: Application> {
+    pub(super) attempts: &'a RefCell<Attempts>,
     pub(super) part: Option<OpenedPart<A>>,
     pub(super) caller_of_key: &'a dyn Fn(&KeyDigest) -> Option<ApiCaller>,
 }
@@ -154,13 +153,7 @@ fn look_up<A: Application>(
 
 impl Console {
     pub(super) fn new(s3_port: u16, audit: Option<Audit>) -> Self {
-        Self {
-            sessions: RefCell::default(),
-            attempts: RefCell::default(),
-            flight: Flight::default(),
-            s3_port,
-            audit,
-        }
+        Self { sessions: RefCell::default(), flight: Flight::default(), s3_port, audit }
     }
 
     /// What the audit log cannot be told of is not done where the log is required.

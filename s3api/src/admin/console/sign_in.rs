@@ -12,12 +12,12 @@ use std::time::Instant;
 use http::{Method, NoBody, Peer, RequestBody, RequestHead, Response};
 use serde_json::{Value, json};
 
-use super::attempts::Tried;
 use super::session::Holder;
 use super::{Console, Desk, SignedIn, guard, hardened, links, look_up, not_open, read_json};
 use crate::admin::api::ApiAnswer;
-use crate::admin::api_keys::digest;
-use crate::admin::api_response;
+use crate::admin::api_keys::{KeyDigest, digest};
+use crate::admin::attempts::Tried;
+use crate::admin::{api_response, too_many_failures};
 use crate::audit::record::Manager;
 use crate::client_stream::ClientStream;
 use crate::serve::Application;
@@ -31,7 +31,7 @@ const OTHER_PATHS: [&str; 3] = ["/console", "/console/", "/console/s3"];
 /// What somebody signs in with.
 enum Proof<'a> {
     Keys { access_key: &'a str, secret_key: &'a str },
-    ApiKey(&'a str),
+    ApiKey(KeyDigest),
 }
 
 impl<'a> Proof<'a> {
@@ -46,15 +46,15 @@ impl<'a> Proof<'a> {
             (Some(access_key), Some(secret_key), None, 2) => {
                 Ok(Self::Keys { access_key, secret_key })
             }
-            (None, None, Some(api_key), 1) => Ok(Self::ApiKey(api_key)),
+            (None, None, Some(api_key), 1) => Ok(Self::ApiKey(digest(api_key.as_bytes()))),
             _ => Err(wrong()),
         }
     }
 
-    fn tried(&self) -> Tried<'a> {
+    fn tried(&self) -> Tried<'_> {
         match self {
             Self::Keys { access_key, .. } => Tried::AccessKey(access_key),
-            Self::ApiKey(_) => Tried::ApiKey,
+            Self::ApiKey(key) => Tried::ApiKey(key),
         }
     }
 }
@@ -108,22 +108,20 @@ impl Console {
         self.check_audit()?;
         let (now, tried) = (Instant::now(), proof.tried());
         // From here on nothing waits, so that no other attempt comes between.
-        if let Some(wait) = self.attempts.borrow().wait(peer.address, tried, now) {
+        if let Some(wait) = desk.attempts.borrow_mut().wait(peer.address, tried, now) {
             self.tell(head, peer, "SignIn", Manager::Unknown(tried.access_key()), 429);
-            let seconds = wait.as_secs() + 1;
-            let detail = format!("too many sign-ins have failed; try again in {seconds} seconds");
-            return Err(ApiAnswer::problem(429, detail));
+            return Err(too_many_failures(wait));
         }
-        let holder = match proof {
+        let holder = match &proof {
             Proof::Keys { access_key, secret_key } => application
                 .sign_in(&service, access_key, secret_key)
                 .map(|person| Holder::Person { access_key: person.access_key, id: person.id }),
-            Proof::ApiKey(key) => Some(Holder::ApiKey(digest(key.as_bytes()))),
+            Proof::ApiKey(key) => Some(Holder::ApiKey(*key)),
         };
         let part = (application, service);
         let found = holder.and_then(|holder| Some((look_up(desk, &part, &holder)?, holder)));
         let Some(((person, manager), holder)) = found else {
-            self.attempts.borrow_mut().failed(peer.address, tried, now);
+            desk.attempts.borrow_mut().failed(peer.address, tried, now);
             self.tell(head, peer, "SignIn", Manager::Unknown(tried.access_key()), 401);
             tracing::info!(address = ?peer.address, "a sign-in at the console failed");
             return Err(ApiAnswer::problem(401, "no such credentials, or they may not be used"));

@@ -12,14 +12,14 @@ use ringfort_tests::harness::client::{Answer, Client, Request};
 use ringfort_tests::harness::{Server, Site, repository, wait_until};
 
 /// Ports of an edge, which must be known before the server that purges it starts.
-pub(super) struct Ports {
-    pub(super) public: SocketAddr,
+pub(crate) struct Ports {
+    pub(crate) public: SocketAddr,
     pub(super) purge: SocketAddr,
 }
 
 impl Ports {
     /// Of those that the kernel gives to nobody by itself, so that no other test gets them in between.
-    pub(super) fn choose() -> Self {
+    pub(crate) fn choose() -> Self {
         static TAKEN: AtomicU16 = AtomicU16::new(0);
         let first = u16::try_from(std::process::id() % 5000).unwrap();
         let next = || loop {
@@ -126,7 +126,7 @@ impl Drop for Edge {
 }
 
 /// The user who runs the test.
-fn user() -> String {
+pub(crate) fn user() -> String {
     let said = Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(said.stdout).unwrap().trim().to_owned()
 }
