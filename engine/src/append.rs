@@ -194,7 +194,7 @@ impl<P: Platform> Shard<P> {
                 }
             };
             let layout = GroupLayout::of(batch.iter().map(|staged| &staged.encoded));
-            let need = if needs_data(&batch) { Need::Data } else { Need::Reserve };
+            let need = need_of(&batch);
             match self.prepare(layout.bytes, need).await {
                 Ok(()) => self.submit(batch, layout, None),
                 Err(Error::OutOfSpace) => self.refuse_for_space(batch),
@@ -623,6 +623,16 @@ impl<P: Platform> Shard<P> {
         }
         let bytes = (end - log.filled_to).min(FILL_STEP_BYTES as u64);
         Some((log.at.segment, log.filled_to, bytes, log.file.clone()))
+    }
+}
+
+/// What a group may take: it holds new data, or something that must not be kept waiting, or neither.
+fn need_of(batch: &[Staged]) -> Need {
+    let any = |need| batch.iter().any(|staged| staged.need == need);
+    match (any(Need::Data), any(Need::Compaction)) {
+        (true, _) => Need::Data,
+        (false, true) => Need::Compaction,
+        (false, false) => Need::Reserve,
     }
 }
 

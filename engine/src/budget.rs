@@ -1,12 +1,19 @@
 //! The memory budget of one core: bodies under way take their share before they take memory.
 //!
 //! Who finds the budget used up waits in order of arrival, for a bounded time, and is then told that
-//! the store is busy. A share larger than the whole budget is granted when nothing else is held, so
+//! the store is busy; at once, where the queue is so long that it would have to wait for longer than
+//! is good for anybody. A share larger than the whole budget is granted when nothing else is held, so
 //! that a tiny budget slows down and does not deadlock.
+//!
+//! Invariant: whoever waits is woken alone, when it has its share: with thousands waiting, each share that
+//! comes back would otherwise wake thousands.
 
 use crate::error::{Error, Result};
-use crate::limits::{BUDGET_WAIT_MAX, CHUNK_BYTES_MAX, CHUNK_WRITES_IN_FLIGHT};
-use crate::platform::Platform;
+use crate::limits::{
+    BUDGET_WAIT_EXPECTED_MAX, BUDGET_WAIT_MAX, CHUNK_BYTES_MAX, CHUNK_WRITES_IN_FLIGHT,
+    INLINE_BYTES_MAX, RECORD_HEAD_BYTES_MAX,
+};
+use crate::platform::{BLOCK_BYTES, Platform};
 use crate::wait::Event;
 use futures_lite::FutureExt;
 use std::cell::{Cell, RefCell};
@@ -15,13 +22,60 @@ use std::rc::Rc;
 
 /// What an upload takes without asking whether it can be spared.
 const SHARE_BYTES_MAX: usize = (CHUNK_WRITES_IN_FLIGHT + 1) * CHUNK_BYTES_MAX;
+/// What a body that lies in its record takes at most.
+const SMALL_SHARE_BYTES_MAX: usize = INLINE_BYTES_MAX + RECORD_HEAD_BYTES_MAX + 2 * BLOCK_BYTES;
+/// The reserve for these is one part of so many.
+const SMALL_SHARES: usize = 8;
+
+/// A budget, an eighth of which is for small shares alone: whoever fills it with large bodies and is slow to
+/// send or take them does not keep small objects from anybody.
+#[derive(Debug)]
+pub(crate) struct MemoryBudget {
+    any: Rc<Budget>,
+    small: Rc<Budget>,
+}
+
+impl MemoryBudget {
+    pub(crate) fn new(limit: usize) -> Self {
+        let reserve = limit / SMALL_SHARES;
+        Self { any: Budget::new(limit - reserve), small: Budget::new(reserve) }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.any.used() + self.small.used()
+    }
+
+    /// As [`Budget::spare`]: such shares are never of the reserve.
+    pub(crate) fn spare(&self, bytes: usize) -> Option<Permit> {
+        self.any.spare(bytes)
+    }
+
+    /// As [`Budget::take`].
+    pub(crate) async fn take<P: Platform>(&self, platform: &P, bytes: usize) -> Result<Permit> {
+        if bytes > SMALL_SHARE_BYTES_MAX {
+            return self.any.take(platform, bytes).await;
+        }
+        match self.any.take_now(bytes) {
+            Some(permit) => Ok(permit),
+            None => self.small.take(platform, bytes).await,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
     used: Cell<usize>,
-    queue: RefCell<VecDeque<u64>>,
-    next: Cell<u64>,
+    /// What each place in the queue has taken of late.
+    place_ns: Cell<u64>,
+    waiting: RefCell<VecDeque<Rc<Place>>>,
+}
+
+/// A place in the queue.
+#[derive(Debug)]
+struct Place {
+    bytes: usize,
+    granted: Cell<bool>,
     event: Event,
 }
 
@@ -32,14 +86,19 @@ pub(crate) struct Permit {
     bytes: usize,
 }
 
+/// Somebody's turn to make a page of a listing.
+#[derive(Debug)]
+pub struct ListingTurn {
+    pub(crate) _permit: Permit,
+}
+
 impl Budget {
     pub(crate) fn new(limit: usize) -> Rc<Self> {
         Rc::new(Self {
             limit,
             used: Cell::new(0),
-            queue: RefCell::default(),
-            next: Cell::new(0),
-            event: Event::default(),
+            place_ns: Cell::new(0),
+            waiting: RefCell::default(),
         })
     }
 
@@ -53,7 +112,7 @@ impl Budget {
     pub(crate) fn spare(self: &Rc<Self>, bytes: usize) -> Option<Permit> {
         let used = self.used.get() + bytes;
         let free = self.limit.saturating_sub(used);
-        if free < (self.limit / 2).max(SHARE_BYTES_MAX) || !self.queue.borrow().is_empty() {
+        if free < (self.limit / 2).max(SHARE_BYTES_MAX) || !self.waiting.borrow().is_empty() {
             return None;
         }
         self.used.set(used);
@@ -65,23 +124,53 @@ impl Budget {
         platform: &P,
         bytes: usize,
     ) -> Result<Permit> {
-        if self.queue.borrow().is_empty() && self.try_take(bytes) {
-            return Ok(Permit { budget: self.clone(), bytes });
+        if let Some(permit) = self.take_now(bytes) {
+            return Ok(permit);
         }
-        let number = self.next.replace(self.next.get() + 1);
-        self.queue.borrow_mut().push_back(number);
-        let place = Place { budget: self, number };
-        let granted = self.event.wait_until(|| {
-            let first = self.queue.borrow().front() == Some(&number);
-            (first && self.try_take(bytes)).then_some(true)
-        });
+        let ahead = self.waiting.borrow().len() as u64;
+        if ahead > 0
+            && self.place_ns.get() * (ahead + 1) > BUDGET_WAIT_EXPECTED_MAX.as_nanos() as u64
+        {
+            return Err(Error::Busy);
+        }
+        let begun_ns = platform.monotonic_ns();
+        let place = Rc::new(Place { bytes, granted: Cell::new(false), event: Event::default() });
+        self.waiting.borrow_mut().push_back(place.clone());
+        let waiter = Waiter { budget: self, place: &place };
+        let granted = place.event.wait_until(|| place.granted.get().then_some(true));
         let late = async {
             platform.sleep(BUDGET_WAIT_MAX).await;
             false
         };
         let granted = granted.or(late).await;
-        drop(place);
-        if granted { Ok(Permit { budget: self.clone(), bytes }) } else { Err(Error::Busy) }
+        let waited_ns = platform.monotonic_ns().saturating_sub(begun_ns) / (ahead + 1);
+        self.place_ns.set((self.place_ns.get() * 7 + waited_ns) / 8);
+        if granted {
+            // It has left the queue already.
+            std::mem::forget(waiter);
+            Ok(Permit { budget: self.clone(), bytes })
+        } else {
+            Err(Error::Busy)
+        }
+    }
+
+    /// A share that is there, for which nobody waits.
+    fn take_now(self: &Rc<Self>, bytes: usize) -> Option<Permit> {
+        let is_there = self.waiting.borrow().is_empty() && self.try_take(bytes);
+        is_there.then(|| Permit { budget: self.clone(), bytes })
+    }
+
+    /// Gives out what there is, to those who wait longest.
+    fn give(&self) {
+        loop {
+            let Some(first) = self.waiting.borrow().front().cloned() else { return };
+            if !self.try_take(first.bytes) {
+                return;
+            }
+            self.waiting.borrow_mut().pop_front();
+            first.granted.set(true);
+            first.event.notify();
+        }
     }
 
     fn try_take(&self, bytes: usize) -> bool {
@@ -94,22 +183,148 @@ impl Budget {
     }
 }
 
-/// A place in the queue; leaving it lets the next one look.
-struct Place<'a> {
+/// One who waits. Dropped before it has its share it leaves the queue; a share that it was given already goes
+/// back.
+struct Waiter<'a> {
     budget: &'a Budget,
-    number: u64,
+    place: &'a Rc<Place>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.budget.queue.borrow_mut().retain(|number| *number != self.number);
-        self.budget.event.notify();
+        let Self { budget, place } = self;
+        if place.granted.get() {
+            budget.used.set(budget.used.get() - place.bytes);
+        } else {
+            budget.waiting.borrow_mut().retain(|other| !Rc::ptr_eq(other, place));
+        }
+        // It may have been the first, and too large for what there is.
+        budget.give();
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.budget.used.set(self.budget.used.get() - self.bytes);
-        self.budget.event.notify();
+        self.budget.give();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::sim::{Sim, SimOptions, SimPlatform};
+    use futures_lite::future::poll_once;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    fn run(test: impl AsyncFnOnce(SimPlatform, Rc<Budget>)) {
+        let sim = Sim::new(1, SimOptions::default());
+        let platform = sim.platform();
+        sim.run_until(test(platform, Budget::new(100))).unwrap();
+    }
+
+    #[test]
+    fn shares_are_given_in_order_to_whom_they_fit() {
+        run(async |platform, budget| {
+            let first = budget.take(&platform, 60).await.unwrap();
+            let (mut large, mut small) =
+                (pin!(budget.take(&platform, 80)), pin!(budget.take(&platform, 10)));
+            assert!(poll_once(&mut large).await.is_none());
+            assert!(poll_once(&mut small).await.is_none(), "nobody passes who was there before");
+            assert!(budget.spare(1).is_none());
+            drop(first);
+            let large = poll_once(&mut large).await.unwrap().unwrap();
+            let small = poll_once(&mut small).await.unwrap().unwrap();
+            assert_eq!(budget.used(), 90);
+            drop((large, small));
+            assert_eq!(budget.used(), 0);
+        });
+    }
+
+    #[test]
+    fn large_shares_leave_room_for_small_ones() {
+        let sim = Sim::new(1, SimOptions::default());
+        let platform = sim.platform();
+        let test = async {
+            let budget = MemoryBudget::new(8 << 20);
+            let large = budget.take(&platform, 7 << 20).await.unwrap();
+            assert!(poll_once(pin!(budget.take(&platform, 1 << 20))).await.is_none());
+            let small = budget.take(&platform, 100_000).await.unwrap();
+            assert_eq!(budget.used(), (7 << 20) + 100_000);
+            drop((large, small));
+            assert_eq!(budget.used(), 0);
+        };
+        sim.run_until(test).unwrap();
+    }
+
+    #[test]
+    fn who_stops_waiting_leaves_nothing_behind() {
+        run(async |platform, budget| {
+            let first = budget.take(&platform, 100).await.unwrap();
+            let mut third = pin!(budget.take(&platform, 10));
+            {
+                let mut second = pin!(budget.take(&platform, 100));
+                assert!(poll_once(&mut second).await.is_none());
+                assert!(poll_once(&mut third).await.is_none());
+                drop(first);
+                // Dropped with the share that it was given and never took.
+            }
+            drop(poll_once(&mut third).await.unwrap());
+            let held = budget.take(&platform, 100).await.unwrap();
+            {
+                let mut late = pin!(budget.take(&platform, 100));
+                assert!(poll_once(&mut late).await.is_none());
+            }
+            drop(held);
+            assert_eq!((budget.used(), budget.waiting.borrow().len()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn a_share_larger_than_all_is_given_when_nothing_else_is() {
+        run(async |platform, budget| {
+            let all = budget.take(&platform, 1000).await.unwrap();
+            assert!(poll_once(pin!(budget.take(&platform, 1))).await.is_none());
+            drop(all);
+            drop(budget.take(&platform, 1).await.unwrap());
+        });
+    }
+
+    /// Where nothing moves the first waits to the end; those behind it are told at once, until something moves.
+    #[test]
+    fn a_queue_that_would_take_too_long_is_not_joined() {
+        run(async |platform, budget| {
+            let held = budget.take(&platform, 100).await.unwrap();
+            let begun_ns = platform.monotonic_ns();
+            let waited = |begun_ns| Duration::from_nanos(platform.monotonic_ns() - begun_ns);
+            assert!(matches!(budget.take(&platform, 10).await, Err(Error::Busy)));
+            assert!(waited(begun_ns) >= BUDGET_WAIT_MAX);
+            // One may always wait: how else would it be known that things move again?
+            let mut first = pin!(budget.take(&platform, 10));
+            assert!(poll_once(&mut first).await.is_none());
+            let second = poll_once(pin!(budget.take(&platform, 10))).await;
+            assert!(matches!(second, Some(Err(Error::Busy))));
+            drop(held);
+            drop(poll_once(&mut first).await.unwrap().unwrap());
+            for _ in 0..20 {
+                let held = budget.take(&platform, 100).await.unwrap();
+                let mut first = pin!(budget.take(&platform, 10));
+                assert!(poll_once(&mut first).await.is_none());
+                drop(held);
+                drop(poll_once(&mut first).await.unwrap().unwrap());
+            }
+            let held = budget.take(&platform, 100).await.unwrap();
+            let mut first = pin!(budget.take(&platform, 10));
+            let mut second = pin!(budget.take(&platform, 10));
+            assert!(
+                poll_once(&mut first).await.is_none() && poll_once(&mut second).await.is_none()
+            );
+            drop(held);
+            for waiting in [first, second] {
+                drop(waiting.await.unwrap());
+            }
+            assert_eq!(budget.used(), 0);
+        });
     }
 }

@@ -1,12 +1,13 @@
 //! What all shards and operations of one core share.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, MemoryBudget};
 use crate::catalog::Published;
 use crate::drives::Drives;
 use crate::engine::Shared;
 use crate::files::FileCache;
 use crate::format::Salt;
 use crate::hot::HotRecords;
+use crate::limits::LISTINGS_AT_ONCE;
 use crate::mailbox::Mailboxes;
 use crate::maintenance::Work;
 use crate::md5_batch::Md5Batch;
@@ -34,7 +35,9 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) scrub_board: Arc<ScrubBoard>,
     pub(crate) scrub: ScrubTask,
     pub(crate) counters: Counters,
-    pub(crate) budget: Rc<Budget>,
+    pub(crate) budget: MemoryBudget,
+    /// Whose turn it is to list; its unit is a page.
+    pub(crate) listings: Rc<Budget>,
     /// Reads under way, for each drive.
     read_slots: Vec<Rc<Slots>>,
     pub(crate) hot: HotRecords,
@@ -57,7 +60,8 @@ impl<P: Platform> CoreContext<P> {
         Rc::new(Self {
             core,
             files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
-            budget: Budget::new(options.body_budget_bytes),
+            budget: MemoryBudget::new(options.body_budget_bytes),
+            listings: Budget::new(LISTINGS_AT_ONCE),
             read_slots: layout
                 .data_dirs
                 .iter()

@@ -3,7 +3,7 @@
 //! Cheap to clone; never leaves its core. Every operation is durable when it returns `Ok`.
 
 use crate::backup::BackupStatus;
-use crate::budget::Permit;
+use crate::budget::{ListingTurn, Permit};
 use crate::catalog::{Catalog, Published};
 use crate::core::CoreContext;
 use crate::drives::Drives;
@@ -371,6 +371,17 @@ impl<P: Platform> Engine<P> {
             .take(&context.platform, bytes)
             .await
             .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))
+    }
+
+    /// Waits until it is the caller's turn to list. To be held until the page is made.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many wait.
+    pub async fn listing_turn(&self) -> Result<ListingTurn> {
+        let context = &self.inner.context;
+        let turn = context.listings.take(&context.platform, 1).await;
+        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
+        turn.map(|permit| ListingTurn { _permit: permit })
     }
 
     pub(crate) fn guard(&self, shard: u16, pin: Pin) -> PinGuard<P> {

@@ -200,6 +200,7 @@ pub struct Chunk<P: Platform> {
     buffer: Buffer<P>,
     range: Range<usize>,
     _permit: Option<Permit>,
+    _share: Option<Rc<Permit>>,
 }
 
 impl<P: Platform> AsRef<[u8]> for Chunk<P> {
@@ -222,6 +223,8 @@ pub struct ObjectReader<P: Platform> {
     selected: Range<u64>,
     /// Kept until the reader is dropped and its last read has returned.
     pin: Rc<PinGuard<P>>,
+    /// Of the memory budget, for the windows of large bodies.
+    share: Option<Rc<Permit>>,
 }
 
 #[derive(Debug)]
@@ -387,7 +390,8 @@ impl<P: Platform> ObjectReader<P> {
         let (current, attributes) = (located.current, sections.attributes);
         let info = ObjectInfo { current, stored_bytes, attributes, parts };
         let pin = Rc::new(pin);
-        Ok(Self { context, shard, location, info, head_only: !whole, source, selected, pin })
+        let head_only = !whole;
+        Ok(Self { context, shard, location, info, head_only, source, selected, pin, share: None })
     }
 
     pub fn info(&self) -> &ObjectInfo {
@@ -418,6 +422,29 @@ impl<P: Platform> ObjectReader<P> {
         self.selected = range.start.min(size)..range.end.min(size);
     }
 
+    /// Waits for the memory that giving the selected bytes takes from now to its end. Who calls this before
+    /// the answer has begun can still say that the store is busy; `next` calls it otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if there was none for too long.
+    pub async fn admit(&mut self) -> Result<()> {
+        let selected = self.selected.end.saturating_sub(self.selected.start);
+        let is_inline = matches!(self.source, Source::Inline { .. });
+        if is_inline || self.share.is_some() || selected == 0 {
+            return Ok(());
+        }
+        // What is given out, and what is read ahead of it. The selection may begin within a block.
+        let most = (READ_AHEAD_WINDOWS + 1) * WINDOW_MEMORY_BYTES;
+        let whole = selected.saturating_add((CHUNK_HEADER_BYTES + 2 * BLOCK_BYTES) as u64);
+        let bytes = usize::try_from(whole).unwrap_or(most).min(most);
+        let context = &self.context;
+        let permit = context.budget.take(&context.platform, bytes).await.inspect_err(|_| {
+            count(&context.counters.budget_refusals_total, 1);
+        })?;
+        self.share = Some(Rc::new(permit));
+        Ok(())
+    }
+
     /// The next bytes, verified; `None` when all were given.
     ///
     /// # Errors
@@ -430,9 +457,15 @@ impl<P: Platform> ObjectReader<P> {
                 return Ok(None);
             }
             let range = data.start + start as usize..data.start + end as usize;
-            let chunk = Chunk { buffer: record.buffer.clone(), range, _permit: permit.take() };
+            let chunk = Chunk {
+                buffer: record.buffer.clone(),
+                range,
+                _permit: permit.take(),
+                _share: None,
+            };
             return Ok(Some(chunk));
         }
+        self.admit().await?;
         self.request_ahead();
         let Source::Extents { ahead, .. } = &mut self.source else {
             return Ok(None);
@@ -455,15 +488,10 @@ impl<P: Platform> ObjectReader<P> {
         };
         let windows = self.context.options.read_ahead_windows.clamp(1, READ_AHEAD_WINDOWS_MAX);
         while ahead.len() < windows {
-            // A window that waited for memory behind those after it would wait for ever: beyond the usual
-            // ones memory is there at once, or they are not read.
-            let permit = match ahead.len() < READ_AHEAD_WINDOWS {
-                true => None,
-                false => match self.context.budget.spare(WINDOW_MEMORY_BYTES) {
-                    Some(permit) => Some(permit),
-                    None => return,
-                },
-            };
+            // Beyond the usual windows memory is there at once, or they are not read.
+            let usual = self.share.clone().filter(|_| ahead.len() < READ_AHEAD_WINDOWS);
+            let spare = || self.context.budget.spare(WINDOW_MEMORY_BYTES).map(Rc::new);
+            let Some(permit) = usual.or_else(spare) else { return };
             let leads = opened.is_none();
             if leads {
                 *opened = open_next(walk, manifest, &mut self.selected);
@@ -589,24 +617,17 @@ impl Walk {
 }
 
 /// Reads and verifies the bytes `wanted` of one chunk's payload. `leads`: the chunk's header is read
-/// with them. Memory is taken from the budget unless there is a permit for it.
+/// with them. The permit is for their memory.
 async fn read_window<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,
     chunk: &OpenChunk,
     wanted: Range<usize>,
     leads: bool,
-    permit: Option<Permit>,
+    permit: Rc<Permit>,
 ) -> Result<Chunk<P>> {
     let place = &chunk.place;
     let first = wanted.start - wanted.start % BLOCK_BYTES;
-    let permit = match permit {
-        Some(permit) => permit,
-        None => {
-            let bytes = wanted.end - first + CHUNK_HEADER_BYTES;
-            context.budget.take(&context.platform, bytes).await?
-        }
-    };
     let header_end = place.offset + CHUNK_HEADER_BYTES as u64;
     let body = header_end + first as u64..header_end + wanted.end as u64;
     let read = |range: Range<u64>| read_blocks(context, shard, place.segment, range);
@@ -641,5 +662,5 @@ async fn read_window<P: Platform>(
         .ok_or_else(|| failed(Malformed("too short")))?;
     header.verify(first / BLOCK_BYTES, body).map_err(failed)?;
     let range = blocks_from + wanted.start - first..blocks_from + wanted.end - first;
-    Ok(Chunk { buffer: Buffer::Read(blocks), range, _permit: Some(permit) })
+    Ok(Chunk { buffer: Buffer::Read(blocks), range, _permit: None, _share: Some(permit) })
 }

@@ -321,6 +321,11 @@ impl SegmentTable {
         Some(segment)
     }
 
+    /// Whether the shard may have more segments, should the filesystem have space for them.
+    pub(crate) fn is_below_limit(&self) -> bool {
+        self.segments.len() < self.limit
+    }
+
     pub(crate) fn may_create(&self) -> bool {
         self.creatable() > 0
     }
@@ -383,7 +388,6 @@ impl SegmentTable {
 
     /// Gives units back. A slab segment without any becomes free.
     pub(crate) fn free_units(&mut self, extent: &Extent) {
-        self.exhausted = false;
         let Some(Segment { used: Use::Slab(map), .. }) =
             self.segments.get_mut(extent.segment as usize)
         else {

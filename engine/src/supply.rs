@@ -135,7 +135,9 @@ impl<P: Platform> Shard<P> {
                 if self.filesystem_full.replace(false) {
                     tracing::info!(shard = self.id, "the filesystem has space again");
                 }
-                Ok(self.state.borrow_mut().segments.push(used, false))
+                let segments = &mut self.state.borrow_mut().segments;
+                segments.set_exhausted(false);
+                Ok(segments.push(used, false))
             }
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 self.note_exhausted();
@@ -161,10 +163,22 @@ impl<P: Platform> Shard<P> {
         let (shard, platform) = (Rc::downgrade(self), self.platform.clone());
         self.platform.spawn(async move {
             platform.sleep(EXHAUSTED_RETRY).await;
-            let Some(shard) = shard.upgrade() else { return };
-            shard.asks_again.set(false);
-            shard.state.borrow_mut().segments.set_exhausted(false);
-            shard.note_freed();
+            if let Some(shard) = shard.upgrade() {
+                shard.asks_again.set(false);
+                shard.ask_for_space().await;
+            }
         });
+    }
+
+    /// Whether the filesystem has space again. Until it has given some, nobody counts on it: whoever did
+    /// would use up what deletions need.
+    async fn ask_for_space(self: &Rc<Self>) {
+        let _guard = self.space_gate.enter().await;
+        let may_create = self.state.borrow().segments.is_below_limit();
+        let is_ending = self.is_latched() || self.context.stopping.get();
+        // What comes of a failure is done there.
+        if may_create && !is_ending && self.create_segment(Use::Free).await.is_ok() {
+            self.note_freed();
+        }
     }
 }

@@ -30,6 +30,9 @@ pub struct Report {
     pub mib_per_second: f64,
     pub operations: BTreeMap<String, OperationReport>,
     pub errors: Counts,
+    /// Of the errors, answers of 503: microseconds from the start of sending to their first byte.
+    #[serde(default)]
+    pub refusals_us: Option<Summary>,
     pub mismatches: Counts,
     pub verified_bytes: u64,
     /// Reads that rightly found nothing.
@@ -134,6 +137,7 @@ impl Report {
             mib_per_second: per(stats.window_bytes() as f64 / MIB, window.as_secs_f64()),
             operations: operations.collect(),
             errors: Counts::new(&stats.errors),
+            refusals_us: (stats.refusals.count() > 0).then(|| stats.refusals.summary()),
             mismatches: Counts::new(&stats.mismatches),
             verified_bytes: stats.verified_bytes,
             absent: stats.absent,
@@ -293,6 +297,9 @@ impl Display for Report {
             if count > 0 {
                 writeln!(f, "{what}: {count}")?;
             }
+        }
+        if let Some(Summary { count, p50, p99, .. }) = &self.refusals_us {
+            writeln!(f, "answered 503: {count}, after {p50:.0} us (p50), {p99:.0} us (p99)")?;
         }
         counts(f, "errors", &self.errors)?;
         counts(f, "mismatches", &self.mismatches)?;

@@ -25,6 +25,8 @@ pub struct Stats {
     /// Boxed because histograms are large; in the order of `Operation::ALL`, absent when unused.
     operations: [Option<Box<OperationStats>>; Operation::ALL.len()],
     pub errors: Tally,
+    /// From the start of sending to the first byte of an answer that was 503. They count as errors too.
+    pub refusals: Latencies,
     /// Bodies and listings that were not as they must be.
     pub mismatches: Tally,
     pub verified_bytes: u64,
@@ -109,6 +111,7 @@ impl Stats {
             }
         }
         self.errors.merge(&other.errors);
+        self.refusals.merge(&other.refusals);
         self.mismatches.merge(&other.mismatches);
         self.verified_bytes += other.verified_bytes;
         self.absent += other.absent;

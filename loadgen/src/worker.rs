@@ -127,7 +127,13 @@ impl Worker {
     }
 
     /// Counts a request that failed; warm-up or not, an error is a finding.
-    fn fail(&self, operation: Operation, result: Result<Answer, Failure>) -> End {
+    fn fail(&self, operation: Operation, start: Start, result: Result<Answer, Failure>) -> End {
+        if let Ok(answer) = &result
+            && answer.status == 503
+        {
+            let took = answer.first_byte.saturating_duration_since(start.real);
+            self.shared.stats.borrow_mut().refusals.record(took);
+        }
         self.shared.fail(operation, &self.path, &self.collected, result)
     }
 

@@ -302,7 +302,7 @@ impl From<engine::Error> for S3Error {
             // matter, and asks not to be repeated before a person has done something. SDKs that
             // retry every 5xx all the same back off as they do for 503.
             Error::OutOfSpace => Code::InsufficientStorage.into(),
-            Error::Busy => Code::SlowDown.into(),
+            Error::Busy => Self::from(Code::SlowDown).header("Retry-After", "1"),
             // The causes of these two were logged when they came up. Both may pass while a client
             // retries: the server is restarted, the drive comes back.
             Error::ReadOnly { .. } => Self::new(

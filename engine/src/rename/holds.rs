@@ -18,6 +18,7 @@ use std::time::Duration;
 
 /// Between attempts to write a tombstone that had no room.
 const REMOVAL_RETRY: Duration = Duration::from_millis(20);
+const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What a rename asks of the shards of its keys.
 pub(crate) enum RenameStep {
@@ -92,9 +93,9 @@ impl<P: Platform> Shard<P> {
         }
     }
 
-    /// Writes the tombstone of a key that is held. There was room for it when the key was held, which
-    /// others may have taken since: as long as one may wait for space it is tried again. It takes of the
-    /// segment's last bytes, too, which other writes leave alone.
+    /// Writes the tombstone of a key that is held. Compaction may be waiting for this very key, so it must not
+    /// wait for what compaction would gain: it may take of what that has for itself. Should that be used up
+    /// too, it is tried again for a moment.
     async fn remove_held(
         self: &Rc<Self>,
         bucket: BucketId,
@@ -108,13 +109,13 @@ impl<P: Platform> Shard<P> {
                 Err(error) => return Err(error),
             }
             let record = Record::new(RecordKind::Tombstone, bucket.0, key.clone());
-            let (_, ticket) = self.stage(record, index_key, Need::Reserve)?;
-            match ticket.wait().await {
-                Outcome::OutOfSpace if self.may_wait_on(begun_ns) => {
-                    self.platform.sleep(REMOVAL_RETRY).await;
-                }
-                outcome => return self.outcome(outcome),
+            let (_, ticket) = self.stage(record, index_key, Need::Compaction)?;
+            let outcome = ticket.wait().await;
+            let waited_ns = self.platform.monotonic_ns().saturating_sub(begun_ns);
+            if outcome != Outcome::OutOfSpace || waited_ns > REMOVAL_WAIT_MAX.as_nanos() as u64 {
+                return self.outcome(outcome);
             }
+            self.platform.sleep(REMOVAL_RETRY).await;
         }
     }
 

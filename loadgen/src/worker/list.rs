@@ -18,7 +18,7 @@ impl Worker {
             self.connection.exchange(&mut self.head, Body::None, false, &mut receiver).await;
         let answer = match result {
             Ok(answer) if answer.status == 200 => answer,
-            other => return self.fail(Operation::List, other),
+            other => return self.fail(Operation::List, start, other),
         };
         match self.judge_page(after) {
             Ok(()) => {

@@ -60,7 +60,7 @@ impl Worker {
             (Ok(answer), Some(upload_id)) if answer.status == 200 => upload_id,
             (other, _) => {
                 self.settle_write(write, WriteEnd::Refused);
-                return self.fail(Operation::Multipart, other);
+                return self.fail(Operation::Multipart, start, other);
             }
         };
         let upload = self.send_parts(start, content, upload_id).await;
@@ -69,7 +69,7 @@ impl Worker {
             self.settle_write(write, WriteEnd::Refused);
             return match self.call("DELETE", &query, None, None).await {
                 Ok(answer) if answer.status == 204 => End::Done,
-                other => self.fail(Operation::Multipart, other),
+                other => self.fail(Operation::Multipart, start, other),
             };
         }
         let document = completion(&upload.parts.borrow(), self.shared.options.checksum);
@@ -78,7 +78,7 @@ impl Worker {
         let refused_late = String::from_utf8_lossy(&self.collected).contains("<Error>");
         if let (Ok(_), true) = (&result, refused_late) {
             self.settle_write(write, WriteEnd::Unknown);
-            return self.fail(Operation::Multipart, result);
+            return self.fail(Operation::Multipart, start, result);
         }
         self.end_write(Operation::Multipart, write, start, 0, result)
     }

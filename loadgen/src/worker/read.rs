@@ -67,7 +67,7 @@ impl Worker {
             (Ok(answer), _) if self.is_rightly_absent(picked, &answer) => {
                 return self.absent(operation, start, &answer);
             }
-            (other, _) => return self.fail(operation, other),
+            (other, _) => return self.fail(operation, start, other),
         };
         let judged = match verifier {
             Some(verifier) => self.judge_body(picked, &verifier, seen),
@@ -99,7 +99,7 @@ impl Worker {
             Ok(answer) if self.is_rightly_absent(picked, &answer) => {
                 return self.absent(Operation::Head, start, &answer);
             }
-            other => return self.fail(Operation::Head, other),
+            other => return self.fail(Operation::Head, start, other),
         };
         let judged = match answer.content_length {
             Some(length) if self.shared.options.size.contains(length) => Ok(0),
@@ -137,7 +137,7 @@ impl Worker {
             Ok(answer) if self.is_rightly_absent(picked, &answer) => {
                 return self.absent(Operation::Range, start, &answer);
             }
-            other => return self.fail(Operation::Range, other),
+            other => return self.fail(Operation::Range, start, other),
         };
         let judged = judge_range(&answer, from, end).and_then(|length| {
             match &verifier {

@@ -78,7 +78,7 @@ impl Worker {
                 self.complete(operation, start, &answer, bytes);
                 End::Done
             }
-            other => self.fail(operation, other),
+            other => self.fail(operation, start, other),
         }
     }
 

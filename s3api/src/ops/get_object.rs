@@ -38,7 +38,8 @@ pub(super) async fn get_object<P: Platform>(context: &Context<'_, P>) -> Result<
     if length == 0 {
         return Ok(answer);
     }
-    let source = ObjectBody::new(reader, opening.and_then(|opening| opening.data_key), range)?;
+    let mut source = ObjectBody::new(reader, opening.and_then(|opening| opening.data_key), range)?;
+    source.admit().await?;
     Ok(answer.with_payload(Payload::Stream { length, source }))
 }
 

@@ -19,6 +19,7 @@ pub(super) async fn list_objects<P: Platform>(context: &Context<'_, P>) -> Resul
     let request = Request::parse(context)?;
     let marker = context.query("marker").or_else(|| context.query("Marker")).unwrap_or_default();
     let after = behind_marker(marker, request.prefix, request.delimiter);
+    let _turn = context.engine.listing_turn().await?;
     let page = request.page(context, &bucket, after).await?;
     let owner = context.owner_of(&bucket)?;
 
@@ -48,6 +49,7 @@ pub(super) async fn list_objects_v2<P: Platform>(context: &Context<'_, P>) -> Re
         Some(token) if !token.is_empty() => decode_token(token)?,
         _ => start_after.unwrap_or_default().to_owned(),
     };
+    let _turn = context.engine.listing_turn().await?;
     let page = request.page(context, &bucket, &after).await?;
     let fetch_owner = context.query("fetch-owner") == Some("true");
     let owner = context.owner_of(&bucket)?;

@@ -28,6 +28,7 @@ pub(super) async fn list_multipart_uploads<P: Platform>(
         after_id: id_marker(context)?.filter(|_| after == key_marker),
         limit,
     };
+    let _turn = context.engine.listing_turn().await?;
     let page = match limit {
         0 => UploadsPage::default(),
         _ => context.engine.list_uploads(bucket.id, &query).await?,

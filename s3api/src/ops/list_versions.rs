@@ -34,6 +34,7 @@ pub(super) async fn list_object_versions<P: Platform>(
         }
         Some(text) => after_version(context, &bucket, key_marker, text).await?,
     };
+    let _turn = context.engine.listing_turn().await?;
     let page = match limit {
         0 => VersionsPage::default(),
         _ => {

@@ -74,6 +74,11 @@ impl<P: Platform> ObjectBody<P> {
         })
     }
 
+    /// Waits for the memory that it takes, so that the answer can still be that there is none.
+    pub async fn admit(&mut self) -> Result<()> {
+        Ok(self.reader.admit().await?)
+    }
+
     /// Has the request logged when all that will be sent has been.
     pub(crate) fn log_when_sent(&mut self, pending: Pending) {
         self.pending = Some(Box::new(pending));
