@@ -1,6 +1,9 @@
 //! The `aws-chunked` framing without signatures, by AWS's description and by what `s3api/src/auth/chunked.rs` says of
 //! clients that differ from it: the whole body at hand, one step after the other.
 
+/// Data, and trailers by name.
+pub type Decoded = (Vec<u8>, Vec<(String, String)>);
+
 /// The data and the trailers, names in lower case; none if the body is refused.
 pub fn decode(
     mut body: &[u8],
@@ -8,7 +11,7 @@ pub fn decode(
     announced: Option<&[&str]>,
     line_bytes_max: usize,
     trailer_bytes_max: usize,
-) -> Option<(Vec<u8>, Vec<(String, String)>)> {
+) -> Option<Decoded> {
     let mut data = Vec::new();
     loop {
         let end = body.iter().position(|byte| *byte == b'\n')?;

@@ -1,11 +1,10 @@
 //! A form with a file in it (RFC 7578), out of the whole body, with the leniency that `s3api/src/form.rs` promises.
 
+/// Fields, and the file.
+pub type Form = (Vec<(String, String)>, Vec<u8>);
+
 /// Fields before the file, names in lower case, and the file; none if the form is refused.
-pub fn read(
-    body: &[u8],
-    boundary: &str,
-    fields_bytes_max: usize,
-) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+pub fn read(body: &[u8], boundary: &str, fields_bytes_max: usize) -> Option<Form> {
     let delimiter = [b"\r\n--", boundary.as_bytes()].concat();
     let body = [b"\r\n", body].concat();
     let start = find(&body, &delimiter)? + delimiter.len();
@@ -63,11 +62,11 @@ fn part(headers: &[u8]) -> Option<(String, Option<String>)> {
     let text = std::str::from_utf8(headers).ok()?;
     let line = text.split("\r\n").find_map(|line| {
         let at = line.find(':')?;
-        (line[..at].trim().to_ascii_lowercase() == "content-disposition")
+        (line[..at].trim().eq_ignore_ascii_case("content-disposition"))
             .then(|| line[at + 1..].trim())
     })?;
     let kind = line.get(..9)?;
-    if kind.to_ascii_lowercase() != "form-data" {
+    if !kind.eq_ignore_ascii_case("form-data") {
         return None;
     }
     let parameters = parameters(&line[9..])?;

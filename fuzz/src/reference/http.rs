@@ -71,7 +71,7 @@ fn request(mut input: &[u8], bounds: Bounds) -> Option<(Request, bool, &[u8])> {
         return None;
     }
     let (target, authority) = split_target(method, target)?;
-    let host = authority.or_else(|| Some(String::from_utf8(hosts.first()?.to_vec()).ok()?));
+    let host = authority.or_else(|| String::from_utf8(hosts.first()?.to_vec()).ok());
     if all("expect").iter().any(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return None;
     }

@@ -28,10 +28,32 @@ pub struct Statement {
 /// Of the user agent, the number of keys, the address.
 #[derive(Debug)]
 pub enum Condition {
-    Text { value: String, like: bool, negated: bool, if_exists: bool },
-    Number { value: i64, negated: bool, if_exists: bool },
-    Address { value: [u8; 4], bits: u8, negated: bool, if_exists: bool },
-    Absent { expected: bool },
+    Text {
+        value: String,
+        like: bool,
+        negated: bool,
+        if_exists: bool,
+    },
+    /// Whatever the case.
+    Folded {
+        value: String,
+        negated: bool,
+        if_exists: bool,
+    },
+    Number {
+        value: i64,
+        negated: bool,
+        if_exists: bool,
+    },
+    Address {
+        value: [u8; 4],
+        bits: u8,
+        negated: bool,
+        if_exists: bool,
+    },
+    Absent {
+        expected: bool,
+    },
 }
 
 /// True: allowed. False: denied. None: nothing is said.
@@ -71,6 +93,7 @@ fn last_of_each(conditions: &[Condition]) -> Vec<&Condition> {
         Condition::Number { negated, if_exists, .. } => (2, *negated, *if_exists),
         Condition::Address { negated, if_exists, .. } => (3, *negated, *if_exists),
         Condition::Absent { .. } => (4, false, false),
+        Condition::Folded { negated, if_exists, .. } => (5, *negated, *if_exists),
     };
     let is_last = |(position, condition): &(usize, &Condition)| {
         conditions[position + 1..].iter().all(|later| name(later) != name(condition))
@@ -83,6 +106,10 @@ fn holds(condition: &Condition, request: &Request) -> bool {
         Condition::Absent { expected } => return request.agent.is_none() == *expected,
         Condition::Text { value, like, negated, if_exists } => {
             let test = |agent: &String| if *like { is_match(value, agent) } else { value == agent };
+            (request.agent.as_ref().map(test), negated, if_exists)
+        }
+        Condition::Folded { value, negated, if_exists } => {
+            let test = |agent: &String| fold(value) == fold(agent);
             (request.agent.as_ref().map(test), negated, if_exists)
         }
         Condition::Number { value, negated, if_exists } => {
@@ -102,6 +129,10 @@ fn holds(condition: &Condition, request: &Request) -> bool {
         Some(is_match) => is_match != *negated,
         None => *if_exists || *negated,
     }
+}
+
+fn fold(text: &str) -> Vec<char> {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// A star stands for any text, a question mark for one character. A table of all beginnings.

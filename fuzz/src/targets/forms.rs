@@ -8,6 +8,7 @@
 
 use crate::chance::Chance;
 use crate::reference;
+use crate::reference::form::Form;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_lite::future::block_on;
@@ -21,8 +22,6 @@ use s3api::limits::FORM_FIELDS_BYTES_MAX;
 use super::signatures::{ACCESS_KEY, NOW, REGION, SECRET_KEY, STAMP};
 
 const TYPE: &str = "multipart/form-data; boundary=XyZ";
-
-type Form = (Vec<(String, String)>, Vec<u8>);
 
 pub fn form(input: &[u8]) {
     let mut chance = Chance::of(input);

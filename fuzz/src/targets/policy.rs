@@ -108,7 +108,7 @@ fn with_statement(text: &str, statement: &str) -> Option<String> {
 }
 
 /// Characters that patterns and what they match are made of: few, so that they meet.
-const ALPHABET: [char; 8] = ['a', 'b', '/', 'A', '*', '?', 'ü', '$'];
+const ALPHABET: [char; 10] = ['a', 'b', '/', 'A', '*', '?', 'ü', '$', 'Σ', 'σ'];
 
 fn word(reader: &mut Reader<'_>, characters: &[char]) -> String {
     let count = reader.u8() % 12;
@@ -182,9 +182,10 @@ fn statement(reader: &mut Reader<'_>) -> Statement {
         _ => format!("{BUCKET}/{}", word(reader, &ALPHABET)),
     };
     let condition = |reader: &mut Reader<'_>| {
-        let (kind, flags) = (reader.u8() % 5, reader.u8());
+        let (kind, flags) = (reader.u8() % 6, reader.u8());
         let (negated, if_exists) = (flags & 1 == 1, flags & 2 == 2);
         match kind {
+            5 => Condition::Folded { value: word(reader, &ALPHABET), negated, if_exists },
             0 => {
                 Condition::Text { value: word(reader, &ALPHABET), like: false, negated, if_exists }
             }
@@ -239,6 +240,11 @@ fn as_json(statement: &Statement) -> serde_json::Value {
                 let kind = if *like { "Like" } else { "Equals" };
                 (operator("String", *negated, kind, *if_exists), "aws:UserAgent", json!(value))
             }
+            Condition::Folded { value, negated, if_exists } => (
+                operator("String", *negated, "EqualsIgnoreCase", *if_exists),
+                "aws:UserAgent",
+                json!(value),
+            ),
             Condition::Number { value, negated, if_exists } => {
                 (operator("Numeric", *negated, "Equals", *if_exists), "s3:max-keys", json!(value))
             }

@@ -262,11 +262,11 @@ fn judge(wanted: &Wanted, head: &str, signed: Vec<&str>) {
     }
 }
 
+/// Method, path, parameters, headers.
+type Meaning = (String, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, Vec<String>);
+
 /// What a request asks for, in a form that does not depend on how it is written.
-fn meaning(
-    head: &RequestHead,
-    signed: &[&str],
-) -> (String, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, Vec<String>) {
+fn meaning(head: &RequestHead, signed: &[&str]) -> Meaning {
     let (path, query) = head.target().split_once('?').unwrap_or((head.target(), ""));
     let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = query
         .split('&')
@@ -286,6 +286,9 @@ fn meaning(
             headers.entry(name).or_default().push(words.join(" "));
         }
     }
+    // The server does not tell a signed header without a value from one that did not come
+    // (`auth::canonical`): clients sign some that they then leave out.
+    headers.retain(|_, values| values.iter().any(|value| !value.is_empty()));
     headers.insert("host".to_owned(), vec![head.host().unwrap_or_default().to_owned()]);
     let headers = headers.iter().map(|(name, values)| format!("{name}:{}", values.join(",")));
     (head.method_name().to_owned(), decoded(path, false), parameters, headers.collect())

@@ -1,7 +1,8 @@
 //! Texts of policies with `*`, `?` and variables in them, and what they match.
 //!
-//! Invariants: a match takes at most the product of both lengths in steps, both of which are bounded;
-//! what a variable stands for is text, whatever characters it has.
+//! Invariants: a match takes at most the product of both lengths in steps, both of which are bounded: a pattern
+//! is put together no further than the text is long, however often it names a long value; what a variable
+//! stands for is text, whatever characters it has.
 //!
 //! Source: AWS, "IAM policy elements: Variables and tags"; "IAM JSON policy elements: Resource".
 
@@ -82,7 +83,9 @@ impl Pattern {
     pub(super) fn matches(&self, text: &str, facts: &dyn Facts) -> bool {
         let lower;
         let text = if self.folded {
-            lower = text.to_lowercase();
+            // Each character by itself, as those of the pattern are: of whole words a last sigma would
+            // become another one.
+            lower = text.chars().flat_map(char::to_lowercase).collect::<String>();
             &lower
         } else {
             text
@@ -91,7 +94,9 @@ impl Pattern {
             return is_match(tokens, text);
         }
         let mut tokens = Vec::new();
+        let mut characters = 0;
         for piece in &self.pieces {
+            let before = tokens.len();
             match piece {
                 Piece::Tokens(more) => tokens.extend_from_slice(more),
                 Piece::Variable(key, default) => {
@@ -103,6 +108,12 @@ impl Pattern {
                     };
                     value.chars().for_each(|character| fold(character, self.folded, &mut tokens));
                 }
+            }
+            // What is longer than the text without its `*` matches nothing. A short policy can name a
+            // header of the request so often that all of it together would fill the memory.
+            characters += tokens[before..].iter().filter(|token| **token != Token::Many).count();
+            if characters > text.len() {
+                return false;
             }
         }
         is_match(&tokens, text)
@@ -260,6 +271,34 @@ mod tests {
     fn case_can_be_folded() {
         let pattern = Pattern::parse("s3:Get*", Syntax { folded: true, ..ALL }).unwrap();
         assert!(pattern.matches_plainly("S3:getobject"));
+    }
+
+    /// Seen when the reference of the policies' fuzz target was written: a sigma at the end of the request's text was folded to the form that it
+    /// has at the end of words, that of the policy was not, and a denial did not hold.
+    #[test]
+    fn a_text_that_ends_with_a_sigma_is_itself_whatever_its_case() {
+        let folded = Syntax { folded: true, ..ALL };
+        for text in ["ΟΔΟΣ", "οδοσ", "ΟΔΟΣ/x", "İ"] {
+            assert!(Pattern::parse(text, folded).unwrap().matches_plainly(text), "{text}");
+        }
+    }
+
+    /// Seen when the policies' fuzz target was written: a policy of 20 KiB could name a header of 32 KiB more than a thousand
+    /// times, and to compare it with a key of three characters all of that was put together.
+    #[test]
+    fn a_long_value_that_is_named_often_is_not_put_together() {
+        struct Agent(std::cell::Cell<usize>);
+        impl Facts for Agent {
+            fn values(&self, _: &Key) -> Vec<String> {
+                self.0.set(self.0.get() + 1);
+                vec!["a".repeat(32 << 10)]
+            }
+        }
+        let (agent, pattern) = (Agent(0.into()), "*${aws:UserAgent}".repeat(1000));
+        assert!(!Pattern::parse(&pattern, ALL).unwrap().matches("b/k", &agent));
+        assert_eq!(agent.0.get(), 1);
+        let (text, twice) = ("a".repeat(64 << 10), "${aws:UserAgent}*".repeat(2));
+        assert!(Pattern::parse(&twice, ALL).unwrap().matches(&text, &agent));
     }
 
     proptest! {
