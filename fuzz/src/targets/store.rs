@@ -12,48 +12,32 @@ mod image;
 mod repair;
 
 use crate::reader::Reader;
-use engine::platform::BLOCK_BYTES;
-use engine::platform::sim::SimPlatform;
+use engine::platform::sim::{Sim, SimPlatform};
+use engine::platform::{BLOCK_BYTES, Platform};
 use engine::verify::{Listener, check};
 use engine::{Engine, Error, ListQuery, Shared, Which};
-use image::{BUCKET, DATA_DIR, Image, KEYS, body, options, put};
-use std::path::PathBuf;
-use std::sync::LazyLock;
+use image::{BUCKET, DATA_DIR, Image, KEYS, body, options, put, put_back, whole};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Made once: all inputs are changes of the same store.
-static IMAGE: LazyLock<Image> = LazyLock::new(Image::make);
+thread_local! {
+    /// Made once: all inputs are changes of the same store.
+    static IMAGE: Image = Image::make();
+}
 
 /// Changes of one input.
 const CHANGES_MAX: usize = 12;
 
 /// How many blocks of the store hold something: numbers of blocks are taken modulo this.
 pub fn block_count() -> usize {
-    IMAGE.used_blocks().len()
+    IMAGE.with(|image| image.blocks.len())
 }
 
 pub fn run(input: &[u8]) {
     let mut reader = Reader::new(input);
     let is_repaired = reader.u8() & 1 == 1;
-    let mut image = IMAGE.clone();
-    let blocks = image.used_blocks();
-    let mut changed = Vec::new();
-    while !reader.is_empty() && changed.len() < CHANGES_MAX {
-        let (file, block) = blocks[usize::from(reader.u16()) % blocks.len()];
-        let offset = block * BLOCK_BYTES + usize::from(reader.u16()) % BLOCK_BYTES;
-        let bytes = reader.short();
-        let place = &mut image.files[file].1[offset..];
-        let count = bytes.len().min(place.len());
-        place[..count].copy_from_slice(&bytes[..count]);
-        changed.push(file);
-    }
-    if is_repaired {
-        changed.sort_unstable();
-        changed.dedup();
-        let salt = image.salt();
-        changed.iter().for_each(|file| repair::file(salt, &mut image.files[*file]));
-    }
-    let sim = image.machine();
+    let sim = IMAGE.with(|image| changed(image, &mut reader, is_repaired));
     let dirs = [PathBuf::from(DATA_DIR)];
     let platform = sim.platform();
     drop(sim.run_until(check(&platform, &dirs, Listener::default())).expect("nothing crashes"));
@@ -63,9 +47,35 @@ pub fn run(input: &[u8]) {
     drop(sim.run_until(check(&platform, &dirs, Listener::default())).expect("nothing crashes"));
 }
 
+/// A machine with the input's changes on its disk.
+fn changed(image: &Image, reader: &mut Reader<'_>, is_repaired: bool) -> Sim {
+    let sim = image.machine();
+    let mut files: BTreeMap<&Path, (Vec<u8>, Vec<u8>)> = BTreeMap::new();
+    for _ in 0..CHANGES_MAX {
+        if reader.is_empty() {
+            break;
+        }
+        let (path, at) = &image.blocks[usize::from(reader.u16()) % image.blocks.len()];
+        let offset = *at as usize + usize::from(reader.u16()) % BLOCK_BYTES;
+        let (_, after) = files.entry(path).or_insert_with(|| {
+            let bytes = whole(&sim, path);
+            (bytes.clone(), bytes)
+        });
+        let bytes = reader.short();
+        let count = bytes.len().min(after.len().saturating_sub(offset));
+        after[offset..offset + count].copy_from_slice(&bytes[..count]);
+    }
+    for (path, (before, mut after)) in files {
+        if is_repaired {
+            repair::file(image.salt, path, &mut after);
+        }
+        put_back(&sim, path, &before, &after);
+    }
+    sim
+}
+
 /// Starts the store and asks it for everything.
 async fn serve(platform: &SimPlatform, is_repaired: bool) -> Result<(), Error> {
-    use engine::platform::Platform;
     let dirs = [PathBuf::from(DATA_DIR)];
     let store = engine::store::open_or_format(platform, &dirs, || image::FORMAT).await?;
     let engine =

@@ -5,7 +5,7 @@ use engine::format::Salt;
 use engine::format::superblock::{Copy, Superblock};
 use engine::limits::SEGMENTS_MIN;
 use engine::platform::sim::{Sim, SimOptions, SimPlatform};
-use engine::platform::{BLOCK_BYTES, Durability, File, OpenMode, Platform};
+use engine::platform::{BLOCK_BYTES, Platform};
 use engine::store::{EngineOptions, FormatOptions, open_or_format};
 use engine::{BucketId, Commit, Deletion, Engine, Error, Etag, Shared};
 use std::collections::BTreeMap;
@@ -71,91 +71,70 @@ pub(super) async fn put(
     Ok(())
 }
 
-/// The files of a disk.
-#[derive(Debug, Clone)]
+/// A machine at rest, with the store on its disk.
+#[derive(Debug)]
 pub(super) struct Image {
-    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
+    sim: Sim,
+    /// File and number of each block that is not empty.
+    pub(super) blocks: Vec<(PathBuf, u64)>,
+    /// Of the store's checksums.
+    pub(super) salt: Salt,
 }
 
-fn sim() -> Sim {
-    let options = SimOptions {
+fn sim_options() -> SimOptions {
+    SimOptions {
         disk_bytes: 64 << 20,
         polls_max: POLLS_MAX,
         shuffle_tasks: false,
         ..SimOptions::default()
-    };
-    Sim::new(1, options)
+    }
 }
 
 impl Image {
     pub(super) fn make() -> Self {
-        let sim = sim();
+        let sim = Sim::new(1, sim_options());
         let platform = sim.platform();
         let work = async {
             platform.create_dir(Path::new(DATA_DIR)).await.expect("the disk is empty");
             fill(&platform).await
         };
         sim.run_until(work).expect("nothing crashes").expect("the store is sound");
-        let disk = sim.disk();
-        let files = disk.files().into_iter();
-        let files = files.map(|path| {
-            let bytes = disk.read(&path, 0, disk.length(&path) as usize);
-            (path, bytes)
-        });
-        Self { files: files.collect() }
-    }
-
-    /// File and number of each block that is not empty.
-    pub(super) fn used_blocks(&self) -> Vec<(usize, usize)> {
-        let mut used = Vec::new();
-        for (file, (_, bytes)) in self.files.iter().enumerate() {
-            let blocks = bytes.chunks_exact(BLOCK_BYTES).enumerate();
-            let filled = blocks.filter(|(_, block)| block.iter().any(|byte| *byte != 0));
-            used.extend(filled.map(|(block, _)| (file, block)));
-        }
-        used
-    }
-
-    /// The salt of the store's checksums.
-    pub(super) fn salt(&self) -> Salt {
-        let superblocks = self.files.iter().filter(|(path, _)| path.ends_with("superblock"));
-        let copies = superblocks.flat_map(|(_, bytes)| bytes.chunks_exact(BLOCK_BYTES));
-        let mut valid = copies.filter_map(|copy| match Superblock::decode(copy) {
-            Copy::Valid(superblock) => Some(superblock.store_uuid),
-            _ => None,
-        });
-        Salt::of_store(&valid.next().unwrap_or_default())
-    }
-
-    /// A machine with these files on its disk.
-    pub(super) fn machine(&self) -> Sim {
-        let sim = sim();
-        let platform = sim.platform();
-        let copy = async {
-            for (path, bytes) in &self.files {
-                for directory in path.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
-                    // It is there already, or it is made.
-                    drop(platform.create_dir(directory).await);
-                }
-                let mode =
-                    OpenMode { create_new: true, write: true, durability: Durability::OnSync };
-                let file = platform.open(path, mode).await.expect("the name is free");
-                if !bytes.is_empty() {
-                    file.preallocate(bytes.len() as u64).await.expect("there is room");
-                }
-                file.sync().await.expect("nothing fails");
-            }
-        };
-        sim.run_until(copy).expect("nothing crashes");
-        let disk = sim.disk();
-        for (path, bytes) in &self.files {
-            for (at, block) in (0..).step_by(BLOCK_BYTES).zip(bytes.chunks(BLOCK_BYTES)) {
+        let (mut blocks, mut salt) = (Vec::new(), None);
+        for path in sim.disk().files() {
+            let bytes = whole(&sim, &path);
+            for (at, block) in (0..).step_by(BLOCK_BYTES).zip(bytes.chunks_exact(BLOCK_BYTES)) {
                 if block.iter().any(|byte| *byte != 0) {
-                    disk.overwrite(path, at, block);
+                    blocks.push((path.clone(), at));
                 }
             }
+            if let Some(Copy::Valid(superblock)) = bytes.get(..BLOCK_BYTES).map(Superblock::decode)
+            {
+                salt = Some(Salt::of_store(&superblock.store_uuid));
+            }
         }
-        sim
+        Self { sim, blocks, salt: salt.expect("a store has a superblock") }
+    }
+
+    /// Another machine with the same bytes on its disk.
+    pub(super) fn machine(&self) -> Sim {
+        self.sim.with_same_disk(1, sim_options())
+    }
+}
+
+/// All of a file.
+pub(super) fn whole(sim: &Sim, path: &Path) -> Vec<u8> {
+    let disk = sim.disk();
+    // What is read is whole sectors; a file that is not is none of the engine's structures.
+    let length = disk.length(path) as usize;
+    disk.read(path, 0, length - length % 512)
+}
+
+/// Overwrites a file where it differs.
+pub(super) fn put_back(sim: &Sim, path: &Path, before: &[u8], after: &[u8]) {
+    for (at, (before, after)) in (0..).step_by(512).zip(before.chunks(512).zip(after.chunks(512))) {
+        if before != after {
+            sim.disk().overwrite(path, at, after);
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use engine::format::codec::set;
 use engine::format::group::GROUP_HEADER_BYTES;
 use engine::limits::{CHUNK_HEADER_BYTES, UNIT_BYTES};
 use engine::platform::BLOCK_BYTES;
-use std::path::PathBuf;
+use std::path::Path;
 
-pub(super) fn file(salt: Salt, (path, bytes): &mut (PathBuf, Vec<u8>)) {
+pub(super) fn file(salt: Salt, path: &Path, bytes: &mut [u8]) {
     if path.ends_with("superblock") {
         for block in bytes.chunks_exact_mut(BLOCK_BYTES) {
             seal(block, BLOCK_BYTES - 8);
