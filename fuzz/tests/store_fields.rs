@@ -8,7 +8,7 @@
 use ringfort_fuzz::targets::store;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const STRIDE: usize = 9973;
+const STRIDE: usize = 997;
 /// The fields of all headers lie within these; so do heads of records.
 const HEAD_BYTES: usize = 256;
 /// Written over eight bytes, so that fields of both widths are met.
