@@ -127,12 +127,10 @@ impl Budget {
         if let Some(permit) = self.take_now(bytes) {
             return Ok(permit);
         }
-        let ahead = self.waiting.borrow().len() as u64;
-        if ahead > 0
-            && self.place_ns.get() * (ahead + 1) > BUDGET_WAIT_EXPECTED_MAX.as_nanos() as u64
-        {
+        if self.is_too_long() {
             return Err(Error::Busy);
         }
+        let ahead = self.waiting.borrow().len() as u64;
         let begun_ns = platform.monotonic_ns();
         let place = Rc::new(Place { bytes, granted: Cell::new(false), event: Event::default() });
         self.waiting.borrow_mut().push_back(place.clone());
@@ -152,6 +150,13 @@ impl Budget {
         } else {
             Err(Error::Busy)
         }
+    }
+
+    /// Whether one more would have to wait for too long, as the queue has moved of late.
+    pub(crate) fn is_too_long(&self) -> bool {
+        let waiting = self.waiting.borrow().len() as u64;
+        let expected_ns = self.place_ns.get() * (waiting + 1);
+        waiting > 0 && expected_ns > BUDGET_WAIT_EXPECTED_MAX.as_nanos() as u64
     }
 
     /// A share that is there, for which nobody waits.
@@ -296,10 +301,12 @@ mod tests {
     fn a_queue_that_would_take_too_long_is_not_joined() {
         run(async |platform, budget| {
             let held = budget.take(&platform, 100).await.unwrap();
-            let begun_ns = platform.monotonic_ns();
-            let waited = |begun_ns| Duration::from_nanos(platform.monotonic_ns() - begun_ns);
-            assert!(matches!(budget.take(&platform, 10).await, Err(Error::Busy)));
-            assert!(waited(begun_ns) >= BUDGET_WAIT_MAX);
+            for _ in 0..2 {
+                let begun_ns = platform.monotonic_ns();
+                assert!(matches!(budget.take(&platform, 10).await, Err(Error::Busy)));
+                let waited = Duration::from_nanos(platform.monotonic_ns() - begun_ns);
+                assert!(waited >= BUDGET_WAIT_MAX, "{waited:?}");
+            }
             // One may always wait: how else would it be known that things move again?
             let mut first = pin!(budget.take(&platform, 10));
             assert!(poll_once(&mut first).await.is_none());

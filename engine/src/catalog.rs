@@ -207,11 +207,11 @@ impl Catalog {
     pub(crate) fn decode(&mut self, reader: &mut Reader<'_>) -> std::result::Result<(), Malformed> {
         if self.last_id == 0 {
             self.last_id = reader.u32()?;
-            self.sequence = reader.u64()?;
+            self.sequence = reader.counter()?;
         }
         while !reader.is_empty() {
             let id = BucketId(reader.u32()?);
-            let created = reader.u64()?;
+            let created = reader.counter()?;
             let name = reader.string()?;
             let count = reader.u32()?;
             let setting = |_| Ok((reader.u16()?, reader.string()?.to_vec()));

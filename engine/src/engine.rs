@@ -384,6 +384,15 @@ impl<P: Platform> Engine<P> {
         turn.map(|permit| ListingTurn { _permit: permit })
     }
 
+    /// Whether [`Self::listing_turn`] would say at once that too many wait.
+    pub fn refuses_listings(&self) -> bool {
+        let is_refused = self.inner.context.listings.is_too_long();
+        if is_refused {
+            count(&self.inner.context.counters.budget_refusals_total, 1);
+        }
+        is_refused
+    }
+
     pub(crate) fn guard(&self, shard: u16, pin: Pin) -> PinGuard<P> {
         PinGuard { engine: self.clone(), shard, pin }
     }

@@ -24,6 +24,9 @@ pub const GROUP_BYTES_MAX: usize =
     RECORD_HEAD_BYTES_MAX + INLINE_BYTES_MAX + 2 * GROUP_BYTES_TARGET + 2 * BLOCK_BYTES;
 /// Groups being written at once per shard when each is full: recovery knows that there were no more.
 pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
+/// No number on disk that counts or measures reaches this, so that nothing overflows that is added to one: at a
+/// million a second it takes 290,000 years, and as nanoseconds it is the year 2262.
+pub const COUNTER_END: u64 = 1 << 63;
 /// Segments that a shard keeps free of new data: for deletions and compaction.
 pub const RESERVED_SEGMENTS: usize = 3;
 /// Of those, what deletions leave to compaction, which needs one to gain others.
@@ -104,7 +107,7 @@ pub const MAILBOX_CAPACITY: usize = 8192;
 pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Whoever would have to wait for longer, as the queue has moved of late, is told at once. Short enough that
 /// those who are let in are answered while they still want it.
-pub const BUDGET_WAIT_EXPECTED_MAX: Duration = Duration::from_secs(1);
+pub const BUDGET_WAIT_EXPECTED_MAX: Duration = Duration::from_secs(2);
 /// Pages of listings that a core makes at once. Each takes a millisecond of CPU and more: with thousands at once
 /// all would be late, where in turn most are early.
 pub const LISTINGS_AT_ONCE: usize = 32;

@@ -108,6 +108,19 @@ operations! {
     RenameObject,
 }
 
+impl Operation {
+    /// Whether it gives pages of keys, each of which is much work.
+    pub fn lists_objects(self) -> bool {
+        matches!(
+            self,
+            Self::ListObjects
+                | Self::ListObjectsV2
+                | Self::ListObjectVersions
+                | Self::ListMultipartUploads
+        )
+    }
+}
+
 /// A request as the operations see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {

@@ -138,6 +138,10 @@ impl<P: Platform> S3Service<P> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
         }
+        // Refused before anything was spent on it: there are many of them then.
+        if route.operation.lists_objects() && self.engine.refuses_listings() {
+            return Err(engine::Error::Busy.into());
+        }
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
         let now = now.unwrap_or(i64::MAX);
         let authenticated = match sender.vouched {

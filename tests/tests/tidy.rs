@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Of our own crates, which each may name, by its directory. Whoever adds an edge argues for it.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("engine", &[]),
     ("http", &[]),
     ("tuning", &[]),
@@ -18,6 +18,7 @@ const EDGES: [(&str, &[&str]); 8] = [
     ("loadgen", &[]),
     ("s3api", &["engine", "http", "tuning", "import"]),
     ("bench", &["engine", "http", "tuning", "import", "loadgen", "s3api"]),
+    ("fuzz", &["engine", "http", "loadgen", "s3api"]),
     ("tests", &["engine", "http", "tuning", "import", "loadgen", "s3api", "bench"]),
 ];
 
@@ -32,6 +33,7 @@ const TOP_LEVEL: [&str; 17] = [
     "SECURITY.md",
     "bench",
     "engine",
+    "fuzz",
     "http",
     "import",
     "loadgen",

@@ -139,15 +139,15 @@ impl CheckpointHeader {
         let header = Self {
             shard,
             store_uuid: reader.array()?,
-            sequence: reader.u64()?,
+            sequence: reader.counter()?,
             created_ns: reader.u64()?,
-            body_bytes: reader.u64()?,
+            body_bytes: reader.counter()?,
             leaf_frames: reader.u32()?,
             frames: reader.u32()?,
-            entries: reader.u64()?,
-            epoch: reader.u64()?,
-            version: reader.u64()?,
-            leaf_bytes: reader.u64()?,
+            entries: reader.counter()?,
+            epoch: reader.counter()?,
+            version: reader.counter()?,
+            leaf_bytes: reader.counter()?,
             foreground: position(&mut reader)?.ok_or(Malformed("it has no position"))?,
             relocation: position(&mut reader)?,
         };
@@ -163,9 +163,9 @@ fn position(reader: &mut Reader<'_>) -> Result<Option<LogPosition>, Malformed> {
     reader.u32()?;
     let position = LogPosition {
         segment,
-        offset: reader.u64()?,
-        epoch: reader.u64()?,
-        next_lsn: reader.u64()?,
+        offset: reader.counter()?,
+        epoch: reader.counter()?,
+        next_lsn: reader.counter()?,
         chain: reader.u64()?,
     };
     Ok((position.next_lsn > 0).then_some(position))
@@ -338,13 +338,13 @@ impl SegmentRow {
         let (kind, stream) = (reader.u8()?, reader.u8()?);
         let filled = reader.u8()? != 0;
         reader.u8()?;
-        let (epoch, opened) = (reader.u64()?, reader.u64()?);
-        let (content_stamp, record_bytes) = (reader.u64()?, reader.u64()?);
-        let placed_bytes = reader.u64()?;
+        let (epoch, opened) = (reader.counter()?, reader.counter()?);
+        let (content_stamp, record_bytes) = (reader.counter()?, reader.counter()?);
+        let placed_bytes = reader.counter()?;
         let used = match kind {
             1 => RowUse::Log {
                 stream: Stream::of(stream)?,
-                end_lsn: Some(reader.u64()?).filter(|lsn| *lsn > 0),
+                end_lsn: Some(reader.counter()?).filter(|lsn| *lsn > 0),
             },
             2 => {
                 let count = reader.u32()?;
@@ -396,7 +396,7 @@ impl DisplacedRow {
                 offset_units: reader.u32()?,
                 span_bytes: reader.u32()?,
             };
-            Ok(Displaced { location, version: reader.u64()? })
+            Ok(Displaced { location, version: reader.counter()? })
         };
         Ok(Self { kept, gone: (0..gone).map(displaced).collect::<Result<_, _>>()? })
     }
@@ -442,6 +442,24 @@ mod tests {
             block[bit / 8] ^= 1 << (bit % 8);
         }
         assert_eq!(CheckpointHeader::decode(&[0; BLOCK_BYTES]), Ok(None));
+    }
+
+    #[test]
+    fn numbers_that_overflow_when_one_is_added_are_refused() {
+        let change: [fn(&mut CheckpointHeader); 5] = [
+            |header| header.sequence = u64::MAX,
+            |header| (header.body_bytes, header.leaf_bytes) = (u64::MAX, u64::MAX),
+            |header| header.epoch = u64::MAX,
+            |header| header.foreground.offset = u64::MAX,
+            |header| header.foreground.next_lsn = u64::MAX,
+        ];
+        for change in change {
+            let (mut header, mut block) = (header(), vec![0; BLOCK_BYTES]);
+            change(&mut header);
+            header.encode(&mut block);
+            let found = CheckpointHeader::decode(&block);
+            assert_eq!(found, Err(Malformed("a number is out of range")), "{header:?}");
+        }
     }
 
     #[test]

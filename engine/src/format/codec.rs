@@ -1,6 +1,7 @@
 //! Bounds-checked little-endian reading, and the writing that mirrors it.
 
 use super::Malformed;
+use crate::limits::COUNTER_END;
 
 /// Takes fields off the front of a slice.
 #[derive(Debug, Clone)]
@@ -45,11 +46,21 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// A number that counts or measures: below [`COUNTER_END`].
+    pub fn counter(&mut self) -> Result<u64, Malformed> {
+        self.u64().and_then(counter)
+    }
+
     /// A byte string behind its length.
     pub fn string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u32()? as usize;
         self.take(length)
     }
+}
+
+/// The number, if it is below [`COUNTER_END`].
+pub fn counter(number: u64) -> Result<u64, Malformed> {
+    if number < COUNTER_END { Ok(number) } else { Err(Malformed("a number is out of range")) }
 }
 
 /// Appends fields to a vector.

@@ -24,7 +24,7 @@
 //! The salt of both checksums is made of the store's uuid and the epoch, so that what an earlier
 //! use of the segment, or another store, left behind never verifies.
 
-use super::codec::{Reader, set};
+use super::codec::{Reader, counter, set};
 use super::segment::Stream;
 use super::{Malformed, Salt};
 use crate::checksum::salted;
@@ -137,6 +137,8 @@ impl GroupHeader {
     }
 
     fn check(&self) -> Result<(), Malformed> {
+        counter(self.epoch)?;
+        counter(self.lsn)?;
         let content = self.content_bytes as usize;
         if content > GROUP_BYTES_MAX || self.group_bytes as usize != group_bytes(content) {
             return Err(Malformed("the group's length is wrong"));
@@ -162,6 +164,7 @@ impl GroupHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::COUNTER_END;
 
     fn sample(content: usize) -> (GroupHeader, Vec<u8>) {
         let header = GroupHeader {
@@ -204,6 +207,20 @@ mod tests {
                 .and_then(|(header, _)| header.content(salt, &bytes).map(drop));
             assert!(verdict.is_err(), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    /// Found by fuzzing (target `store`): under a checksum that fits, the offline check added one to the
+    /// greatest number there is.
+    #[test]
+    fn numbers_that_overflow_when_one_is_added_are_refused() {
+        let salt = Salt::of_store(&[1; 16]);
+        for (lsn, epoch) in [(u64::MAX, 4), (10, u64::MAX), (COUNTER_END, 4)] {
+            let (mut header, mut bytes) = sample(500);
+            (header.lsn, header.epoch) = (lsn, epoch);
+            header.seal_group(salt, &mut bytes);
+            let found = GroupHeader::decode(salt, &bytes);
+            assert_eq!(found, Err(Malformed("a number is out of range")), "{lsn} {epoch}");
         }
     }
 

@@ -80,8 +80,8 @@ impl PackedHeader {
         reader.u16()?;
         let store_uuid = reader.array()?;
         let (segment, units) = (reader.u32()?, reader.u32()?);
-        let (epoch, opened_ns) = (reader.u64()?, reader.u64()?);
-        let segment_bytes = reader.u64()?;
+        let (epoch, opened_ns) = (reader.counter()?, reader.counter()?);
+        let segment_bytes = reader.counter()?;
         let map =
             (0..MAP_BYTES / 8).map(|_| reader.u64()).collect::<Result<Vec<_>, Malformed>>()?;
         let header = Self { store_uuid, shard, segment, epoch, opened_ns, segment_bytes, map };

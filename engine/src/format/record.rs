@@ -36,7 +36,7 @@
 //! **Placement.** A record that would touch more blocks than it must begins at the next block; the
 //! gap is zeroes, and `head bytes` zero therefore means: go on at the next block.
 
-use super::codec::{Reader, Write, set};
+use super::codec::{Reader, Write, counter, set};
 use super::manifest::Manifest;
 use super::{Malformed, Salt};
 use crate::checksum::{block_checksum, salted};
@@ -369,6 +369,8 @@ impl<'a> Head<'a> {
             return Err(Malformed("the record's lengths contradict each other"));
         }
         let kind = RecordKind::of(kind)?;
+        let (version, epoch, size) = (counter(version)?, counter(epoch)?, counter(size)?);
+        let upload = counter(upload)?;
         Ok(Self {
             kind,
             flags: Flags::decode(flags)?,
@@ -462,7 +464,7 @@ impl Sections {
                             offset_units: inner.u32()?,
                             span_bytes: inner.u32()?,
                         };
-                        let (version, epoch) = (inner.u64()?, inner.u64()?);
+                        let (version, epoch) = (inner.counter()?, inner.counter()?);
                         sections.killed.push(Killed { location, version, epoch });
                     }
                 }
@@ -596,6 +598,25 @@ mod tests {
             assert_eq!(head.sections(), Ok(expected.sections));
             assert_eq!(head.verify_data(&bytes[head.head_bytes..]), Ok(()));
             assert_eq!(bytes[head.head_bytes..], expected.data);
+        }
+    }
+
+    #[test]
+    fn numbers_that_overflow_when_one_is_added_are_refused() {
+        let salt = Salt::of_store(&[1; 16]);
+        let change: [fn(&mut Record); 3] = [
+            |record| record.version = u64::MAX,
+            |record| record.size = u64::MAX,
+            |record| record.upload = u64::MAX,
+        ];
+        for change in change {
+            let mut record = sample(0);
+            change(&mut record);
+            let encoded = Encoded::new(record).unwrap();
+            let mut bytes = vec![0; encoded.span_bytes()];
+            encoded.write(salt, 5, &mut bytes);
+            let found = Head::decode(salt, &bytes).map(drop);
+            assert_eq!(found, Err(Malformed("a number is out of range")));
         }
     }
 

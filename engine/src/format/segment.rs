@@ -142,11 +142,11 @@ impl SegmentHeader {
             store_uuid,
             shard,
             segment,
-            epoch: reader.u64()?,
-            segment_bytes: reader.u64()?,
-            first_lsn: reader.u64()?,
+            epoch: reader.counter()?,
+            segment_bytes: reader.counter()?,
+            first_lsn: reader.counter()?,
             chain_before: reader.u64()?,
-            opened_ns: reader.u64()?,
+            opened_ns: reader.counter()?,
         })
     }
 }

@@ -101,7 +101,7 @@ impl Superblock {
     fn fields(mut reader: Reader<'_>) -> Result<Self, &'static str> {
         let mut read = || -> Result<Self, super::Malformed> {
             reader.u32()?;
-            let sequence = reader.u64()?;
+            let sequence = reader.counter()?;
             let store_uuid = reader.array()?;
             let (drive_index, drive_count) = (reader.u16()?, reader.u16()?);
             let shard_count = reader.u16()?;
@@ -113,7 +113,7 @@ impl Superblock {
                 drive_count,
                 shard_count,
                 segment_bytes: reader.u64()?,
-                capacity_bytes: reader.u64()?,
+                capacity_bytes: reader.counter()?,
                 created_ns: reader.u64()?,
                 history: reader.u64()?,
             })

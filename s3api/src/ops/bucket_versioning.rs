@@ -59,12 +59,12 @@ pub(super) async fn put_bucket_versioning<P: Platform, B: RawBody>(
 
 /// What a VersioningConfiguration says.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
+pub(super) struct Asked {
     enabled: bool,
     mfa_delete: Option<bool>,
 }
 
-fn parse(document: &[u8]) -> Result<Asked> {
+pub(super) fn parse(document: &[u8]) -> Result<Asked> {
     let root = Element::parse(document, "VersioningConfiguration")?;
     let (mut status, mut mfa_delete) = (None, None);
     for child in root.children() {

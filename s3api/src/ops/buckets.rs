@@ -172,7 +172,7 @@ fn wants_lock<P: Platform>(context: &Context<'_, P>) -> Result<bool> {
 }
 
 /// What CreateBucketConfiguration may say: a region, and nothing else.
-fn read_configuration(document: &[u8]) -> Result<Option<String>> {
+pub(super) fn read_configuration(document: &[u8]) -> Result<Option<String>> {
     let mut location = None;
     let configuration = Element::parse(document, "CreateBucketConfiguration")?;
     for child in configuration.children() {

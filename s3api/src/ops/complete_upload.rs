@@ -126,14 +126,14 @@ fn result<P: Platform>(
 
 /// A part as the client names it.
 #[derive(Debug, PartialEq, Eq)]
-struct NamedPart {
+pub(super) struct NamedPart {
     number: u16,
     /// Without quotes.
     etag: String,
     checksum: Option<(Algorithm, String)>,
 }
 
-fn parse_parts(document: &[u8]) -> Result<Vec<NamedPart>> {
+pub(super) fn parse_parts(document: &[u8]) -> Result<Vec<NamedPart>> {
     let root = Element::parse(document, "CompleteMultipartUpload")?;
     let parts = root.all("Part").map(parse_part).collect::<Result<Vec<_>>>()?;
     if parts.is_empty() || parts.len() > usize::from(PART_NUMBER_MAX) {

@@ -25,10 +25,7 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
     let bucket = context.as_now(&bucket)?;
     let root = Element::parse(&document, "Delete")?;
     let is_quiet = root.child_text("Quiet").is_some_and(|text| text.trim() == "true");
-    let entries = root.all("Object").map(Entry::parse).collect::<Result<Vec<_>>>()?;
-    if entries.is_empty() || entries.len() > DELETE_KEYS_MAX {
-        return Err(malformed());
-    }
+    let entries = parse_entries(&root)?;
     let had_mfa_delete = context.has_mfa_delete(&bucket)?;
     if entries.iter().any(|entry| entry.version_id.is_some()) {
         // Who may remove none of them has no code to try.
@@ -105,8 +102,17 @@ fn log<P: Platform>(context: &Context<'_, P>, entries: &[Entry<'_>], results: &[
     }
 }
 
+/// The objects that a `Delete` names.
+pub(super) fn parse_entries(root: &Element) -> Result<Vec<Entry<'_>>> {
+    let entries = root.all("Object").map(Entry::parse).collect::<Result<Vec<_>>>()?;
+    if entries.is_empty() || entries.len() > DELETE_KEYS_MAX {
+        return Err(malformed());
+    }
+    Ok(entries)
+}
+
 /// One object that is to be deleted.
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     key: &'a str,
     version_id: Option<&'a str>,
     etag: Option<&'a str>,

@@ -24,6 +24,8 @@ mod copy_source;
 mod create_upload;
 mod delete_object;
 mod delete_objects;
+#[doc(hidden)]
+pub mod documents;
 mod encryption;
 mod get_object;
 pub(crate) mod internal;

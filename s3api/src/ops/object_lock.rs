@@ -36,7 +36,11 @@ pub(super) fn get_object_lock_configuration<P: Platform>(
     let setting = context.setting::<ObjectLockSetting>(&bucket)?.ok_or_else(|| {
         S3Error::from(Code::ObjectLockConfigurationNotFoundError).field("BucketName", &bucket.name)
     })?;
-    let document = Writer::document("ObjectLockConfiguration", |writer| {
+    Ok(xml_answer(write_configuration(&setting)))
+}
+
+pub(super) fn write_configuration(setting: &ObjectLockSetting) -> Vec<u8> {
+    Writer::document("ObjectLockConfiguration", |writer| {
         writer.text("ObjectLockEnabled", "Enabled");
         let Some(DefaultRetention { mode, period }) = setting.default else { return };
         writer.element("Rule", |writer| {
@@ -48,8 +52,7 @@ pub(super) fn get_object_lock_configuration<P: Platform>(
                 }
             });
         });
-    });
-    Ok(xml_answer(document))
+    })
 }
 
 pub(super) async fn put_object_lock_configuration<P: Platform, B: RawBody>(
@@ -71,7 +74,7 @@ pub(super) async fn put_object_lock_configuration<P: Platform, B: RawBody>(
     Ok(Response::new(200))
 }
 
-fn parse_configuration(document: &[u8]) -> Result<ObjectLockSetting> {
+pub(super) fn parse_configuration(document: &[u8]) -> Result<ObjectLockSetting> {
     let root = Element::parse(document, "ObjectLockConfiguration")?;
     let (mut enabled, mut default) = (false, None);
     for child in root.children() {
@@ -145,7 +148,7 @@ pub(super) async fn put_object_retention<P: Platform, B: RawBody>(
     Ok(Response::new(200))
 }
 
-fn parse_retention(document: &[u8], now: i64) -> Result<Option<Retention>> {
+pub(super) fn parse_retention(document: &[u8], now: i64) -> Result<Option<Retention>> {
     let root = Element::parse(document, "Retention")?;
     if !root.children().iter().all(|c| matches!(c.name(), "Mode" | "RetainUntilDate")) {
         return Err(malformed());
@@ -178,13 +181,7 @@ pub(super) async fn put_object_legal_hold<P: Platform, B: RawBody>(
     let bucket = bucket_with_lock(context).await?;
     let document = read_document(context, body, XML_BODY_BYTES_MAX).await?;
     let bucket = context.as_now(&bucket)?;
-    let root = Element::parse(&document, "LegalHold")?;
-    let on = match root.children() {
-        [status] if status.name() == "Status" => {
-            parse_hold(status.text().trim()).ok_or_else(malformed)?
-        }
-        _ => return Err(malformed()),
-    };
+    let on = parse_legal_hold(&document)?;
     let given = Given { legal_hold: Some(hold_name(on)), ..Given::default() };
     context
         .amend(&bucket, &given, move |attributes| {
@@ -193,6 +190,16 @@ pub(super) async fn put_object_legal_hold<P: Platform, B: RawBody>(
         })
         .await?;
     Ok(Response::new(200))
+}
+
+pub(super) fn parse_legal_hold(document: &[u8]) -> Result<bool> {
+    let root = Element::parse(document, "LegalHold")?;
+    match root.children() {
+        [status] if status.name() == "Status" => {
+            parse_hold(status.text().trim()).ok_or_else(malformed)
+        }
+        _ => Err(malformed()),
+    }
 }
 
 async fn lock_of_version<P: Platform>(context: &Context<'_, P>) -> Result<Lock> {

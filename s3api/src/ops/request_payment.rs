@@ -34,7 +34,7 @@ impl BucketSetting for RequestPayment {
 }
 
 impl RequestPayment {
-    fn parse_document(document: &[u8]) -> Result<Self> {
+    pub(super) fn parse_document(document: &[u8]) -> Result<Self> {
         let root = Element::parse(document, ROOT)?;
         let [payer] = root.children() else { return Err(malformed()) };
         match (payer.name(), payer.text().trim()) {
@@ -44,7 +44,7 @@ impl RequestPayment {
         }
     }
 
-    fn document(self) -> Vec<u8> {
+    pub(super) fn document(self) -> Vec<u8> {
         let payer = match self {
             Self::BucketOwner => "BucketOwner",
             Self::Requester => "Requester",

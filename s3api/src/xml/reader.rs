@@ -24,6 +24,10 @@ impl Element {
     /// Reads a document whose root must be called `root`.
     pub fn parse(document: &[u8], root: &str) -> Result<Self> {
         let text = std::str::from_utf8(document).map_err(|_| malformed())?;
+        // The parser takes it for text, and what is shown of it again could not be read.
+        if document.contains(&0) {
+            return Err(malformed());
+        }
         let element = Builder::default().run(text.strip_prefix('\u{feff}').unwrap_or(text))?;
         if element.name == root { Ok(element) } else { Err(malformed()) }
     }
@@ -191,6 +195,17 @@ mod tests {
             assert!(Element::parse(document.as_bytes(), "R").is_err(), "document: {document:?}");
         }
         assert!(Element::parse(b"<R><T>\xff</T></R>", "R").is_err());
+    }
+
+    /// Found by fuzzing: a NUL in the name of a CORS rule was kept, and the configuration that a GET then
+    /// showed was no XML.
+    #[test]
+    fn a_document_with_a_nul_in_it_is_malformed() {
+        for document in
+            ["<R><T>a\0</T></R>", "<R><T><![CDATA[\0]]></T></R>", "<R><!--\0--><T/></R>"]
+        {
+            check(document, None);
+        }
     }
 
     #[test]

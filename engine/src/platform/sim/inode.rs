@@ -66,6 +66,12 @@ enum WriteState {
 }
 
 impl Inode {
+    /// A file that holds durably what a read of this one sees now.
+    pub(super) fn settled(&self) -> Self {
+        let image = self.current.clone();
+        Self { current: image.clone(), durable: image, ..Self::default() }
+    }
+
     pub(super) fn length(&self) -> u64 {
         self.current.length
     }

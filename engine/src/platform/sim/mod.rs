@@ -111,6 +111,14 @@ impl Sim {
         Self { world: Rc::new(world) }
     }
 
+    /// Another machine, whose disk holds durably what a read of this one's sees now. Costs little: bytes are
+    /// shared until they change.
+    pub fn with_same_disk(&self, seed: u64, options: SimOptions) -> Self {
+        let other = Self::new(seed, options);
+        other.world.disk.borrow_mut().names = self.world.disk.borrow().names.settled();
+        other
+    }
+
     /// The platform of the machine's present life. Clones share everything; one per virtual core.
     pub fn platform(&self) -> SimPlatform {
         SimPlatform::new(Rc::clone(&self.world))

@@ -47,6 +47,17 @@ impl Namespace {
         Self { current: root.clone(), durable: root, changes: Vec::new(), changes_made: 0 }
     }
 
+    /// The same names and bytes, in files of their own, all of it durable.
+    pub(super) fn settled(&self) -> Self {
+        let settled = |node: &Node| match node {
+            Node::Directory => Node::Directory,
+            Node::File(inode) => Node::File(Rc::new(RefCell::new(inode.borrow().settled()))),
+        };
+        let nodes = self.current.iter().map(|(path, node)| (path.clone(), settled(node)));
+        let current: Names = nodes.collect();
+        Self { durable: current.clone(), current, changes: Vec::new(), changes_made: 0 }
+    }
+
     pub(super) fn create(&mut self, path: &Path, node: Node) -> io::Result<()> {
         self.require_directory(parent(path))?;
         if self.current.contains_key(path) {

@@ -626,3 +626,17 @@ fn endless_spinning_panics() {
         }),
     );
 }
+
+#[test]
+fn a_machine_with_the_same_disk_has_its_bytes_to_itself_and_keeps_them() {
+    let sim = new_sim(1);
+    let platform = sim.platform();
+    run(&sim, durable_file(&platform, 2));
+    let other = sim.with_same_disk(2, SimOptions::default());
+    other.disk().overwrite(LOG, BLOCK, &[7; 3]);
+    assert_eq!(sim.disk().read(LOG, BLOCK, BLOCK_BYTES), vec![1; BLOCK_BYTES]);
+    other.crash();
+    assert_eq!(other.disk().files(), sim.disk().files());
+    assert_eq!(other.disk().read(LOG, BLOCK, 512)[..4], [7, 7, 7, 1]);
+    assert_eq!(other.disk().read(LOG, 0, BLOCK_BYTES), vec![1; BLOCK_BYTES]);
+}

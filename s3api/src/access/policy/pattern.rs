@@ -88,7 +88,9 @@ impl Pattern {
     pub(super) fn matches(&self, text: &str, facts: &dyn Facts) -> bool {
         let lower;
         let text = if self.folded {
-            lower = text.to_lowercase();
+            // Each character by itself, as those of the pattern are: of whole words a last sigma would
+            // become another one.
+            lower = text.chars().flat_map(char::to_lowercase).collect::<String>();
             &lower
         } else {
             text
@@ -110,7 +112,8 @@ impl Pattern {
                     value.chars().for_each(|character| fold(character, self.folded, &mut tokens));
                 }
             }
-            // Before a thousand variables make a pattern of megabytes.
+            // What is longer than the text without its `*` matches nothing. A short policy can name a
+            // header of the request so often that all of it together would fill the memory.
             if is_too_long(&tokens, text) {
                 return false;
             }
@@ -360,6 +363,34 @@ mod tests {
         check(&format!("*{}a*", "?".repeat(30_000)), &text, false);
         check(&"${aws:username}".repeat(1300), &text, false);
         check(&"${aws:username}".repeat(1300), &"a*b".repeat(1300), true);
+    }
+
+    /// Seen when the reference of the policies' fuzz target was written: a sigma at the end of the request's text was folded to the form that it
+    /// has at the end of words, that of the policy was not, and a denial did not hold.
+    #[test]
+    fn a_text_that_ends_with_a_sigma_is_itself_whatever_its_case() {
+        let folded = Syntax { folded: true, ..ALL };
+        for text in ["ΟΔΟΣ", "οδοσ", "ΟΔΟΣ/x", "İ"] {
+            assert!(Pattern::parse(text, folded).unwrap().matches_plainly(text), "{text}");
+        }
+    }
+
+    /// Seen when the policies' fuzz target was written: a policy of 20 KiB could name a header of 32 KiB more than a thousand
+    /// times, and to compare it with a key of three characters all of that was put together.
+    #[test]
+    fn a_long_value_that_is_named_often_is_not_put_together() {
+        struct Agent(std::cell::Cell<usize>);
+        impl Facts for Agent {
+            fn values(&self, _: &Key) -> Vec<String> {
+                self.0.set(self.0.get() + 1);
+                vec!["a".repeat(32 << 10)]
+            }
+        }
+        let (agent, pattern) = (Agent(0.into()), "*${aws:UserAgent}".repeat(1000));
+        assert!(!Pattern::parse(&pattern, ALL).unwrap().matches("b/k", &agent));
+        assert_eq!(agent.0.get(), 1);
+        let (text, twice) = ("a".repeat(64 << 10), "${aws:UserAgent}*".repeat(2));
+        assert!(Pattern::parse(&twice, ALL).unwrap().matches(&text, &agent));
     }
 
     proptest! {

@@ -1,0 +1,12 @@
+//! The targets, one file for each kind of input.
+
+pub mod aws_chunked;
+pub mod disk;
+pub mod forms;
+pub mod http_stream;
+pub mod leaves;
+pub mod policy;
+pub mod range;
+pub mod signatures;
+pub mod store;
+pub mod xml;
