@@ -14,6 +14,8 @@ use ringfort_tests::harness::{Server, Site, setting};
 pub(crate) const BUCKET: &str = "/kill-versions";
 const WRITERS: u64 = 4;
 const KEYS: u64 = 3;
+/// Of one writer: beyond that it removes some.
+const VERSIONS_MAX: u64 = 60;
 /// The soak's store is full now and then.
 const SCARCE: bool = true;
 const SIZES: [usize; 5] = [0, 100, 20_000, 131_073, 400_000];
@@ -106,7 +108,9 @@ impl Writer {
         let count = self.versions.len() as u64;
         let picked = (count > 0).then(|| self.chance.below(count) as usize);
         let picked = picked.and_then(|at| self.versions.keys().nth(at)).cloned();
-        let done = match (self.chance.below(10), picked) {
+        // All of them are to fit into one page of a listing.
+        let choice = if count > VERSIONS_MAX { 0 } else { self.chance.below(10) };
+        let done = match (choice, picked) {
             (0..=1, Some((key, id))) => self.remove(client, key, id),
             (2..=3, Some((key, id)))
                 if self.versions[&(key.clone(), id.clone())].content.is_some() =>
