@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 8] = [
 ];
 
 /// What stands at the top of the repository, dotfiles aside.
-const TOP_LEVEL: [&str; 17] = [
+const TOP_LEVEL: [&str; 18] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "Cargo.lock",
@@ -31,6 +31,7 @@ const TOP_LEVEL: [&str; 17] = [
     "README.md",
     "SECURITY.md",
     "bench",
+    "deny.toml",
     "engine",
     "http",
     "import",
