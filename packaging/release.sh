@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds target/release/ringfort such that the same commit gives the same bytes, wherever it lies and whoever builds it,
-# with the same compilers (rustc, cc, ld). Nothing of the binary names a directory of this host: the sources stand in it as
+# Builds target/release/ringfort with all that is known to make the same commit give the same bytes, wherever it lies, with
+# the same compilers (rustc, cc, ld); what still differs stands in packaging/README.md. Nothing of the binary names a directory of this host: the sources stand in it as
 # /ringfort, those of crates as /crates. RUSTFLAGS and CFLAGS that are set count besides.
 #
 # usage: packaging/release.sh [-p PACKAGE]   (arguments go to `cargo build`; without any: -p ringfort)

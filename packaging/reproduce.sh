@@ -32,6 +32,8 @@ if grep -aqF "$scratch" "${binaries[@]}"; then
     exit 1
 fi
 if ! cmp "${binaries[@]}"; then
+    trap - EXIT
+    echo "kept to be looked at: ${binaries[*]}" >&2
     # Which section, for who has to find out why.
     for section in $(objdump -h "${binaries[0]}" | awk '$1 ~ /^[0-9]+$/ {print $2}'); do
         for binary in "${binaries[@]}"; do

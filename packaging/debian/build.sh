@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the Debian package, and one with its debug symbols: the binary (reproducibly, see packaging/release.sh), its manual
+# Builds the Debian package, and one with its debug symbols: the binary (by packaging/release.sh), its manual
 # pages and what shells complete, the unit, documents, the list of what the binary is made of. Arguments go to
 # `cargo deb`, as in `--deb-version 0.1.1-1`. Needs git, unless SOURCE_DATE_EPOCH is set, and python3.
 set -euo pipefail
