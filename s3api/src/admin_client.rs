@@ -11,8 +11,10 @@ mod local;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs;
 use serde_json::Value;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::DefaultResolver;
@@ -98,7 +100,9 @@ impl AdminClient {
 /// Whom to trust, and what to show, as the environment says.
 fn tls() -> Result<TlsConfig, StartError> {
     let variable = |name| std::env::var_os(name).filter(|path| !path.is_empty());
-    let mut config = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+    let mut config = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .root_certs(RootCerts::PlatformVerifier);
     if let Some(path) = variable(CA_VARIABLE) {
         let (roots, _) = pem(CA_VARIABLE, path.as_ref())?;
         config = config.root_certs(RootCerts::new_with_certs(&roots));

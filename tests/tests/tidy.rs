@@ -23,7 +23,7 @@ const EDGES: [(&str, &[&str]); 9] = [
 ];
 
 /// What stands at the top of the repository, dotfiles aside.
-const TOP_LEVEL: [&str; 17] = [
+const TOP_LEVEL: [&str; 18] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "Cargo.lock",
@@ -32,6 +32,7 @@ const TOP_LEVEL: [&str; 17] = [
     "README.md",
     "SECURITY.md",
     "bench",
+    "deny.toml",
     "engine",
     "fuzz",
     "http",

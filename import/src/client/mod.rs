@@ -13,10 +13,12 @@ pub mod sign;
 pub mod xml;
 
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs;
 use ureq::http::{self, HeaderMap, HeaderValue};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, SendBody};
@@ -124,7 +126,10 @@ impl Client {
         side: &'static str,
         (jobs, retries, timeout): (usize, u32, Duration),
     ) -> Self {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+            .root_certs(RootCerts::PlatformVerifier)
+            .build();
         // What is on this host is not sought by a proxy elsewhere.
         let proxy = if endpoint.is_loopback() { None } else { Proxy::try_from_env() };
         let config = Agent::config_builder()

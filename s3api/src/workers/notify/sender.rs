@@ -8,6 +8,7 @@
 use super::purge::{Purge, Verdict};
 use super::target::{TargetConfig, TargetKind};
 use crate::limits::{NOTIFY_ANSWER_BYTES_MAX, NOTIFY_CONNECT_TIMEOUT, NOTIFY_SEND_TIMEOUT};
+use rustls::crypto::aws_lc_rs;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,8 +119,10 @@ fn client(kind: TargetKind) -> Box<dyn Client> {
 /// A client of HTTP. Redirects are not followed: they would carry events, and their authorisation, to where the
 /// operator has not sent them.
 fn agent() -> ureq::Agent {
-    let tls =
-        ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
+    let tls = ureq::tls::TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+        .build();
     ureq::Agent::config_builder()
         .timeout_global(Some(NOTIFY_SEND_TIMEOUT))
         .timeout_connect(Some(NOTIFY_CONNECT_TIMEOUT))
