@@ -217,6 +217,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::platform::sim::{Sim, SimOptions, SimPlatform};
     use futures_lite::future::poll_once;
