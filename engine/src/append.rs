@@ -637,5 +637,5 @@ fn need_of(batch: &[Staged]) -> Need {
 }
 
 fn needs_data(batch: &[Staged]) -> bool {
-    batch.iter().any(|staged| staged.need == Need::Data)
+    need_of(batch) == Need::Data
 }
