@@ -143,28 +143,22 @@ mod tests {
     #[test]
     fn threads_together_never_take_more() {
         let (gcra, rate) = (Gcra::default(), Rate::new(1000, 50));
-        let clock = AtomicU64::new(0);
         let count = AtomicU32::new(0);
+        // Each round is a millisecond in which all ask; none is a round behind, however long it is held up.
+        let rounds = 2000;
+        let barrier = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    loop {
-                        // Time goes on by 10 microseconds with each attempt.
-                        let now = clock.fetch_add(10_000, Relaxed);
-                        if now > 2 * NANOSECONDS {
-                            return;
-                        }
-                        // One that was held up longer than clocks seem apart is not what this is about.
-                        let is_late = clock.load(Relaxed) > now + APART_NS / 10;
-                        if !is_late && gcra.take(rate, now).is_ok() {
-                            count.fetch_add(1, Relaxed);
-                        }
+                    for round in 0..rounds {
+                        barrier.wait();
+                        count.fetch_add(taken(&gcra, rate, round * MS, 3), Relaxed);
                     }
                 });
             }
         });
-        let count = count.into_inner();
-        assert!((1500..=2051).contains(&count), "{count}");
+        // The burst, and one for each millisecond behind the first.
+        assert_eq!(count.into_inner(), 50 + 1999);
     }
 
     #[test]
