@@ -264,6 +264,11 @@ fn supervise<A: Application>(
     let mut looked = Instant::now();
     let mut is_stopping = false;
     loop {
+        // Ahead of the end: all cores may have ended since the last look.
+        if !is_stopping && shared.stop.is_requested() {
+            is_stopping = true;
+            notify_socket::stopping();
+        }
         let ended = pool.handles().iter().filter(|handle| handle.is_finished()).count();
         if ended == pool.handles().len() {
             return Ok(());
@@ -281,10 +286,6 @@ fn supervise<A: Application>(
             if let Some(announce) = announce.take() {
                 announce(&started);
             }
-        }
-        if !is_stopping && shared.stop.is_requested() {
-            is_stopping = true;
-            notify_socket::stopping();
         }
         shared.rouse(PULSE_PATIENCE);
         let is_asked = shared.stop.take_reload();
