@@ -115,7 +115,7 @@ pub struct Started {
 
 /// The platform of the executor that this is called on.
 fn platform() -> Result<GlommioPlatform> {
-    Reactor::new(IO_MEMORY_BYTES, Duration::ZERO)
+    Reactor::new(IO_MEMORY_BYTES, 0, Duration::ZERO)
         .and_then(|reactor| GlommioPlatform::new(&reactor))
         .map_err(|source| Error::io("the platform", source))
 }

@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::platform::Platform;
 use crate::wait::Event;
 use futures_lite::FutureExt;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -28,7 +28,8 @@ const SMALL_SHARE_BYTES_MAX: usize = 2 * INLINE_BYTES_MAX;
 const SMALL_SHARES: usize = 8;
 
 /// A budget, an eighth of which is for small shares alone: whoever fills it with large bodies and is slow to
-/// send or take them does not keep small objects from anybody.
+/// send or take them does not keep small objects from anybody. Small shares that wait get what comes back first,
+/// of the reserve or of the rest; of the rest, behind those that wait for large ones.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     any: Rc<Budget>,
@@ -38,7 +39,9 @@ pub(crate) struct MemoryBudget {
 impl MemoryBudget {
     pub(crate) fn new(limit: usize) -> Self {
         let reserve = limit / SMALL_SHARES;
-        Self { any: Budget::new(limit - reserve), small: Budget::new(reserve) }
+        let small = Budget::new(reserve);
+        let any = Budget { guests: Some(small.clone()), ..Budget::of(limit - reserve) };
+        Self { any: Rc::new(any), small }
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -69,13 +72,16 @@ pub(crate) struct Budget {
     /// What each place in the queue has taken of late.
     place_ns: Cell<u64>,
     waiting: RefCell<VecDeque<Rc<Place>>>,
+    /// Another budget: those who wait for it get what nobody waits for here.
+    guests: Option<Rc<Budget>>,
 }
 
 /// A place in the queue.
 #[derive(Debug)]
 struct Place {
     bytes: usize,
-    granted: Cell<bool>,
+    /// Whose share it was given.
+    granted: OnceCell<Rc<Budget>>,
     event: Event,
 }
 
@@ -86,20 +92,25 @@ pub(crate) struct Permit {
     bytes: usize,
 }
 
-/// Somebody's turn to make a page of a listing.
+/// Somebody's turn at what only so many do at once.
 #[derive(Debug)]
-pub struct ListingTurn {
+pub struct Turn {
     pub(crate) _permit: Permit,
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new(Self::of(limit))
+    }
+
+    fn of(limit: usize) -> Self {
+        Self {
             limit,
             used: Cell::new(0),
             place_ns: Cell::new(0),
             waiting: RefCell::default(),
-        })
+            guests: None,
+        }
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -132,24 +143,21 @@ impl Budget {
         }
         let ahead = self.waiting.borrow().len() as u64;
         let begun_ns = platform.monotonic_ns();
-        let place = Rc::new(Place { bytes, granted: Cell::new(false), event: Event::default() });
+        let place = Rc::new(Place { bytes, granted: OnceCell::new(), event: Event::default() });
         self.waiting.borrow_mut().push_back(place.clone());
         let waiter = Waiter { budget: self, place: &place };
-        let granted = place.event.wait_until(|| place.granted.get().then_some(true));
+        let granted = place.event.wait_until(|| place.granted.get().cloned().map(Some));
         let late = async {
             platform.sleep(BUDGET_WAIT_MAX).await;
-            false
+            None
         };
         let granted = granted.or(late).await;
         let waited_ns = platform.monotonic_ns().saturating_sub(begun_ns) / (ahead + 1);
         self.place_ns.set((self.place_ns.get() * 7 + waited_ns) / 8);
-        if granted {
-            // It has left the queue already.
-            std::mem::forget(waiter);
-            Ok(Permit { budget: self.clone(), bytes })
-        } else {
-            Err(Error::Busy)
-        }
+        let budget = granted.ok_or(Error::Busy)?;
+        // It has left the queue already.
+        std::mem::forget(waiter);
+        Ok(Permit { budget, bytes })
     }
 
     /// Whether one more would have to wait for too long, as the queue has moved of late.
@@ -162,18 +170,33 @@ impl Budget {
     /// A share that is there, for which nobody waits.
     fn take_now(self: &Rc<Self>, bytes: usize) -> Option<Permit> {
         let is_there = self.waiting.borrow().is_empty() && self.try_take(bytes);
-        is_there.then(|| Permit { budget: self.clone(), bytes })
+        is_there.then(|| {
+            // Nobody waits: what was learned when many did is forgotten bit by bit.
+            self.place_ns.set(self.place_ns.get() / 2);
+            Permit { budget: self.clone(), bytes }
+        })
     }
 
     /// Gives out what there is, to those who wait longest.
-    fn give(&self) {
+    fn give(self: &Rc<Self>) {
+        self.give_to(self);
+        if let Some(guests) = &self.guests
+            && self.waiting.borrow().is_empty()
+        {
+            self.give_to(guests);
+        }
+    }
+
+    /// Gives out what there is to those who wait in a queue.
+    fn give_to(self: &Rc<Self>, queue: &Self) {
         loop {
-            let Some(first) = self.waiting.borrow().front().cloned() else { return };
+            let Some(first) = queue.waiting.borrow().front().cloned() else { return };
             if !self.try_take(first.bytes) {
                 return;
             }
-            self.waiting.borrow_mut().pop_front();
-            first.granted.set(true);
+            queue.waiting.borrow_mut().pop_front();
+            // A place is in a queue only until it has its share.
+            let _ = first.granted.set(self.clone());
             first.event.notify();
         }
     }
@@ -191,20 +214,20 @@ impl Budget {
 /// One who waits. Dropped before it has its share it leaves the queue; a share that it was given already goes
 /// back.
 struct Waiter<'a> {
-    budget: &'a Budget,
+    budget: &'a Rc<Budget>,
     place: &'a Rc<Place>,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let Self { budget, place } = self;
-        if place.granted.get() {
-            budget.used.set(budget.used.get() - place.bytes);
+        if let Some(giver) = place.granted.get() {
+            drop(Permit { budget: giver.clone(), bytes: place.bytes });
         } else {
             budget.waiting.borrow_mut().retain(|other| !Rc::ptr_eq(other, place));
+            // It may have been the first, and too large for what there is.
+            budget.give();
         }
-        // It may have been the first, and too large for what there is.
-        budget.give();
     }
 }
 
@@ -296,6 +319,42 @@ mod tests {
             drop(all);
             drop(budget.take(&platform, 1).await.unwrap());
         });
+    }
+
+    #[test]
+    fn small_shares_that_wait_get_what_comes_back_first() {
+        let sim = Sim::new(1, SimOptions::default());
+        let platform = sim.platform();
+        let test = async {
+            let budget = MemoryBudget::new(8 << 20);
+            let small = 200 << 10;
+            let large = budget.take(&platform, 6 << 20).await.unwrap();
+            let mut reserve = Vec::new();
+            // The rest of what is for any, and the reserve.
+            for _ in 0..10 {
+                reserve
+                    .push(poll_once(pin!(budget.take(&platform, small))).await.unwrap().unwrap());
+            }
+            let mut larger = pin!(budget.take(&platform, 7 << 20));
+            let (mut first, mut second) =
+                (pin!(budget.take(&platform, small)), pin!(budget.take(&platform, small)));
+            assert!(poll_once(&mut larger).await.is_none());
+            assert!(poll_once(&mut first).await.is_none());
+            assert!(poll_once(&mut second).await.is_none());
+            // Of the reserve.
+            drop(reserve.pop());
+            let first = poll_once(&mut first).await.unwrap().unwrap();
+            // Of the rest, once the large one has stopped waiting for it.
+            drop(large);
+            assert!(poll_once(&mut larger).await.is_none());
+            assert!(poll_once(&mut second).await.is_none());
+            larger.set(budget.take(&platform, 1 << 20));
+            let second = poll_once(&mut second).await.unwrap().unwrap();
+            assert!(Rc::ptr_eq(&second.budget, &budget.any));
+            drop((first, second, reserve));
+            assert_eq!(budget.used(), 0);
+        };
+        sim.run_until(test).unwrap();
     }
 
     /// Where nothing moves the first waits to the end; those behind it are told at once, until something moves.

@@ -38,6 +38,8 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) budget: MemoryBudget,
     /// Whose turn it is to list; its unit is a page.
     pub(crate) listings: Rc<Budget>,
+    /// Whose turn it is to copy: all of them together hold at most half of the memory for bodies.
+    pub(crate) copies: Rc<Budget>,
     /// Reads under way, for each drive.
     read_slots: Vec<Rc<Slots>>,
     pub(crate) hot: HotRecords,
@@ -62,6 +64,7 @@ impl<P: Platform> CoreContext<P> {
             files: FileCache::new(platform.clone(), layout.clone(), options.open_files_max),
             budget: MemoryBudget::new(options.body_budget_bytes),
             listings: Budget::new(LISTINGS_AT_ONCE),
+            copies: Budget::new(options.body_budget_bytes / 2),
             read_slots: layout
                 .data_dirs
                 .iter()

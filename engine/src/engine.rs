@@ -3,13 +3,15 @@
 //! Cheap to clone; never leaves its core. Every operation is durable when it returns `Ok`.
 
 use crate::backup::BackupStatus;
-use crate::budget::{ListingTurn, Permit};
+use crate::budget::{Permit, Turn};
 use crate::catalog::{Catalog, Published};
 use crate::core::CoreContext;
 use crate::drives::Drives;
 use crate::error::{Error, Result};
 use crate::health::Health;
-use crate::limits::{ATTRIBUTES_BYTES_MAX, KEY_BYTES_MAX, LIST_LIMIT_MAX, PARTS_MAX};
+use crate::limits::{
+    ATTRIBUTES_BYTES_MAX, COPY_MEMORY_BYTES, KEY_BYTES_MAX, LIST_LIMIT_MAX, PARTS_MAX,
+};
 use crate::listing;
 use crate::mailbox::Mailboxes;
 use crate::metrics::{EngineMetrics, count};
@@ -377,11 +379,24 @@ impl<P: Platform> Engine<P> {
     ///
     /// # Errors
     /// [`Error::Busy`] if too many wait.
-    pub async fn listing_turn(&self) -> Result<ListingTurn> {
+    pub async fn listing_turn(&self) -> Result<Turn> {
         let context = &self.inner.context;
         let turn = context.listings.take(&context.platform, 1).await;
         let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
-        turn.map(|permit| ListingTurn { _permit: permit })
+        turn.map(|permit| Turn { _permit: permit })
+    }
+
+    /// Waits until it is the caller's turn to copy an object or a part. To be held until the copy is written,
+    /// and to be had before the source is opened: a copy takes memory for what it writes and then for
+    /// what it reads, and without turns many could keep each other waiting for the second.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many wait.
+    pub async fn copy_turn(&self) -> Result<Turn> {
+        let context = &self.inner.context;
+        let turn = context.copies.take(&context.platform, COPY_MEMORY_BYTES).await;
+        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
+        turn.map(|permit| Turn { _permit: permit })
     }
 
     /// Whether [`Self::listing_turn`] would say at once that too many wait.

@@ -64,7 +64,7 @@ mod wait;
 mod window;
 mod writer;
 
-pub use budget::ListingTurn;
+pub use budget::Turn;
 pub use catalog::Catalog;
 pub use engine::{Engine, Recovered, Shared};
 pub use error::{ConditionFailure, Error, Result};

@@ -433,9 +433,11 @@ impl<P: Platform> ObjectReader<P> {
         if is_inline || self.share.is_some() || selected == 0 {
             return Ok(());
         }
-        // What is given out, and what is read ahead of it. The selection may begin within a block.
+        // What is given out, and what is read ahead of it. The selection may begin within a block, and somewhat
+        // behind the header that is read with it.
         let most = (READ_AHEAD_WINDOWS + 1) * WINDOW_MEMORY_BYTES;
-        let whole = selected.saturating_add((CHUNK_HEADER_BYTES + 2 * BLOCK_BYTES) as u64);
+        let around = CHUNK_HEADER_BYTES + GAP_BYTES_MAX + 2 * BLOCK_BYTES;
+        let whole = selected.saturating_add(around as u64);
         let bytes = usize::try_from(whole).unwrap_or(most).min(most);
         let context = &self.context;
         let permit = context.budget.take(&context.platform, bytes).await.inspect_err(|_| {

@@ -25,7 +25,7 @@ pub fn run<T>(
         .make()
         .map_err(|error| StartError::Host(error.to_string()))?;
     executor.run(async {
-        let reactor = Reactor::new(IO_MEMORY_BYTES, Duration::ZERO)
+        let reactor = Reactor::new(IO_MEMORY_BYTES, 0, Duration::ZERO)
             .map_err(|source| StartError::io("prepare the executor", source))?;
         let platform = GlommioPlatform::new(&reactor)
             .map_err(|source| StartError::io("prepare the executor", source))?;

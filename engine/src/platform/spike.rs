@@ -30,7 +30,7 @@ fn on_glommio<F: Future<Output = ()> + 'static>(
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || async move {
             let platform =
-                GlommioPlatform::new(&Reactor::new(1 << 20, Duration::ZERO).unwrap()).unwrap();
+                GlommioPlatform::new(&Reactor::new(1 << 20, 0, Duration::ZERO).unwrap()).unwrap();
             test(platform, path).await;
         })
         .unwrap()

@@ -66,15 +66,22 @@ pub(super) async fn append_object<P: Platform, B: RawBody>(
     quota::check(context, &bucket, total).await?;
 
     let mut digests = Digests::new(base.algorithm);
+    let copied = reader.filter(|_| base.grows.is_none());
+    // Not while the client sends, which may take long.
+    let turn = match &copied {
+        Some(_) => Some(context.engine.copy_turn().await?),
+        None => None,
+    };
     let (mut writer, expected) = match base.grows {
         Some((version, ..)) => {
             (context.engine.appender(bucket.id, key, version, Some(added)).await?, added)
         }
         None => (context.engine.writer(bucket.id, key, Some(total)).await?, total),
     };
-    if let Some(reader) = reader.filter(|_| base.grows.is_none()) {
+    if let Some(reader) = copied {
         copy(reader, &mut digests, &mut writer).await?;
     }
+    drop(turn);
     receive(body.reader, &plan, &mut digests, &mut writer).await?;
     if writer.written() != expected {
         return Err(Code::IncompleteBody.into());

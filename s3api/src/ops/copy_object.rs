@@ -39,6 +39,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let algorithm = parse_copy_algorithm(|name| context.head.header(name))?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
     check_early(context, bucket.id, &conditions).await?;
+    let _turn = context.engine.copy_turn().await?;
     let reader = source.open(context).await?;
     let size = reader.info().current.size;
     if size > PUT_BYTES_MAX {

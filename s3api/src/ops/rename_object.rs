@@ -44,6 +44,7 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
     }
     let conditions = Conditions::of_rename(|name| context.header(name));
     check_early(context, bucket.id, &conditions).await?;
+    let _turn = context.engine.copy_turn().await?;
     let Some(reader) = open(context, &bucket, &from).await? else {
         // It may just have got the other key, by the request that this one repeats.
         let missing = || context.of_missing(S3Error::from(Code::NoSuchKey).field("Key", &from));

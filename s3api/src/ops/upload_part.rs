@@ -41,6 +41,7 @@ pub(super) async fn upload_part<P: Platform, B: RawBody>(
 pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let part = Part::of_request(context).await?;
     let source = CopySource::of_request(context)?;
+    let _turn = context.engine.copy_turn().await?;
     let reader = source.open(context).await?;
     let size = reader.info().current.size;
     let range = match context.header("x-amz-copy-source-range") {

@@ -38,7 +38,7 @@ pub(super) async fn run<A: Application>(
     shared: &Arc<Shared<A>>,
     core: usize,
 ) -> Result<(), StartError> {
-    let reactor = Reactor::new(shared.io_memory_bytes, shared.spin)
+    let reactor = Reactor::new(shared.io_memory_bytes, shared.body_budget_bytes, shared.spin)
         .map_err(|e| StartError::io("setting up the I/O of a core", e))?;
     // An executor that parked although a task could run is woken by this within a tick.
     if let Some(pulse) = shared.pulse(core) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use engine::platform::glommio::Rouser;
 
-use super::{Application, Opened, Plan, Sockets, Started};
+use super::{Application, Opened, Plan, Sockets, Started, store};
 use crate::config::Config;
 use crate::limits::SPIN_BEFORE_REST;
 use crate::metrics::Metrics;
@@ -162,6 +162,8 @@ pub(super) struct Shared<A> {
     pub(super) idle_timeout: Duration,
     /// Freed I/O buffers that a core keeps.
     pub(super) io_memory_bytes: usize,
+    /// What bodies under way may take on a core.
+    pub(super) body_budget_bytes: usize,
     /// How long a core looks out for others before it rests.
     pub(super) spin: Duration,
     pub(super) drain_timeout: Duration,
@@ -214,6 +216,7 @@ impl<A: Application> Shared<A> {
             listen: sockets.listen,
             idle_timeout: config.idle_timeout,
             io_memory_bytes: config.io_memory_bytes,
+            body_budget_bytes: store::body_budget_bytes(config, plan),
             spin: if plan.cpus.is_some() && plan.cores > 1 {
                 SPIN_BEFORE_REST
             } else {

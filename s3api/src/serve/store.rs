@@ -405,16 +405,25 @@ fn format_options(config: &Config, plan: &Plan, available_bytes: u64) -> FormatO
     }
 }
 
+/// What the I/O buffers that a core keeps leave of its share of the memory budget.
+fn divided_bytes(config: &Config, plan: &Plan) -> u64 {
+    (plan.memory_bytes / plan.cores as u64).saturating_sub(config.io_memory_bytes as u64)
+}
+
+/// What bodies under way may take on a core.
+pub(super) fn body_budget_bytes(config: &Config, plan: &Plan) -> usize {
+    usize::try_from(divided_bytes(config, plan) / 4).unwrap_or(usize::MAX)
+}
+
 /// One core's share of the memory budget: what its I/O buffers leave goes half to the index, a
 /// quarter to bodies under way, an eighth at most to hot objects, and the rest to connections and all that
 /// is not counted.
 fn engine_options(settings: &Settings) -> EngineOptions {
     let Settings { config, plan, .. } = settings;
-    let per_core = plan.memory_bytes / plan.cores as u64;
-    let rest = per_core.saturating_sub(config.io_memory_bytes as u64);
+    let rest = divided_bytes(config, plan);
     let bytes = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
     EngineOptions {
-        body_budget_bytes: bytes(rest / 4),
+        body_budget_bytes: body_budget_bytes(config, plan),
         index_budget_bytes: bytes(rest / 2),
         hot_record_bytes: bytes(config.hot_object_bytes.min(rest / 8)),
         open_files_max: limits::SEGMENT_FILES_PER_CORE,

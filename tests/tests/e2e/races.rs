@@ -137,6 +137,30 @@ fn of_many_copies_that_want_no_object_there_one_wins() {
     server.stop();
 }
 
+/// A copy takes memory for what it writes, and then for what it reads: with more of them than there is memory for,
+/// each would wait for the second until it gave up.
+#[test]
+fn more_copies_at_once_than_memory_is_for_are_all_made() {
+    let site = Site::new();
+    let server = with_bucket(&site);
+    let body: Vec<u8> =
+        (0..4u32 << 20).map(|byte| (byte.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
+    let mut client = server.client();
+    client.put("/bucket/from", body.clone()).expect(200);
+    let answers = Field::new(&server, CLIENTS).race(|number| {
+        Request::new("PUT", &format!("/bucket/to-{number}"))
+            .header("x-amz-copy-source", "bucket/from")
+            .body("")
+    });
+    for answer in answers {
+        answer.expect(200);
+    }
+    for number in [0, CLIENTS - 1] {
+        assert!(client.get(&format!("/bucket/to-{number}")).expect(200).body == body);
+    }
+    server.stop();
+}
+
 /// An upload of one part, and the document that completes it.
 fn upload(client: &mut Client, path: &str, body: &str) -> (String, String) {
     let upload = client.post(&format!("{path}?uploads="), "").expect(200);

@@ -1,10 +1,13 @@
 //! Memory for direct I/O, in huge pages, kept for use again.
 //!
 //! Regions of [`REGION_BYTES`] are cut into blocks of one size each; a region none of whose blocks is in use can
-//! be cut anew for another size. What exceeds the regions a core may have comes from the allocator.
+//! be cut anew for another size. What exceeds the regions a core may have comes from the allocator, which has to
+//! clear it and search for room: a third more CPU for each read of a server in overload, and far more memory than
+//! is in use.
 //!
 //! Invariants: a buffer starts on a [`BLOCK_BYTES`] boundary, and all of it has been initialised, by the kernel
-//! with zeroes if by nobody else; regions have a bound, and none is mapped before it is needed.
+//! with zeroes if by nobody else; regions have a bound, none is mapped before it is needed, and of those that
+//! nothing uses only so many keep their memory as a core is to keep.
 //!
 //! Nothing is registered with the kernel, so that nothing need be resident from the start. What makes that
 //! cheap is the pages' size: pinning 64 small pages for each window of a large read, and handing the device as many
@@ -26,13 +29,18 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Buffers {
     regions: RefCell<Regions>,
-    regions_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct Regions {
     all: Vec<Region>,
-    /// By class, the regions that may have a block to give.
+    count_max: usize,
+    /// How many that nothing uses keep their memory, and how many do.
+    kept_max: usize,
+    kept: usize,
+    /// How many nothing uses.
+    unused: usize,
+    /// By class, the regions that have a block to give; not those that nothing uses and that have no memory.
     available: Vec<Vec<usize>>,
 }
 
@@ -43,6 +51,8 @@ struct Region {
     /// Blocks that are not in use, the last one given back last.
     free: Vec<u32>,
     used: u32,
+    /// Whether it may have memory, rather than an address alone.
+    is_backed: bool,
 }
 
 /// A buffer of whole blocks.
@@ -81,36 +91,43 @@ fn layout(bytes: usize) -> Layout {
 }
 
 impl Buffers {
-    /// Memory that keeps so many bytes at most.
-    pub(super) fn new(kept_bytes_max: usize) -> Rc<Self> {
-        let regions_max = kept_bytes_max / REGION_BYTES;
-        Rc::new(Self { regions: RefCell::default(), regions_max })
+    /// Memory that keeps so many bytes when they are not in use, and so many at most when they are.
+    pub(super) fn new(kept_bytes_max: usize, used_bytes_max: usize) -> Rc<Self> {
+        let kept_max = kept_bytes_max / REGION_BYTES;
+        let count_max = kept_max.max(used_bytes_max / REGION_BYTES);
+        Rc::new(Self {
+            regions: RefCell::new(Regions { count_max, kept_max, ..Regions::default() }),
+        })
     }
 
     /// A buffer with whatever it held before.
     pub(super) fn take(self: &Rc<Self>, bytes: usize) -> Buffer {
-        let (memory, place) =
-            match self.regions.borrow_mut().take(class_of(bytes), self.regions_max) {
-                Some((memory, place)) => (memory, Some(place)),
-                None => {
-                    let layout = layout(bytes);
-                    // SAFETY: the layout's size is not zero.
-                    let memory = NonNull::new(unsafe { alloc_zeroed(layout) });
-                    (memory.unwrap_or_else(|| handle_alloc_error(layout)), None)
-                }
-            };
+        let (memory, place) = match self.regions.borrow_mut().take(class_of(bytes)) {
+            Some((memory, place)) => (memory, Some(place)),
+            None => {
+                let layout = layout(bytes);
+                // SAFETY: the layout's size is not zero.
+                let memory = NonNull::new(unsafe { alloc_zeroed(layout) });
+                (memory.unwrap_or_else(|| handle_alloc_error(layout)), None)
+            }
+        };
         Buffer { memory, bytes, place, home: Rc::clone(self) }
     }
 }
 
 impl Regions {
-    fn take(&mut self, class: usize, regions_max: usize) -> Option<(NonNull<u8>, (usize, u32))> {
+    fn take(&mut self, class: usize) -> Option<(NonNull<u8>, (usize, u32))> {
         if class_bytes(class) > REGION_BYTES {
             return None;
         }
-        let number = self.available_region(class, regions_max)?;
+        let number = self.available_region(class)?;
         let region = &mut self.all[number];
         let block = region.free.pop()?;
+        if region.used == 0 {
+            self.unused -= 1;
+            self.kept -= usize::from(region.is_backed);
+            region.is_backed = true;
+        }
         region.used += 1;
         let (class, is_full) = (region.class, region.free.is_empty());
         let memory = region.memory.at(block as usize * class_bytes(class));
@@ -121,14 +138,14 @@ impl Regions {
     }
 
     /// A region with a free block of that class; when no region is left, of a larger one.
-    fn available_region(&mut self, class: usize, regions_max: usize) -> Option<usize> {
+    fn available_region(&mut self, class: usize) -> Option<usize> {
         if self.available.len() <= class {
             self.available.resize_with(class + 1, Vec::new);
         }
         if let Some(number) = self.available[class].last() {
             return Some(*number);
         }
-        let Some(number) = self.find_region(regions_max) else {
+        let Some(number) = self.find_region() else {
             return self.available[class..].iter().find_map(|regions| regions.last().copied());
         };
         let blocks = (REGION_BYTES / class_bytes(class)) as u32;
@@ -138,17 +155,21 @@ impl Regions {
         Some(number)
     }
 
-    /// A new region, or one that nothing uses.
-    fn find_region(&mut self, regions_max: usize) -> Option<usize> {
-        if let Some(number) = self.all.iter().position(|region| region.used == 0) {
+    /// One that nothing uses, rather one that has its memory, or a new region.
+    fn find_region(&mut self) -> Option<usize> {
+        if self.unused > 0 {
+            let is_backed = self.kept > 0;
+            let fits = |region: &Region| region.used == 0 && region.is_backed == is_backed;
+            let number = self.all.iter().position(fits)?;
             self.available[self.all[number].class].retain(|other| *other != number);
             return Some(number);
         }
-        if self.all.len() >= regions_max {
+        if self.all.len() >= self.count_max {
             return None;
         }
         let memory = Mapping::new()?;
-        self.all.push(Region { memory, class: 0, free: Vec::new(), used: 0 });
+        self.unused += 1;
+        self.all.push(Region { memory, class: 0, free: Vec::new(), used: 0, is_backed: false });
         Some(self.all.len() - 1)
     }
 
@@ -158,6 +179,17 @@ impl Regions {
         region.used -= 1;
         if region.free.len() == 1 {
             self.available[region.class].push(number);
+        }
+        if region.used == 0 {
+            self.unused += 1;
+            if self.kept < self.kept_max {
+                self.kept += 1;
+            } else {
+                region.memory.clear();
+                region.is_backed = false;
+                // It is taken only when no other has a block to give.
+                self.available[region.class].retain(|other| *other != number);
+            }
         }
     }
 }
@@ -193,6 +225,12 @@ impl Mapping {
             libc::madvise(memory.cast(), REGION_BYTES, libc::MADV_HUGEPAGE);
             NonNull::new(memory).map(Self)
         }
+    }
+
+    /// Gives its memory back; it is zeroes when it is used again.
+    fn clear(&mut self) {
+        // SAFETY: the mapping is this one's, and nobody has a buffer in it. Where it fails the memory stays as it is.
+        unsafe { libc::madvise(self.0.as_ptr().cast(), REGION_BYTES, libc::MADV_DONTNEED) };
     }
 
     fn at(&self, offset: usize) -> NonNull<u8> {
@@ -255,7 +293,7 @@ mod tests {
 
     #[test]
     fn buffers_do_not_overlap_and_are_used_again() {
-        let home = Buffers::new(2 * REGION_BYTES);
+        let home = Buffers::new(2 * REGION_BYTES, 0);
         let sizes = [1, 1, 3, 64, 65, 256, 256, 256, 256, 2000].map(|blocks| blocks * BLOCK_BYTES);
         let mut buffers: Vec<_> = sizes.iter().map(|bytes| home.take(*bytes)).collect();
         for (number, (buffer, bytes)) in buffers.iter_mut().zip(sizes).enumerate() {
@@ -276,7 +314,7 @@ mod tests {
 
     #[test]
     fn regions_are_bounded_and_change_their_size_when_nothing_uses_them() {
-        let home = Buffers::new(REGION_BYTES);
+        let home = Buffers::new(REGION_BYTES, 0);
         let many: Vec<_> = (0..2000).map(|_| home.take(BLOCK_BYTES)).collect();
         assert_eq!(home.regions.borrow().all.len(), 1);
         let outside = many.iter().filter(|buffer| buffer.place.is_none()).count();
@@ -294,8 +332,29 @@ mod tests {
     }
 
     #[test]
+    fn beyond_what_is_kept_memory_goes_back_when_nothing_uses_it() {
+        let home = Buffers::new(2 * REGION_BYTES, 5 * REGION_BYTES);
+        for _ in 0..3 {
+            let mut all: Vec<_> = (0..6).map(|_| home.take(REGION_BYTES)).collect();
+            let outside = all.iter().filter(|buffer| buffer.place.is_none()).count();
+            assert_eq!((outside, home.regions.borrow().kept), (1, 0));
+            let kept = |buffer: &Buffer| buffer[REGION_BYTES - 1] == 1;
+            assert!(all.iter().filter(|buffer| kept(buffer)).count() <= 2);
+            all.iter_mut().for_each(|buffer| buffer.fill(1));
+            drop(all);
+            assert_eq!((home.regions.borrow().kept, home.regions.borrow().unused), (2, 5));
+            // Those with their memory are used first.
+            let again: Vec<_> = (0..3).map(|_| home.take(REGION_BYTES)).collect();
+            assert_eq!(again.iter().map(kept).collect::<Vec<_>>(), [true, true, false]);
+        }
+        let mut small: Vec<_> = (0..3 * 1024).map(|_| home.take(BLOCK_BYTES)).collect();
+        small.truncate(1);
+        assert_eq!((home.regions.borrow().kept, home.regions.borrow().unused), (2, 4));
+    }
+
+    #[test]
     fn a_buffer_outlives_its_core() {
-        let home = Buffers::new(REGION_BYTES);
+        let home = Buffers::new(REGION_BYTES, 0);
         let mut buffer = home.take(3 * BLOCK_BYTES);
         drop(home);
         buffer.fill(7);

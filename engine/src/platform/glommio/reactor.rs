@@ -81,9 +81,10 @@ impl AsRawFd for Descriptor {
 }
 
 impl Reactor {
-    /// The reactor of the executor that this is called on, which keeps so many bytes of freed buffers, and
-    /// looks out for other cores for so long before it rests. An executor has one.
-    pub fn new(kept_bytes_max: usize, spin: Duration) -> io::Result<Self> {
+    /// The reactor of the executor that this is called on, which keeps so many bytes of freed buffers, takes
+    /// as many more for those in use as it is `rated` for before it asks the allocator, and looks out for
+    /// other cores for so long before it rests. An executor has one.
+    pub fn new(kept_bytes_max: usize, rated_bytes: usize, spin: Duration) -> io::Result<Self> {
         let turn = Rc::new(Turn::new()?);
         let sockets = Rc::new(Sockets::new(Rc::clone(&turn))?);
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -93,7 +94,7 @@ impl Reactor {
         let ring = Rc::new(Ring::new(&eventfd)?);
         let core = Rc::new(Core {
             ring,
-            buffers: Buffers::new(kept_bytes_max),
+            buffers: Buffers::new(kept_bytes_max, kept_bytes_max.saturating_add(rated_bytes)),
             _eventfd: eventfd,
             watched: PollableFd::new(Descriptor(Rc::clone(&sockets)))?,
             turn,

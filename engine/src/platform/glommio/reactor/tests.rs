@@ -31,7 +31,7 @@ fn with_reactor<F: Future<Output = ()>>(
         .ring_depth(128)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || async move {
-            let reactor = Reactor::new(64 << 20, Duration::ZERO).unwrap();
+            let reactor = Reactor::new(64 << 20, 0, Duration::ZERO).unwrap();
             let platform = GlommioPlatform::new(&reactor).unwrap();
             let hang = async {
                 ::glommio::timer::sleep(PATIENCE).await;
@@ -151,7 +151,7 @@ fn play(spin: Duration, passes: u32, pause: fn(u32) -> Duration) {
             .ring_depth(128)
             .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
         let play = move || async move {
-            let reactor = Reactor::new(1 << 20, spin).unwrap();
+            let reactor = Reactor::new(1 << 20, 0, spin).unwrap();
             let game = async {
                 for pass in 1..=passes {
                     let caught = poll_fn(|context| {

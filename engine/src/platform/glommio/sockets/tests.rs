@@ -22,7 +22,7 @@ fn with_reactor<F: Future<Output = ()>>(test: impl FnOnce(Reactor) -> F + Send +
         .io_memory(1 << 20)
         .ring_depth(128)
         .spawn(|| async move {
-            let reactor = Reactor::new(0, Duration::ZERO).unwrap();
+            let reactor = Reactor::new(0, 0, Duration::ZERO).unwrap();
             let hang = async {
                 sleep(PATIENCE).await;
                 panic!("a hang");
