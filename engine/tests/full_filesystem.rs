@@ -141,3 +141,29 @@ fn what_is_left_of_an_attempt_does_not_stand_in_its_own_way() {
     assert!(available.unwrap() > 0);
     assert!(!sim.disk().files().contains(&left_over.to_owned()));
 }
+
+/// An attempt that had begun before the store was closed went on behind it, and would have removed a segment of
+/// whoever opened the store meanwhile.
+#[test]
+fn a_closed_store_makes_no_segments() {
+    for seed in 0..6 {
+        let sim = sim(seed, DISK_BYTES);
+        let platform = sim.platform();
+        let done = sim.run_until(async {
+            let engine = start(&platform).await;
+            exhaust(&engine).await;
+            sleep(&platform, 5).await;
+            // Nothing goes on but that the filesystem is asked again.
+            let before = sim.counters();
+            while sim.counters().ios == before.ios {
+                platform.sleep(Duration::from_micros(20)).await;
+            }
+            engine.close().await;
+            let closed = sim.counters();
+            sleep(&platform, 100).await;
+            assert_eq!(sim.counters(), closed, "seed {seed}: I/O in a closed store");
+            assert!(closed.preallocations > before.preallocations, "seed {seed}");
+        });
+        done.unwrap();
+    }
+}
