@@ -446,6 +446,10 @@ async fn format_store<P: Platform>(
         history,
     };
     superblock(0).check().map_err(Error::TooLarge)?;
+    for (drive, dir) in data_dirs.iter().enumerate() {
+        let shards = (0..options.shard_count).skip(drive).step_by(data_dirs.len());
+        require_room(platform, dir, shards, options.segment_bytes).await?;
+    }
     for shard in 0..options.shard_count {
         let data_dir = &data_dirs[usize::from(shard) % data_dirs.len()];
         let dir = shard_dir(data_dir, shard);
@@ -479,6 +483,38 @@ async fn format_store<P: Platform>(
         write_superblock(platform, dir, &superblock(index))
             .await
             .map_err(|source| Error::io(format!("format {}", dir.display()), source))?;
+    }
+    Ok(())
+}
+
+/// Refuses a drive that has not even the fewest segments for each of its shards: one that never gets its
+/// reserve cannot delete what it holds.
+async fn require_room<P: Platform>(
+    platform: &P,
+    data_dir: &Path,
+    shards: impl Iterator<Item = u16>,
+    segment_bytes: u64,
+) -> Result<()> {
+    let failed = |source| Error::io(format!("look at {}", data_dir.display()), source);
+    let mut available = platform.space(data_dir).await.map_err(failed)?.available_bytes;
+    let mut count = 0;
+    for shard in shards {
+        count += 1;
+        // What an interrupted format has made already.
+        let first = segment_path(&shard_dir(data_dir, shard), 0);
+        if let Ok(file) = platform.open(&first, OpenMode::READ).await {
+            available += file.len().await.map_err(failed)?;
+        }
+    }
+    let needed = count * SEGMENTS_MIN as u64 * segment_bytes;
+    if available < needed {
+        return Err(unusable(
+            data_dir,
+            format!(
+                "{needed} bytes are needed for {count} shards of at least {SEGMENTS_MIN} segments of \
+                 {segment_bytes} bytes, {available} are free"
+            ),
+        ));
     }
     Ok(())
 }

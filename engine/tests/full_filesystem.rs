@@ -122,6 +122,34 @@ fn what_is_too_little_for_a_segment_is_left_to_others() {
     }
 }
 
+/// Of shards that share too little, some would never get what they need to delete anything.
+#[test]
+fn a_disk_without_room_for_the_fewest_segments_of_each_shard_is_refused() {
+    let format = FormatOptions { shard_count: 2, capacity_bytes: 64 * MIB, ..FORMAT };
+    let least = 16 * MIB;
+    let sim = sim(1, least);
+    let platform = sim.platform();
+    let done = sim.run_until(async {
+        let others = platform.open(Path::new("/others"), OpenMode::CREATE).await.unwrap();
+        others.preallocate(4096).await.unwrap();
+        let refused = open_or_format(&platform, &dirs(), || format).await.unwrap_err();
+        let told = refused.to_string();
+        assert!(matches!(refused, Error::Unusable { .. }), "{told}");
+        for figure in [least, least - 4096] {
+            assert!(told.contains(&figure.to_string()), "{told}");
+        }
+        assert!(!sim.disk().files().iter().any(|path| is_segment(path)), "nothing was made");
+        platform.remove(Path::new("/others")).await.unwrap();
+        // What an interrupted attempt has made is not missing.
+        platform.create_dir(Path::new("/data/shard-0001")).await.unwrap();
+        let first = Path::new("/data/shard-0001/00000000.seg");
+        let first = platform.open(first, OpenMode::CREATE).await.unwrap();
+        first.preallocate(MIB).await.unwrap();
+        open_or_format(&platform, &dirs(), || format).await.unwrap();
+    });
+    done.unwrap();
+}
+
 /// What a crash had left of a segment kept the checkpoints from their space, and was removed only behind them.
 #[test]
 fn what_is_left_of_an_attempt_does_not_stand_in_its_own_way() {
