@@ -181,6 +181,9 @@ impl<P: Platform> Shard<P> {
             }
             self.log_event.wait_until(idle).await;
         }
+        // A segment that is being made is made to the end: whoever opens the store next may make the same
+        // one. Nobody waits for anything but I/O behind this gate, and who enters later sees the stop.
+        drop(self.space_gate.enter().await);
     }
 }
 

@@ -32,6 +32,10 @@ pub enum Error {
     /// No space is left for new data; reads and deletes still work.
     #[error("no space left")]
     OutOfSpace,
+    /// The memory for indexes is used up: until keys are deleted, or there is more memory, writes are
+    /// refused. Reads and deletes still work.
+    #[error("no memory left for more keys")]
+    IndexFull,
     /// The memory budget is used up; the request may be repeated later.
     #[error("busy: the memory budget is used up")]
     Busy,

@@ -163,6 +163,7 @@ fn is_refusal(error: &Error) -> bool {
         Error::Condition(_)
             | Error::NoSuchBucket
             | Error::Busy
+            | Error::IndexFull
             | Error::OutOfSpace
             | Error::TooLarge(_)
     )

@@ -105,8 +105,8 @@ impl Segment {
     }
 }
 
-/// How urgent a need for space is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How urgent a need for space is, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
     /// New data: stops short of the reserve.
     Data,

@@ -391,7 +391,7 @@ impl<P: Platform> Shard<P> {
             }
         }
         if !self.context.index_has_room() {
-            return Err(Error::Busy);
+            return Err(Error::IndexFull);
         }
         if self.log_is_full() {
             return Err(Error::OutOfSpace);

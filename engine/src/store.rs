@@ -446,6 +446,10 @@ async fn format_store<P: Platform>(
         history,
     };
     superblock(0).check().map_err(Error::TooLarge)?;
+    for (drive, dir) in data_dirs.iter().enumerate() {
+        let shards = (0..options.shard_count).skip(drive).step_by(data_dirs.len());
+        require_room(platform, dir, shards, options.segment_bytes).await?;
+    }
     for shard in 0..options.shard_count {
         let data_dir = &data_dirs[usize::from(shard) % data_dirs.len()];
         let dir = shard_dir(data_dir, shard);
@@ -483,6 +487,38 @@ async fn format_store<P: Platform>(
     Ok(())
 }
 
+/// Refuses a drive that has not even the fewest segments for each of its shards: one that never gets its
+/// reserve cannot delete what it holds.
+async fn require_room<P: Platform>(
+    platform: &P,
+    data_dir: &Path,
+    shards: impl Iterator<Item = u16>,
+    segment_bytes: u64,
+) -> Result<()> {
+    let failed = |source| Error::io(format!("look at {}", data_dir.display()), source);
+    let mut available = platform.space(data_dir).await.map_err(failed)?.available_bytes;
+    let mut count = 0;
+    for shard in shards {
+        count += 1;
+        // What an interrupted format has made already.
+        let first = segment_path(&shard_dir(data_dir, shard), 0);
+        if let Ok(file) = platform.open(&first, OpenMode::READ).await {
+            available += file.len().await.map_err(failed)?;
+        }
+    }
+    let needed = count * SEGMENTS_MIN as u64 * segment_bytes;
+    if available < needed {
+        return Err(unusable(
+            data_dir,
+            format!(
+                "{needed} bytes are needed for {count} shards of at least {SEGMENTS_MIN} segments of \
+                 {segment_bytes} bytes, {available} are free"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// Gives a shard the segment in which its log begins, so that its absence is always a loss.
 async fn format_shard<P: Platform>(
     platform: &P,
@@ -498,24 +534,51 @@ async fn format_shard<P: Platform>(
     file.close().await
 }
 
-/// Makes a segment file of full length whose name is durable.
+/// Makes a segment file in the place of what an earlier attempt may have left.
 pub(crate) async fn create_segment_file<P: Platform>(
     platform: &P,
     dir: &Path,
     segment: u32,
     segment_bytes: u64,
 ) -> std::io::Result<()> {
+    remove_left_over(platform, &segment_path(dir, segment)).await?;
+    create_new_segment_file(platform, dir, segment, segment_bytes).await
+}
+
+/// Makes a segment file of full length whose name is durable. A failed attempt leaves neither name nor bytes.
+pub(crate) async fn create_new_segment_file<P: Platform>(
+    platform: &P,
+    dir: &Path,
+    segment: u32,
+    segment_bytes: u64,
+) -> std::io::Result<()> {
     let path = segment_path(dir, segment);
-    // An attempt that was cut short may have left the name.
-    match platform.remove(&path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let file = platform.open(&path, OpenMode::CREATE).await?;
-    file.preallocate(segment_bytes).await?;
-    file.sync().await?;
-    file.close().await?;
-    platform.sync_dir(dir).await
+    let filled = match file.preallocate(segment_bytes).await {
+        Ok(()) => file.sync().await,
+        failed => failed,
+    };
+    let closed = file.close().await;
+    let made = match filled.and(closed) {
+        Ok(()) => platform.sync_dir(dir).await,
+        failed => failed,
+    };
+    if made.is_err() {
+        // The first error says more than that of this; and the next attempt tries it again.
+        let _ = platform.remove(&path).await;
+    }
+    made
+}
+
+/// Removes what an attempt to make a file may have left when it was cut short.
+pub(crate) async fn remove_left_over<P: Platform>(
+    platform: &P,
+    path: &Path,
+) -> std::io::Result<()> {
+    match platform.remove(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Two copies, a sync, the other two, a sync; then the name.
@@ -525,10 +588,7 @@ pub(crate) async fn write_superblock<P: Platform>(
     superblock: &Superblock,
 ) -> std::io::Result<()> {
     let temporary = dir.join(SUPERBLOCK_NEW);
-    match platform.remove(&temporary).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_left_over(platform, &temporary).await?;
     let file = platform.open(&temporary, OpenMode::CREATE).await?;
     file.preallocate((COPIES * BLOCK_BYTES) as u64).await?;
     for pair in 0..COPIES / 2 {

@@ -14,7 +14,7 @@ use crate::platform::{File, Platform};
 use crate::segments::{Need, Use};
 use crate::shard::Shard;
 use crate::slab::SlabMap;
-use crate::store::create_segment_file;
+use crate::store::{create_new_segment_file, remove_left_over};
 use std::rc::Rc;
 
 impl<P: Platform> Shard<P> {
@@ -119,6 +119,13 @@ impl<P: Platform> Shard<P> {
         let layout = &self.context.layout;
         let dir = layout.shard_dir(self.id);
         let bytes = layout.segment_bytes;
+        // What a crash may have left of an attempt must not keep checkpoints from their space.
+        if let Err(error) =
+            remove_left_over(&self.platform, &layout.segment_path(self.id, segment)).await
+        {
+            self.latch(format!("removing what was left of segment {segment} failed: {error}"));
+            return Err(self.read_only_error());
+        }
         match self.reserve_slots().await {
             Ok(()) => {}
             Err(Error::OutOfSpace) => {
@@ -130,7 +137,7 @@ impl<P: Platform> Shard<P> {
                 return Err(self.read_only_error());
             }
         }
-        match create_segment_file(&self.platform, &dir, segment, bytes).await {
+        match create_new_segment_file(&self.platform, &dir, segment, bytes).await {
             Ok(()) => {
                 if self.filesystem_full.replace(false) {
                     tracing::info!(shard = self.id, "the filesystem has space again");

@@ -153,6 +153,36 @@ fn a_store_whose_log_is_full_to_the_last_block_closes_and_opens() {
     .unwrap();
 }
 
+/// It lasts until somebody does something, so it is not said to be a matter of time.
+#[test]
+fn writes_for_whose_keys_there_is_no_memory_are_refused_and_deletions_are_not() {
+    let sim = Sim::new(1, SimOptions::default());
+    let platform = sim.platform();
+    sim.run_until(async {
+        let dirs = [PathBuf::from("/data")];
+        let store = open_or_format(&platform, &dirs, || format(1, 64)).await.unwrap();
+        let options = EngineOptions { index_budget_bytes: 100 * KIB, ..EngineOptions::default() };
+        let (layout, shared) = (store.layout.clone(), Shared::new(1));
+        let engine = Engine::start(platform.clone(), layout, options, shared, 0).await.unwrap();
+        let bucket = engine.create_bucket("bucket", BTreeMap::new()).await.unwrap().id;
+        let mut keys = 0;
+        let refused = loop {
+            match put(&engine, bucket, &format!("{keys:040}"), b"x").await {
+                Ok(()) => keys += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, Error::IndexFull), "{refused}");
+        assert!(keys > 100, "{keys}");
+        for key in 0..keys {
+            assert!(delete_if(&engine, bucket, &format!("{key:040}"), None).await.unwrap().existed);
+        }
+        put(&engine, bucket, "new", b"x").await.unwrap();
+        engine.close().await;
+    })
+    .unwrap();
+}
+
 /// A write for which there is no space takes with it what was judged against it, though that would
 /// still fit: otherwise the condition would have held for an object that never was.
 #[test]

@@ -302,6 +302,11 @@ impl From<engine::Error> for S3Error {
             // matter, and asks not to be repeated before a person has done something. SDKs that
             // retry every 5xx all the same back off as they do for 503.
             Error::OutOfSpace => Code::InsufficientStorage.into(),
+            // As lasting as that.
+            Error::IndexFull => Self::new(
+                Code::InsufficientStorage,
+                "No memory is left for more keys; reading and deleting still work.",
+            ),
             Error::Busy => Self::from(Code::SlowDown).header("Retry-After", "1"),
             // The causes of these two were logged when they came up. Both may pass while a client
             // retries: the server is restarted, the drive comes back.
@@ -347,7 +352,13 @@ mod tests {
     fn engine_errors_have_their_code_and_status() {
         check(engine::Error::NoSuchBucket, Code::NoSuchBucket, 404);
         check(engine::Error::OutOfSpace, Code::InsufficientStorage, 507);
+        check(engine::Error::IndexFull, Code::InsufficientStorage, 507);
         check(engine::Error::Busy, Code::SlowDown, 503);
+        let retries = |error: engine::Error| {
+            S3Error::from(error).headers.iter().any(|(name, _)| *name == "Retry-After")
+        };
+        assert!(retries(engine::Error::Busy));
+        assert!(!retries(engine::Error::IndexFull), "it lasts");
         check(engine::Error::Stopping, Code::ServiceUnavailable, 503);
         let cause = || "/data/x: EIO".to_string();
         check(engine::Error::ReadOnly { shard: 1, cause: cause() }, Code::ServiceUnavailable, 503);

@@ -285,7 +285,16 @@ impl File for GlommioFile {
 
     async fn preallocate(&self, bytes: u64) -> io::Result<()> {
         assert_aligned_length(bytes);
-        self.perform(opcode::Fallocate::new(self.descriptor(), bytes).build()).await
+        let before = self.len().await?;
+        let reserved = self.perform(opcode::Fallocate::new(self.descriptor(), bytes).build()).await;
+        if let Err(error) = &reserved {
+            let file = self.file.try_clone()?;
+            let cut = move || rustix::fs::ftruncate(file, before);
+            if let Err(left) = ::glommio::executor().spawn_blocking(cut).await {
+                tracing::warn!(%error, %left, "what a failed preallocation took is not given back");
+            }
+        }
+        reserved
     }
 
     async fn len(&self) -> io::Result<u64> {

@@ -143,7 +143,9 @@ pub trait File: std::fmt::Debug + 'static {
     ) -> impl Future<Output = io::Result<Self::WriteBuffer>>;
     /// Makes all completed writes of this file durable (`fdatasync`), whichever handle made them.
     fn sync(&self) -> impl Future<Output = io::Result<()>>;
-    /// Reserves space so that the file is `bytes` long (`fallocate`); fresh bytes read as zero.
+    /// Reserves space so that the file is `bytes` long (`fallocate`); fresh bytes read as zero. Where there is
+    /// not enough, the file gets its former length back, and others their space: ext4 has given it all that
+    /// was free by then. A crash may come between. Nothing may grow the file meanwhile.
     fn preallocate(&self, bytes: u64) -> impl Future<Output = io::Result<()>>;
     /// The file's length in bytes, by descriptor.
     fn len(&self) -> impl Future<Output = io::Result<u64>>;

@@ -94,8 +94,9 @@ impl<P: Platform> Shard<P> {
     }
 
     /// Writes the tombstone of a key that is held. Compaction may be waiting for this very key, so it must not
-    /// wait for what compaction would gain: it may take of what that has for itself. Should that be used up
-    /// too, it is tried again for a moment.
+    /// wait for what compaction would gain: if the reserve is used up, which is known without a wait for
+    /// anything but I/O, it may take of what that has for itself. Should that be used up too, it is tried
+    /// again for a moment.
     async fn remove_held(
         self: &Rc<Self>,
         bucket: BucketId,
@@ -103,14 +104,19 @@ impl<P: Platform> Shard<P> {
         index_key: &[u8],
     ) -> Result<()> {
         let begun_ns = self.platform.monotonic_ns();
+        let mut need = Need::Reserve;
         loop {
             match self.check_tombstone(bucket, &key) {
                 Ok(()) | Err(Error::OutOfSpace) => {}
                 Err(error) => return Err(error),
             }
             let record = Record::new(RecordKind::Tombstone, bucket.0, key.clone());
-            let (_, ticket) = self.stage(record, index_key, Need::Compaction)?;
+            let (_, ticket) = self.stage(record, index_key, need)?;
             let outcome = ticket.wait().await;
+            if outcome == Outcome::OutOfSpace && need == Need::Reserve {
+                need = Need::Compaction;
+                continue;
+            }
             let waited_ns = self.platform.monotonic_ns().saturating_sub(begun_ns);
             if outcome != Outcome::OutOfSpace || waited_ns > REMOVAL_WAIT_MAX.as_nanos() as u64 {
                 return self.outcome(outcome);

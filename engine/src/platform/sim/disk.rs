@@ -86,6 +86,12 @@ impl Disk {
         }
     }
 
+    /// What is free, in whole blocks.
+    pub(super) fn free_blocks_bytes(&self) -> u64 {
+        let available_bytes = self.space().available_bytes;
+        available_bytes - available_bytes % BLOCK_BYTES as u64
+    }
+
     /// A write to a file goes nowhere, or to some place of any file that has room for it.
     pub(super) fn lead_astray(
         &mut self,

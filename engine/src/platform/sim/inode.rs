@@ -157,6 +157,11 @@ impl Inode {
         self.current.grow(length);
     }
 
+    /// Takes back what a preallocation has added; it is never durable that it was taken back.
+    pub(super) fn cut(&mut self, length: u64) {
+        self.current.length = self.current.length.min(length);
+    }
+
     pub(super) fn begin_sync(&self) -> SyncScope {
         let completed = self.writes.iter().filter(|(_, w)| w.state == WriteState::Completed);
         SyncScope { writes: completed.map(|(id, _)| *id).collect(), length: self.current.length }

@@ -264,17 +264,31 @@ impl File for SimFile {
         assert_aligned_length(bytes);
         assert!(self.mode.write, "{} is open for reading only", self.path.display());
         let inode = Rc::clone(&self.inode);
+        let before = inode.borrow().length();
         let path = self.path.clone();
         let preallocate = move |world: &World, outcome| {
             if outcome == Outcome::Error {
                 let is_broken = world.is_broken(&path);
                 return Err(if is_broken { input_output_error() } else { no_space() });
             }
-            world.disk.borrow().require_space(&inode.borrow(), bytes)?;
-            inode.borrow_mut().preallocate(bytes);
-            Ok(())
+            let disk = world.disk.borrow();
+            let space = disk.require_space(&inode.borrow(), bytes);
+            // Like ext4, it takes what is free before it fails.
+            let most = if space.is_ok() { bytes } else { before + disk.free_blocks_bytes() };
+            inode.borrow_mut().preallocate(most);
+            space
         };
-        self.platform.io(IoKind::Preallocate, &self.path, preallocate).await
+        let reserved = self.platform.io(IoKind::Preallocate, &self.path, preallocate).await;
+        if reserved.is_err() {
+            let inode = Rc::clone(&self.inode);
+            let cut = move |_: &World| {
+                inode.borrow_mut().cut(before);
+                Ok(())
+            };
+            // On a broken drive nothing is given back.
+            let _ = self.platform.name_io(&self.path, cut).await;
+        }
+        reserved
     }
 
     async fn len(&self) -> io::Result<u64> {

@@ -478,6 +478,7 @@ fn full_disk_refuses_to_grow_files() {
         assert_eq!(platform.space(Path::new("/")).await.unwrap().available_bytes, 4 * BLOCK);
         let error = file.preallocate(9 * BLOCK).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert_eq!(file.len().await.unwrap(), 4 * BLOCK, "what it had taken is given back");
         let error = write(&platform, &file, 8, 1, 2).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
         file.preallocate(8 * BLOCK).await.unwrap();
