@@ -3,18 +3,15 @@
 //! Cheap to clone; never leaves its core. Every operation is durable when it returns `Ok`.
 
 use crate::backup::BackupStatus;
-use crate::budget::{Permit, Turn};
 use crate::catalog::{Catalog, Published};
 use crate::core::CoreContext;
 use crate::drives::Drives;
 use crate::error::{Error, Result};
 use crate::health::Health;
-use crate::limits::{
-    ATTRIBUTES_BYTES_MAX, COPY_MEMORY_BYTES, KEY_BYTES_MAX, LIST_LIMIT_MAX, PARTS_MAX,
-};
+use crate::limits::{ATTRIBUTES_BYTES_MAX, KEY_BYTES_MAX, LIST_LIMIT_MAX, PARTS_MAX};
 use crate::listing;
 use crate::mailbox::Mailboxes;
-use crate::metrics::{EngineMetrics, count};
+use crate::metrics::EngineMetrics;
 use crate::multipart::CompleteUpload;
 use crate::pins::Pin;
 use crate::platform::Platform;
@@ -364,48 +361,6 @@ impl<P: Platform> Engine<P> {
             return Err(Error::TooLarge("a key is 1 to 1,024 bytes long"));
         }
         Ok(self.inner.context.layout.shard_of(bucket, key))
-    }
-
-    pub(crate) async fn take_memory(&self, bytes: usize) -> Result<Permit> {
-        let context = &self.inner.context;
-        context
-            .budget
-            .take(&context.platform, bytes)
-            .await
-            .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))
-    }
-
-    /// Waits until it is the caller's turn to list. To be held until the page is made.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] if too many wait.
-    pub async fn listing_turn(&self) -> Result<Turn> {
-        let context = &self.inner.context;
-        let turn = context.listings.take(&context.platform, 1).await;
-        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
-        turn.map(|permit| Turn { _permit: permit })
-    }
-
-    /// Waits until it is the caller's turn to copy an object or a part. To be held until the copy is written,
-    /// and to be had before the source is opened: a copy takes memory for what it writes and then for
-    /// what it reads, and without turns many could keep each other waiting for the second.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] if too many wait.
-    pub async fn copy_turn(&self) -> Result<Turn> {
-        let context = &self.inner.context;
-        let turn = context.copies.take(&context.platform, COPY_MEMORY_BYTES).await;
-        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
-        turn.map(|permit| Turn { _permit: permit })
-    }
-
-    /// Whether [`Self::listing_turn`] would say at once that too many wait.
-    pub fn refuses_listings(&self) -> bool {
-        let is_refused = self.inner.context.listings.is_too_long();
-        if is_refused {
-            count(&self.inner.context.counters.budget_refusals_total, 1);
-        }
-        is_refused
     }
 
     pub(crate) fn guard(&self, shard: u16, pin: Pin) -> PinGuard<P> {

@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` at the workspace root is the map; `engine/README.md` states the guarantees;
 //! `engine/FORMAT.md` draws every byte on disk.
 
+mod admission;
 mod amend;
 mod append;
 pub mod backup;

@@ -32,6 +32,11 @@ use s3api::start_error::StartError;
 use s3api::tune_command::{self, tune_command};
 use s3api::verify_command::{self, verify_command};
 
+/// Memory of a core stays with it, and a piece of whatever size is found without a search: glibc's costs more with
+/// each connection.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXIT_FAILED: u8 = 1;
 const EXIT_REFUSED: u8 = 2;
 

@@ -29,6 +29,7 @@ mod numbered;
 mod reactor;
 mod ring;
 mod sockets;
+mod timers;
 mod turn;
 
 pub use reactor::{Reactor, Rouser};
@@ -45,13 +46,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-use ::glommio::timer::Timer;
 use futures_lite::FutureExt;
 use io_uring::{opcode, squeue, types};
 use rustix::fs::{OFlags, StatFs};
@@ -60,6 +59,13 @@ use rustix::io::Errno;
 use self::buffers::Buffer;
 use self::ring::Held;
 use super::{BLOCK_BYTES, Durability, File, FilesystemSpace, OpenMode, Platform};
+
+#[cfg(test)]
+impl GlommioPlatform {
+    fn reactor(&self) -> &Reactor {
+        &self.reactor
+    }
+}
 
 /// Random words fetched from the kernel at a time.
 const RANDOM_POOL_WORDS: usize = 64;
@@ -206,7 +212,7 @@ impl Platform for GlommioPlatform {
     }
 
     async fn sleep(&self, duration: Duration) {
-        Sleep { deadline: Instant::now() + duration, registered: None }.await;
+        self.reactor.sleep(duration).await;
     }
 
     /// Goes through the ring: a task that only re-queues itself would keep the executor from reaping
@@ -372,32 +378,6 @@ impl Deref for GlommioReadBuffer {
 #[derive(Debug)]
 pub struct GlommioLock {
     _file: fs::File,
-}
-
-/// A timer that may be polled often: glommio's own registers itself anew at each poll.
-struct Sleep {
-    deadline: Instant,
-    registered: Option<(Timer, Waker)>,
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let remaining = self.deadline.saturating_duration_since(Instant::now());
-        if remaining.is_zero() {
-            return Poll::Ready(());
-        }
-        if let Some((_, waker)) = &self.registered
-            && waker.will_wake(context.waker())
-        {
-            return Poll::Pending;
-        }
-        let mut timer = Timer::new(remaining);
-        let poll = Pin::new(&mut timer).poll(context).map(|_| ());
-        self.registered = Some((timer, context.waker().clone()));
-        poll
-    }
 }
 
 /// Random words of the kernel's generator, a block at a time.

@@ -65,7 +65,7 @@ impl Places {
     }
 
     /// The place of a connection that is on its way out; none if it takes too long.
-    async fn wait(&self, free: &Arc<AtomicUsize>) -> Option<Permit> {
+    async fn wait(&self, reactor: &Reactor, free: &Arc<AtomicUsize>) -> Option<Permit> {
         self.awaited.set(self.awaited.get() + 1);
         let mut found = None;
         for _ in 0..ROOM_TRIES {
@@ -73,7 +73,7 @@ impl Places {
             if found.is_some() {
                 break;
             }
-            glommio::timer::sleep(ROOM_PAUSE).await;
+            reactor.sleep(ROOM_PAUSE).await;
         }
         self.awaited.set(self.awaited.get() - 1);
         // What nobody waits for any more is free for all.
@@ -111,7 +111,7 @@ where
                 }
                 // Most likely no descriptor or memory is left; connections that end give some back.
                 tracing::warn!(%error, "accepting a connection");
-                glommio::timer::sleep(ACCEPT_PAUSE).await;
+                port.reactor.sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -129,7 +129,7 @@ where
     glommio::spawn_local(async move {
         let permit = match permit {
             Some(permit) => Some(permit),
-            None => port.places.wait(&port.free).await,
+            None => port.places.wait(&port.reactor, &port.free).await,
         };
         let Some(permit) = permit else { return refuse(&port, &stream) };
         port.recorder.connection_opened();
@@ -163,7 +163,7 @@ async fn serve<V: Service<ClientStream>>(port: &Port<V>, stream: TcpStream) {
     let _listed = port.connections.list(Rc::clone(&control), waker);
     if certificates.is_some() {
         let late = async {
-            glommio::timer::sleep(HANDSHAKE_PATIENCE).await;
+            port.reactor.sleep(HANDSHAKE_PATIENCE).await;
             Err(io::ErrorKind::TimedOut.into())
         };
         if let Err(error) = stream.begin().or(late).await {

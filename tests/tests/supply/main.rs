@@ -47,7 +47,7 @@ const BANNED_FROM_BINARY: [&str; 3] = ["ring", "webpki-roots", "proptest"];
 
 /// Crates that run a program of theirs while they are built, by what it does.
 const BUILD_SCRIPTS: [(&str, &[&str]); 4] = [
-    ("compiles C or assembler", &["alloca", "aws-lc-sys", "ring"]),
+    ("compiles C or assembler", &["alloca", "aws-lc-sys", "libmimalloc-sys", "ring"]),
     ("passes on features, or names of C symbols", &["aws-lc-rs"]),
     (
         "asks the compiler for its version, the target or its features",

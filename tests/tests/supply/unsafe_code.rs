@@ -22,7 +22,7 @@ const OURS: [(&str, usize, &str); 10] = [
         9,
         "buffers that go into requests of the ring, system calls",
     ),
-    ("engine/src/platform/glommio/buffers.rs", 8, "aligned memory"),
+    ("engine/src/platform/glommio/buffers.rs", 9, "aligned memory"),
     ("engine/src/platform/glommio/reactor.rs", 2, "requests that watch descriptors"),
     ("engine/src/platform/glommio/ring.rs", 3, "requests of the ring"),
     ("engine/tests/index_memory.rs", 5, "an allocator that counts"),

@@ -28,6 +28,7 @@ use super::bell::Bell;
 use super::buffers::{Buffer, Buffers};
 use super::ring::{Held, Pending, Ring};
 use super::sockets::{Events, Sockets, Watched};
+use super::timers::Timers;
 use super::turn::Turn;
 
 /// How long the runtime's ring may be kept waiting. A turn costs several microseconds.
@@ -39,7 +40,7 @@ const WATCH_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct Reactor {
     core: Rc<Core>,
-    driver: Rc<RefCell<Option<Task<()>>>>,
+    tasks: Rc<RefCell<Vec<Task<()>>>>,
 }
 
 /// Gets a core to look around that should have and did not.
@@ -61,6 +62,7 @@ struct Core {
     _eventfd: OwnedFd,
     watched: PollableFd<Descriptor>,
     turn: Rc<Turn>,
+    timers: Rc<Timers>,
     bell: Arc<Bell>,
     /// Who is to hear the bell.
     listener: RefCell<Option<Waker>>,
@@ -98,25 +100,29 @@ impl Reactor {
             _eventfd: eventfd,
             watched: PollableFd::new(Descriptor(Rc::clone(&sockets)))?,
             turn,
+            timers: Rc::default(),
             sockets,
             bell,
             listener: RefCell::default(),
             spin,
             resting: RefCell::new(None),
         });
-        let driver = ::glommio::spawn_local(Rc::clone(&core).drive());
-        Ok(Self { core, driver: Rc::new(RefCell::new(Some(driver))) })
+        let tasks = vec![
+            ::glommio::spawn_local(Rc::clone(&core).drive()),
+            ::glommio::spawn_local(Rc::clone(&core.timers).keep()),
+        ];
+        Ok(Self { core, tasks: Rc::new(RefCell::new(tasks)) })
     }
 
     /// Ends it; nothing of it may be awaited any more. An executor that ends before leaks it.
     pub async fn close(&self) {
-        let driver = self.driver.borrow_mut().take();
+        let tasks = self.tasks.take();
         // Whoever listens may have been told by the last ring that it is time to end.
         self.core.hear();
         yield_now().await;
         self.core.listener.take();
-        if let Some(driver) = driver {
-            driver.cancel().await;
+        for task in tasks {
+            task.cancel().await;
         }
     }
 
@@ -131,6 +137,16 @@ impl Reactor {
     /// Watches a socket, which must not block, until the result is dropped.
     pub fn register<S: AsFd>(&self, socket: S) -> io::Result<Watched<S>> {
         self.core.sockets.register(socket)
+    }
+
+    /// Ends after that time, or a little later.
+    pub async fn sleep(&self, duration: Duration) {
+        self.core.timers.sleep(duration).await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> &Timers {
+        &self.core.timers
     }
 
     /// Lets other tasks run and I/O complete.

@@ -1,0 +1,55 @@
+//! Whether a request is let in: its share of the core's memory, its turn at what only so many do at once.
+//!
+//! Who has to wait waits in order and for a bounded time, and is counted if it is refused (`budget`).
+
+use crate::budget::{Permit, Turn};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::limits::COPY_MEMORY_BYTES;
+use crate::metrics::count;
+use crate::platform::Platform;
+
+impl<P: Platform> Engine<P> {
+    /// Waits for a share of the memory for bodies.
+    pub(crate) async fn take_memory(&self, bytes: usize) -> Result<Permit> {
+        let context = self.context();
+        context
+            .budget
+            .take(&context.platform, bytes)
+            .await
+            .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))
+    }
+
+    /// Waits until it is the caller's turn to list. To be held until the page is made.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many wait.
+    pub async fn listing_turn(&self) -> Result<Turn> {
+        let context = self.context();
+        let turn = context.listings.take(&context.platform, 1).await;
+        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
+        turn.map(|permit| Turn { _permit: permit })
+    }
+
+    /// Waits until it is the caller's turn to copy an object or a part. To be held until the copy is written,
+    /// and to be had before the source is opened: a copy takes memory for what it writes and then for
+    /// what it reads, and without turns many could keep each other waiting for the second.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many wait.
+    pub async fn copy_turn(&self) -> Result<Turn> {
+        let context = self.context();
+        let turn = context.copies.take(&context.platform, COPY_MEMORY_BYTES).await;
+        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
+        turn.map(|permit| Turn { _permit: permit })
+    }
+
+    /// Whether [`Self::listing_turn`] would say at once that too many wait.
+    pub fn refuses_listings(&self) -> bool {
+        let is_refused = self.context().listings.is_too_long();
+        if is_refused {
+            count(&self.context().counters.budget_refusals_total, 1);
+        }
+        is_refused
+    }
+}
