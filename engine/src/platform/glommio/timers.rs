@@ -144,6 +144,8 @@ const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::platform::Platform;
     use crate::platform::glommio::{GlommioPlatform, Reactor};
