@@ -31,15 +31,17 @@ impl<P: Platform> Engine<P> {
         turn.map(|permit| Turn { _permit: permit })
     }
 
-    /// Waits until it is the caller's turn to copy an object or a part. To be held until the copy is written,
-    /// and to be had before the source is opened: a copy takes memory for what it writes and then for
-    /// what it reads, and without turns many could keep each other waiting for the second.
+    /// Waits until it is the caller's turn to copy so many bytes. To be held until the copy is written, and to be
+    /// had before the target's memory is: a copy takes memory for what it writes and then for what it
+    /// reads, and without turns many could keep each other waiting for the second.
     ///
     /// # Errors
     /// [`Error::Busy`] if too many wait.
-    pub async fn copy_turn(&self) -> Result<Turn> {
+    pub async fn copy_turn(&self, bytes: u64) -> Result<Turn> {
         let context = self.context();
-        let turn = context.copies.take(&context.platform, COPY_MEMORY_BYTES).await;
+        let both = usize::try_from(bytes).unwrap_or(COPY_MEMORY_BYTES).saturating_mul(2);
+        let share = both.saturating_add(COPY_MEMORY_BYTES / 16).min(COPY_MEMORY_BYTES);
+        let turn = context.copies.take(&context.platform, share).await;
         let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
         turn.map(|permit| Turn { _permit: permit })
     }

@@ -321,6 +321,7 @@ impl<P: Platform> Shard<P> {
             }
             other => other.map_err(failed)?,
         };
+        let _guard = self.maintenance.slot_gate.enter().await;
         if file.len().await.map_err(failed)? < bytes {
             file.preallocate(bytes).await.map_err(failed)?;
         }

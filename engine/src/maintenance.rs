@@ -17,7 +17,7 @@ use crate::platform::Platform;
 use crate::segments::{Segment, Stage, Use};
 use crate::shard::Shard;
 use crate::state::State;
-use crate::wait::Event;
+use crate::wait::{Event, Gate};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -43,6 +43,8 @@ pub(crate) struct Maintenance {
     walking: Cell<bool>,
     /// A checkpoint is being written, which an orderly stop does not wait for.
     is_writing: Cell<bool>,
+    /// Held by whoever gives a slot more space: one that fails gives back what it took.
+    pub(crate) slot_gate: Gate,
     /// What is being done right now.
     work: Cell<Option<Work>>,
     /// What failed for want of space is not tried before, by kind of work.

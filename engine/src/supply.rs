@@ -123,6 +123,10 @@ impl<P: Platform> Shard<P> {
         if let Err(error) =
             remove_left_over(&self.platform, &layout.segment_path(self.id, segment)).await
         {
+            if error.kind() == std::io::ErrorKind::StorageFull {
+                self.note_exhausted();
+                return Err(Error::OutOfSpace);
+            }
             self.latch(format!("removing what was left of segment {segment} failed: {error}"));
             return Err(self.read_only_error());
         }

@@ -294,9 +294,14 @@ impl File for GlommioFile {
         let before = self.len().await?;
         let reserved = self.perform(opcode::Fallocate::new(self.descriptor(), bytes).build()).await;
         if let Err(error) = &reserved {
-            let file = self.file.try_clone()?;
-            let cut = move || rustix::fs::ftruncate(file, before);
-            if let Err(left) = ::glommio::executor().spawn_blocking(cut).await {
+            let given_back = match self.file.try_clone() {
+                Ok(file) => {
+                    let cut = move || rustix::fs::ftruncate(file, before).map_err(io::Error::from);
+                    ::glommio::executor().spawn_blocking(cut).await
+                }
+                Err(left) => Err(left),
+            };
+            if let Err(left) = given_back {
                 tracing::warn!(%error, %left, "what a failed preallocation took is not given back");
             }
         }

@@ -69,7 +69,7 @@ pub(super) async fn append_object<P: Platform, B: RawBody>(
     let copied = reader.filter(|_| base.grows.is_none());
     // Not while the client sends, which may take long.
     let turn = match &copied {
-        Some(_) => Some(context.engine.copy_turn().await?),
+        Some(reader) => Some(context.engine.copy_turn(reader.info().stored_bytes).await?),
         None => None,
     };
     let (mut writer, expected) = match base.grows {

@@ -39,7 +39,6 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let algorithm = parse_copy_algorithm(|name| context.head.header(name))?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
     check_early(context, bucket.id, &conditions).await?;
-    let _turn = context.engine.copy_turn().await?;
     let reader = source.open(context).await?;
     let size = reader.info().current.size;
     if size > PUT_BYTES_MAX {
@@ -62,6 +61,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let (acl, owner) = (asked.acl.clone(), asked.owner.clone());
     let mut attributes = directive.attributes(asked, of_source);
 
+    let _turn = context.engine.copy_turn(size).await?;
     let body = source.body(context, reader, 0..size)?;
     let sealing = encryption::of_write(context, &bucket).await?;
     let mut writer = body_writer(context, bucket.id, Some(size), sealing.as_ref()).await?;

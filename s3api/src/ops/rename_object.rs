@@ -44,7 +44,6 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
     }
     let conditions = Conditions::of_rename(|name| context.header(name));
     check_early(context, bucket.id, &conditions).await?;
-    let _turn = context.engine.copy_turn().await?;
     let Some(reader) = open(context, &bucket, &from).await? else {
         // It may just have got the other key, by the request that this one repeats.
         let missing = || context.of_missing(S3Error::from(Code::NoSuchKey).field("Key", &from));
@@ -56,6 +55,7 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
     let keys = (from.as_str(), context.key());
     attributes.encryption =
         encryption::rebind(context, bucket.id, keys, attributes.encryption.as_ref())?;
+    let _turn = context.engine.copy_turn(info.stored_bytes).await?;
     let copy = context.engine.copy_object(reader, bucket.id, context.key().as_bytes()).await?;
     let current = info.current;
     let (commit, bucket) =

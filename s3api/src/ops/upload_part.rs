@@ -41,7 +41,6 @@ pub(super) async fn upload_part<P: Platform, B: RawBody>(
 pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> Result<Answer<P>> {
     let part = Part::of_request(context).await?;
     let source = CopySource::of_request(context)?;
-    let _turn = context.engine.copy_turn().await?;
     let reader = source.open(context).await?;
     let size = reader.info().current.size;
     let range = match context.header("x-amz-copy-source-range") {
@@ -57,6 +56,7 @@ pub(super) async fn upload_part_copy<P: Platform>(context: &Context<'_, P>) -> R
     let of_source = Attributes::decode(&reader.info().attributes)?.checksum;
     let algorithm = part.algorithm.or(of_source.map(|checksum| checksum.algorithm));
     let algorithm = algorithm.unwrap_or(DEFAULT_ALGORITHM);
+    let _turn = context.engine.copy_turn(size).await?;
     let body = source.body(context, reader, range)?;
     let mut writer = part.writer(context, size).await?;
     let Received { etag, checksum } = copy(body, algorithm, &mut writer).await?;

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 use ::glommio::timer::Timer;
 
+/// A century.
+const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
+
 /// When, and which of those at that time.
 type Place = (Instant, u64);
 
@@ -32,8 +35,10 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Ends at the deadline.
-    pub(super) fn sleep_until(self: &Rc<Self>, deadline: Instant) -> Sleep {
+    /// Ends after that time. What lies beyond the clock's end is never.
+    pub(super) fn sleep(self: &Rc<Self>, duration: Duration) -> Sleep {
+        let now = Instant::now();
+        let deadline = now.checked_add(duration).unwrap_or(now + FOREVER);
         Sleep { timers: Rc::clone(self), deadline, registered: None }
     }
 
@@ -99,7 +104,9 @@ pub(super) struct Sleep {
 impl Sleep {
     fn deregister(&mut self) {
         if let Some((place, _)) = self.registered.take() {
-            self.timers.waiting.borrow_mut().remove(&place);
+            let waker = self.timers.waiting.borrow_mut().remove(&place);
+            // Not while the map is borrowed: a task may end with its last waker, and sleep elsewhere.
+            drop(waker);
         }
     }
 }
@@ -130,17 +137,6 @@ impl Drop for Sleep {
         self.deregister();
     }
 }
-
-impl Timers {
-    /// As [`Self::sleep_until`], from now on. What lies beyond the clock's end is never.
-    pub(super) fn sleep(self: &Rc<Self>, duration: Duration) -> Sleep {
-        let now = Instant::now();
-        self.sleep_until(now.checked_add(duration).unwrap_or(now + FOREVER))
-    }
-}
-
-/// A century.
-const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
 
 #[cfg(test)]
 mod tests {

@@ -23,9 +23,10 @@ impl From<io::Error> for Failure {
 }
 
 /// While it stops, the server may refuse: that ends a writer as a kill does, and leaves the key open. In a
-/// store that is `scarce`, 507 is an answer, and says that nothing was done.
+/// store that is `scarce`, 507 is an answer, and says that nothing was done; so is `SlowDown` for want of memory.
 pub(crate) fn carried_out(answer: Answer, status: u16, scarce: bool) -> Result<Answer, Failure> {
     match answer.status {
+        503 if scarce && answer.code() == "SlowDown" => Err(Failure::Refused),
         503 => Err(Failure::Cut(io::Error::other(answer.text()))),
         507 if scarce => Err(Failure::Refused),
         _ => Ok(answer.expect(status)),
