@@ -31,7 +31,7 @@ pub struct Limits {
     /// connection is cheaper than the bytes.
     pub drain_bytes_max: u64,
     /// Bytes thrown away after the last answer before the connection is dropped, so that the
-    /// client reads the answer instead of a reset: as much as most clients send in one part.
+    /// client reads the answer instead of a reset.
     pub linger_bytes_max: u64,
     /// Between two requests. Longer than the usual 60 s of a proxy, which should close first.
     pub idle_timeout_ms: u64,
@@ -55,7 +55,7 @@ impl Default for Limits {
         Self {
             head_bytes_max: 32 << 10,
             drain_bytes_max: 256 << 10,
-            linger_bytes_max: 8 << 20,
+            linger_bytes_max: 1 << 20,
             idle_timeout_ms: 75_000,
             head_timeout_ms: 30_000,
             body_window_ms: 30_000,
