@@ -54,11 +54,18 @@ fn a_kill_loses_nothing_while_space_is_used_again_and_again() {
         .flags(&["--checkpoint-log", "64KiB", "--checkpoint-records", "40"]);
     let mut rounds = Rounds::new(&site, 4, CHURN);
     let kills = setting("RINGFORT_KILLS", 10);
-    let server = rounds.run(kills, |chance| 500 + chance.below(1500));
+    let draw_ms: fn(&mut Chance) -> u64 = |chance| 500 + chance.below(1500);
+    let mut server = rounds.run(kills, draw_ms);
+    // On a slow host space is written over less often.
+    for round in kills..6 * kills {
+        if rounds.work.is_plenty(kills) {
+            break;
+        }
+        server = rounds.round(server, round, draw_ms);
+    }
     server.stop();
-    let Work { checkpoints, compacted, recycled } = rounds.work;
-    let done = format!("{:?}, {:?} in {kills} rounds", rounds.work, rounds.tally);
-    assert!(checkpoints > 2 * kills && compacted > kills && recycled > kills, "{done}");
+    let done = format!("{:?}, {:?} in {kills} rounds or more", rounds.work, rounds.tally);
+    assert!(rounds.work.is_plenty(kills), "{done}");
     assert!(rounds.tally.refused * 10 < rounds.tally.acknowledged, "{done}");
     verify_offline(&site);
 }
@@ -72,6 +79,11 @@ struct Work {
 }
 
 impl Work {
+    fn is_plenty(&self, kills: u64) -> bool {
+        let Self { checkpoints, compacted, recycled } = *self;
+        checkpoints > 2 * kills && compacted > kills && recycled > kills
+    }
+
     fn add(&mut self, admin: &mut Client) {
         let page = admin.get("/metrics").expect(200).text();
         let sum = |name: &str| -> u64 {
@@ -111,20 +123,31 @@ impl<'a> Rounds<'a> {
         let mut server = self.site.start();
         server.client().put(BUCKET, "").expect(200);
         for round in 0..rounds {
-            let load = Duration::from_millis(draw_ms(&mut self.chance));
-            self.under_load(load, server, round);
-            // Now and then it dies again before it has understood what it found.
-            if round % 3 == 2 {
-                let moment = Duration::from_micros(self.chance.below(120_000));
-                self.site.start_and_kill(moment);
-            }
-            if round % 4 == 3 {
-                verify_offline(self.site);
-            }
-            server = self.site.start();
-            self.verify(&server);
+            server = self.round(server, round, draw_ms);
         }
         assert!(self.tally.acknowledged > rounds, "{:?}", self.tally);
+        server
+    }
+
+    /// Load, an end, and a look by the next server, which it gives.
+    fn round(
+        &mut self,
+        server: Server<'a>,
+        round: u64,
+        draw_ms: fn(&mut Chance) -> u64,
+    ) -> Server<'a> {
+        let load = Duration::from_millis(draw_ms(&mut self.chance));
+        self.under_load(load, server, round);
+        // Now and then it dies again before it has understood what it found.
+        if round % 3 == 2 {
+            let moment = Duration::from_micros(self.chance.below(120_000));
+            self.site.start_and_kill(moment);
+        }
+        if round % 4 == 3 {
+            verify_offline(self.site);
+        }
+        let server = self.site.start();
+        self.verify(&server);
         server
     }
 
