@@ -2,12 +2,13 @@
 //!
 //! Who has to wait waits in order and for a bounded time, and is counted if it is refused (`budget`).
 
-use crate::budget::{Permit, Turn};
+use crate::budget::{Budget, Permit, Turn};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::limits::COPY_MEMORY_BYTES;
 use crate::metrics::count;
 use crate::platform::Platform;
+use std::rc::Rc;
 
 impl<P: Platform> Engine<P> {
     /// Waits for a share of the memory for bodies.
@@ -25,10 +26,7 @@ impl<P: Platform> Engine<P> {
     /// # Errors
     /// [`Error::Busy`] if too many wait.
     pub async fn listing_turn(&self) -> Result<Turn> {
-        let context = self.context();
-        let turn = context.listings.take(&context.platform, 1).await;
-        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
-        turn.map(|permit| Turn { _permit: permit })
+        self.turn(&self.context().listings, 1).await
     }
 
     /// Waits until it is the caller's turn to copy so many bytes. To be held until the copy is written, and to be
@@ -38,10 +36,14 @@ impl<P: Platform> Engine<P> {
     /// # Errors
     /// [`Error::Busy`] if too many wait.
     pub async fn copy_turn(&self, bytes: u64) -> Result<Turn> {
-        let context = self.context();
         let both = usize::try_from(bytes).unwrap_or(COPY_MEMORY_BYTES).saturating_mul(2);
         let share = both.saturating_add(COPY_MEMORY_BYTES / 16).min(COPY_MEMORY_BYTES);
-        let turn = context.copies.take(&context.platform, share).await;
+        self.turn(&self.context().copies, share).await
+    }
+
+    async fn turn(&self, turns: &Rc<Budget>, share: usize) -> Result<Turn> {
+        let context = self.context();
+        let turn = turns.take(&context.platform, share).await;
         let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
         turn.map(|permit| Turn { _permit: permit })
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringfort_tests::harness::chance::Chance;
 use ringfort_tests::harness::volume::Volume;
-use ringfort_tests::harness::{PATIENCE, Server, Site, wait_within};
+use ringfort_tests::harness::{Server, Site, wait_until};
 
 const VOLUME_BYTES: u64 = 128 << 20;
 /// Keys refused in a row: every shard was asked then, as good as certainly.
@@ -116,7 +116,7 @@ fn check(object_bytes: usize, count_min: usize) {
     filling.check();
     // Space of small objects is gained in the background, and not by asking all the time.
     let mut refilled = 0;
-    wait_within(4 * PATIENCE, "space to come back", || {
+    wait_until("space to come back", || {
         thread::sleep(PAUSE);
         refilled += filling.fill();
         refilled >= deleted / 2

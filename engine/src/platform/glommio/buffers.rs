@@ -2,7 +2,7 @@
 //!
 //! Regions of [`REGION_BYTES`] are cut into blocks of one size each; a region none of whose blocks is in use can
 //! be cut anew for another size. What exceeds the regions a core may have comes from the allocator, which has to
-//! clear it and search for room: a third more CPU for each read of a server in overload, and far more memory than
+//! clear it and search for room: 1.7 times the CPU for each large read of a server in overload, and far more memory than
 //! is in use.
 //!
 //! Invariants: a buffer starts on a [`BLOCK_BYTES`] boundary, and all of it has been initialised, by the kernel

@@ -84,7 +84,7 @@ impl AsRawFd for Descriptor {
 
 impl Reactor {
     /// The reactor of the executor that this is called on, which keeps so many bytes of freed buffers, takes
-    /// as many more for those in use as it is `rated` for before it asks the allocator, and looks out for
+    /// `rated_bytes` more for those in use before it asks the allocator, and looks out for
     /// other cores for so long before it rests. An executor has one.
     pub fn new(kept_bytes_max: usize, rated_bytes: usize, spin: Duration) -> io::Result<Self> {
         let turn = Rc::new(Turn::new()?);
