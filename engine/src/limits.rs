@@ -31,6 +31,9 @@ pub const COUNTER_END: u64 = 1 << 63;
 pub const RESERVED_SEGMENTS: usize = 3;
 /// Of those, what deletions leave to compaction, which needs one to gain others.
 pub const COMPACTION_SEGMENTS: usize = 1;
+/// Segments beside the reserve that slabs leave to the logs, taken by them or not: a slab comes back only when nothing
+/// is left in it, and without sealed segments to compact the logs could not go on at all.
+pub const LOG_SEGMENTS_KEPT: usize = 3;
 /// Fewest segments of a shard: the reserve, both logs, and some to work with.
 pub const SEGMENTS_MIN: usize = 8;
 /// A write waits so long for space that background work is about to gain.

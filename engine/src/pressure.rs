@@ -88,19 +88,23 @@ impl<P: Platform> Shard<P> {
         }
     }
 
-    /// Waits while there are no units for a large body and background work is about to free some; false
+    /// Waits while there are no units for a large body and some are about to come back; false
     /// if there is no hope, or it has taken too long since the wait began.
     pub(crate) async fn await_units(&self, begun_ns: u64) -> bool {
         let waited_ns = self.platform.monotonic_ns() - begun_ns;
         let left = SPACE_WAIT_MAX.saturating_sub(Duration::from_nanos(waited_ns));
-        if left.is_zero() || self.context.stopping.get() || !self.is_gaining_space() {
+        // An upload that is under way gives back what it did not need, or what it has displaced.
+        let is_over = || self.is_latched() || self.context.stopping.get();
+        let has_promised = || self.state.borrow().segments.has_promised_units();
+        let has_hope = || !is_over() && (self.is_gaining_space() || has_promised());
+        if left.is_zero() || !has_hope() {
             return false;
         }
         let maintenance = &self.maintenance;
         maintenance.waiting.set(maintenance.waiting.get() + 1);
         let room = maintenance.space_event.wait_until(|| {
-            let has_room = self.state.borrow().segments.has_units_or(Need::Data);
-            (has_room || !self.is_gaining_space()).then_some(())
+            let has_room = self.state.borrow().segments.may_give_units();
+            (has_room || !has_hope()).then_some(())
         });
         maintenance.event.notify();
         room.or(self.platform.sleep(left)).await;

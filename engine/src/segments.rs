@@ -10,7 +10,7 @@
 use crate::format::manifest::Extent;
 use crate::format::record::Location;
 use crate::format::segment::Stream;
-use crate::limits::{COMPACTION_SEGMENTS, RESERVED_SEGMENTS, UNIT_BYTES};
+use crate::limits::{COMPACTION_SEGMENTS, LOG_SEGMENTS_KEPT, RESERVED_SEGMENTS, UNIT_BYTES};
 use crate::slab::SlabMap;
 use crate::state::Space;
 use std::collections::BTreeSet;
@@ -108,6 +108,8 @@ impl Segment {
 /// How urgent a need for space is, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
+    /// Large bodies: leave the logs what they need to turn over as well.
+    Slab,
     /// New data: stops short of the reserve.
     Data,
     /// Deletions and what keeps the log going: may use the reserve, but for what compaction needs.
@@ -120,7 +122,7 @@ impl Need {
     /// Segments that this need leaves alone.
     fn spares(self) -> usize {
         match self {
-            Self::Data => RESERVED_SEGMENTS,
+            Self::Slab | Self::Data => RESERVED_SEGMENTS,
             Self::Reserve => COMPACTION_SEGMENTS,
             Self::Compaction => 0,
         }
@@ -297,12 +299,20 @@ impl SegmentTable {
 
     /// Whether another segment may be taken for this need.
     pub(crate) fn may_take(&self, need: Need) -> bool {
-        self.obtainable() > need.spares()
+        let obtainable = self.obtainable();
+        let for_logs = RESERVED_SEGMENTS + LOG_SEGMENTS_KEPT;
+        obtainable > need.spares()
+            && (need != Need::Slab || self.log_segments + obtainable > for_logs)
     }
 
-    /// Whether there are units to give, or another segment may be taken for this need.
-    pub(crate) fn has_units_or(&self, need: Need) -> bool {
-        !self.open_slabs.is_empty() || self.may_take(need)
+    /// Whether there are units to give, or another segment may be taken for some.
+    pub(crate) fn may_give_units(&self) -> bool {
+        !self.open_slabs.is_empty() || self.may_take(Need::Slab)
+    }
+
+    /// Whether units are given out that may come back.
+    pub(crate) fn has_promised_units(&self) -> bool {
+        self.segments.iter().any(|row| matches!(&row.used, Use::Slab(map) if map.has_promised()))
     }
 
     /// Segments that are free or may be made.

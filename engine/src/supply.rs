@@ -62,10 +62,12 @@ impl<P: Platform> Shard<P> {
     pub(crate) fn release(&self, extents: &[Extent]) {
         let mut state = self.state.borrow_mut();
         extents.iter().for_each(|extent| state.segments.free_units(extent));
+        drop(state);
+        self.note_freed();
     }
 
     async fn open_slab(self: &Rc<Self>) -> Result<()> {
-        let segment = self.take_segment(Need::Data).await?;
+        let segment = self.take_segment(Need::Slab).await?;
         let epoch = self.next_epoch();
         let header = SegmentHeader { kind: SegmentKind::Slab, ..self.blank_header(segment, epoch) };
         let file = match self.open_segment(&header).await {

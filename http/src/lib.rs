@@ -19,6 +19,7 @@ mod service;
 mod stream;
 mod time;
 mod wire;
+mod workspace;
 
 #[cfg(test)]
 mod tests;
@@ -33,3 +34,4 @@ pub use response::{NoBody, Payload, Response, ResponseBody, reason_phrase};
 pub use service::Service;
 pub use stream::{Peer, Stream};
 pub use time::{Clock, Time};
+pub use workspace::Workspaces;

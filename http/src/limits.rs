@@ -8,8 +8,8 @@ pub(crate) const HEADERS_MAX: usize = 128;
 /// Empty lines skipped before a request line (RFC 9112, section 2.2 asks for at least one).
 pub(crate) const EMPTY_LINES_MAX: usize = 4;
 
-/// First size of a connection's read-ahead buffer: nearly every head fits, and ten thousand idle
-/// connections cost 80 MB. It grows to `head_bytes_max` for a long head and shrinks when idle.
+/// First size of a connection's read-ahead buffer: nearly every head fits. It grows to `head_bytes_max` for a long
+/// head and shrinks when idle.
 pub(crate) const INPUT_BYTES_MIN: usize = 8 << 10;
 
 /// One chunk-size line with its extensions, which are ignored: 16 digits and some room.
@@ -18,8 +18,12 @@ pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// All trailers of a chunked body, which are skipped.
 pub(crate) const TRAILER_BYTES_MAX: usize = 8 << 10;
 
-/// A connection keeps an answer head's buffer between requests up to this size.
+/// An answer head's buffer is kept between requests up to this size.
 pub(crate) const OUTPUT_BYTES_KEPT: usize = 8 << 10;
+
+/// Workspaces that are kept for connections to come: of about 10 KiB each, and more than there are usually requests
+/// under way on a core.
+pub(crate) const WORKSPACES_KEPT_MAX: usize = 256;
 
 /// The bounds that an operator may change.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,6 +21,10 @@ pub struct Peer {
 /// A connected byte stream: TCP, TLS, or a script in a test. Used by one task on one core.
 #[expect(async_fn_in_trait, reason = "the futures stay on their core and need not be Send")]
 pub trait Stream {
+    /// Waits until a read has something to tell, as far as the stream knows: it may have to wait all the same. Whoever
+    /// waits here needs no buffer yet.
+    async fn readable(&mut self);
+
     /// Reads some bytes; 0 is the end of the stream, or of what its owner lets through.
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 

@@ -41,6 +41,13 @@ impl ClientStream {
 }
 
 impl Stream for ClientStream {
+    async fn readable(&mut self) {
+        match self {
+            Self::Plain(stream) => stream.readable().await,
+            Self::Secure(stream) => stream.readable().await,
+        }
+    }
+
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(buffer).await,

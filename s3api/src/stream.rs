@@ -62,6 +62,10 @@ impl TcpConnection {
 }
 
 impl http::Stream for TcpConnection {
+    async fn readable(&mut self) {
+        self.stream.readable().await;
+    }
+
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let bytes = self.stream.read(|mut socket| socket.read(buffer)).await?;
         if bytes < buffer.len() {

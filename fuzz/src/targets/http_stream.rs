@@ -9,7 +9,7 @@ use crate::reference::http::{Bounds, Request, requests};
 use futures_lite::future::block_on;
 use http::{
     Clock, Connection, Control, Limits, NoBody, RequestBody, RequestHead, Response, Service,
-    Stream, Time,
+    Stream, Time, Workspaces,
 };
 use std::cell::RefCell;
 use std::io;
@@ -52,7 +52,8 @@ fn serve(mut pieces: Vec<&[u8]>, buffer_bytes: usize) -> Outcome {
     let control = Control::new(Time::new(NoClock), &limits);
     let mut stream = Pieces { pieces, written: Vec::new() };
     let service = Record { seen: RefCell::default(), buffer_bytes };
-    let end = block_on(Connection::serve(&mut stream, &service, &limits, &control));
+    let workspaces = Workspaces::new(&limits);
+    let end = block_on(Connection::serve(&mut stream, &service, &limits, &control, &workspaces));
     // Whether a client is asked to go on depends on whether it did already.
     let output =
         String::from_utf8_lossy(&stream.written).replace("HTTP/1.1 100 Continue\r\n\r\n", "");
@@ -78,6 +79,8 @@ struct Pieces<'a> {
 }
 
 impl Stream for Pieces<'_> {
+    async fn readable(&mut self) {}
+
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(piece) = self.pieces.pop() else { return Ok(0) };
         let (given, rest) = piece.split_at(piece.len().min(buffer.len()));

@@ -72,6 +72,10 @@ impl Script {
 }
 
 impl Stream for Script {
+    async fn readable(&mut self) {
+        yield_now().await;
+    }
+
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         yield_now().await;
         loop {
@@ -286,7 +290,8 @@ impl Run {
             writes: 0,
             finished: false,
         };
-        let served = Connection::serve(&mut stream, service, &self.limits, &control);
+        let workspaces = Workspaces::new(&self.limits);
+        let served = Connection::serve(&mut stream, service, &self.limits, &control, &workspaces);
         (block_on(served), stream)
     }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::platform::glommio::{Reactor, Watched};
 use futures_lite::FutureExt;
-use http::{Connection, Control, Limits, Service, Time};
+use http::{Connection, Control, Limits, Service, Time, Workspaces};
 use socket2::{SockRef, Socket};
 
 use super::connections::Connections;
@@ -41,6 +41,7 @@ pub(super) struct Port<V> {
     pub(super) recorder: Rc<Recorder>,
     pub(super) limits: Limits,
     pub(super) time: Rc<Time>,
+    pub(super) workspaces: Workspaces,
 }
 
 /// One connection's place under the limit.
@@ -170,7 +171,8 @@ async fn serve<V: Service<ClientStream>>(port: &Port<V>, stream: TcpStream) {
             return tracing::debug!(%error, "a client and this server did not agree on keys");
         }
     }
-    let result = Connection::serve(&mut stream, &*port.service, &port.limits, &control).await;
+    let Port { service, limits, workspaces, .. } = port;
+    let result = Connection::serve(&mut stream, &**service, limits, &control, workspaces).await;
     match result {
         Ok(_) => {}
         // A storage error behind an answer that was cut has been logged where it happened.

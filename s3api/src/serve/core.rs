@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use engine::platform::glommio::Reactor;
 use glommio::Task;
 use glommio::timer::sleep;
-use http::{Limits, Service, Time};
+use http::{Limits, Service, Time, Workspaces};
 use socket2::Socket;
 
 use super::accept::{Places, Port, accept};
@@ -102,6 +102,7 @@ fn admin_port<A: Application>(
     );
     let (service, free) =
         (Rc::new(service), Arc::new(AtomicUsize::new(limits::ADMIN_CONNECTIONS_MAX)));
+    let limits = http_limits(shared.idle_timeout);
     let port = |certificates| Port {
         service: Rc::clone(&service),
         certificates,
@@ -110,7 +111,8 @@ fn admin_port<A: Application>(
         places: Places::default(),
         // The published counts are those of the S3 port.
         recorder: Rc::default(),
-        limits: http_limits(shared.idle_timeout),
+        workspaces: Workspaces::new(&limits),
+        limits: limits.clone(),
         time: Rc::clone(&context.time),
         reactor: context.reactor.clone(),
     };
@@ -175,6 +177,7 @@ async fn serve_until_stop<A: Application>(
 ) -> Result<(), StartError> {
     let socket = shared.take_sockets(|s| s.take_s3());
     let Some(socket) = socket.filter(|_| !shared.stop.is_requested()) else { return Ok(()) };
+    let limits = http_limits(shared.idle_timeout);
     let port = Port {
         service: Rc::clone(service),
         certificates: shared.certificates.s3.clone(),
@@ -182,7 +185,8 @@ async fn serve_until_stop<A: Application>(
         free: Arc::clone(&shared.free_connections),
         places: Places::default(),
         recorder: Rc::clone(recorder),
-        limits: http_limits(shared.idle_timeout),
+        workspaces: Workspaces::new(&limits),
+        limits,
         time: Rc::clone(&context.time),
         reactor: context.reactor.clone(),
     };

@@ -5,7 +5,7 @@
 //! Invariants: what a write has taken is with the kernel when it returns, so that the pace of writing is the
 //! client's pace here too; a connection that waits holds no buffer for what may arrive.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use http::Peer;
 use rustls::ServerConnection;
@@ -105,6 +105,16 @@ impl TlsConnection {
 }
 
 impl http::Stream for TlsConnection {
+    async fn readable(&mut self) {
+        let is_decrypted = !matches!(
+            self.tls.reader().fill_buf(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock
+        );
+        if !is_decrypted && self.decrypted == self.arrived.len() {
+            http::Stream::readable(&mut self.tcp).await;
+        }
+    }
+
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.tls.reader().read(buffer) {

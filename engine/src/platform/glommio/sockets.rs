@@ -172,6 +172,11 @@ impl<S> Watched<S> {
         &self.socket
     }
 
+    /// Waits until a read is worth its call.
+    pub async fn readable(&self) {
+        self.wait(&self.marks.read).await;
+    }
+
     /// Makes a call that reads as soon as it does not block.
     pub async fn read<T>(&self, call: impl FnMut(&S) -> io::Result<T>) -> io::Result<T> {
         self.perform(&self.marks.read, call).await
@@ -193,6 +198,13 @@ impl<S> Watched<S> {
         self.marks.write.is_ready.set(false);
     }
 
+    async fn wait(&self, side: &Side) {
+        if !side.is_ready.get() {
+            self.calls.set(0);
+            poll_fn(|context| side.poll(context)).await;
+        }
+    }
+
     async fn perform<T>(
         &self,
         side: &Side,
@@ -204,10 +216,7 @@ impl<S> Watched<S> {
             self.home.turn.give().await;
         }
         loop {
-            if !side.is_ready.get() {
-                self.calls.set(0);
-                poll_fn(|context| side.poll(context)).await;
-            }
+            self.wait(side).await;
             match call(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => side.is_ready.set(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

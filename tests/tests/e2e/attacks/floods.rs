@@ -119,6 +119,27 @@ fn a_crowd_that_holds_on_dribbles_and_never_reads_keeps_nobody_waiting() {
     server.stop();
 }
 
+/// What a CDN or a pool keeps open costs little: buffers are for connections with a request.
+#[test]
+fn a_connection_that_has_been_answered_holds_little() {
+    const COUNT: u64 = 2000;
+    let site = Site::new();
+    let server = site.start();
+    drop(with_canary(&server));
+    let serve_one = || {
+        let mut client = Client::new(server.listen);
+        client.get("/bucket/canary").expect(200);
+        client
+    };
+    let first: Vec<Client> = (0..100).map(|_| serve_one()).collect();
+    let before = server.resident_bytes();
+    let crowd: Vec<Client> = (0..COUNT).map(|_| serve_one()).collect();
+    let each = server.resident_bytes().saturating_sub(before) / COUNT;
+    assert!(each < 10 << 10, "{each} bytes for each connection");
+    drop((first, crowd));
+    server.stop();
+}
+
 #[test]
 fn ten_thousand_requests_in_a_row_are_answered_in_order_and_bounded_memory() {
     const COUNT: usize = 10_000;
