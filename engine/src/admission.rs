@@ -3,6 +3,7 @@
 //! Who has to wait waits in order and for a bounded time, and is counted if it is refused (`budget`).
 
 use crate::budget::{Budget, Permit, Turn};
+use crate::core::CoreContext;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::limits::COPY_MEMORY_BYTES;
@@ -10,17 +11,19 @@ use crate::metrics::count;
 use crate::platform::Platform;
 use std::rc::Rc;
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> CoreContext<P> {
     /// Waits for a share of the memory for bodies.
     pub(crate) async fn take_memory(&self, bytes: usize) -> Result<Permit> {
-        let context = self.context();
-        context
-            .budget
-            .take(&context.platform, bytes)
-            .await
-            .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))
+        self.counted(self.budget.take(&self.platform, bytes).await)
     }
 
+    /// Counts a refusal.
+    fn counted(&self, outcome: Result<Permit>) -> Result<Permit> {
+        outcome.inspect_err(|_| count(&self.counters.budget_refusals_total, 1))
+    }
+}
+
+impl<P: Platform> Engine<P> {
     /// Waits until it is the caller's turn to list. To be held until the page is made.
     ///
     /// # Errors
@@ -43,9 +46,8 @@ impl<P: Platform> Engine<P> {
 
     async fn turn(&self, turns: &Rc<Budget>, share: usize) -> Result<Turn> {
         let context = self.context();
-        let turn = turns.take(&context.platform, share).await;
-        let turn = turn.inspect_err(|_| count(&context.counters.budget_refusals_total, 1));
-        turn.map(|permit| Turn { _permit: permit })
+        let permit = context.counted(turns.take(&context.platform, share).await)?;
+        Ok(Turn { _permit: permit })
     }
 
     /// Whether [`Self::listing_turn`] would say at once that too many wait.

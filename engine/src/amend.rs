@@ -71,7 +71,7 @@ impl<P: Platform> Shard<P> {
             let state = self.state.borrow();
             state.find(&index_key, which).map_or(0, |(_, entry)| entry.span_bytes)
         };
-        let _permit = self.context.budget.take(&self.platform, span_bytes as usize).await?;
+        let _permit = self.context.take_memory(span_bytes as usize).await?;
         self.await_amend_room().await;
         let held = self.hold_key(&index_key, Need::Data).await?;
         let found = self.state.borrow().find(&index_key, which);

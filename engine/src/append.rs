@@ -514,7 +514,7 @@ impl<P: Platform> Shard<P> {
         log.settled = log.at;
         log.filled_to = if filled { segment_bytes } else { log.at.offset };
         drop(log);
-        self.maintenance.event.notify();
+        self.note_freed();
         Ok(())
     }
 

@@ -31,8 +31,8 @@ pub const COUNTER_END: u64 = 1 << 63;
 pub const RESERVED_SEGMENTS: usize = 3;
 /// Of those, what deletions leave to compaction, which needs one to gain others.
 pub const COMPACTION_SEGMENTS: usize = 1;
-/// Segments beside the reserve that slabs leave to the logs, taken by them or not: a slab comes back only when nothing
-/// is left in it, and without sealed segments to compact the logs could not go on at all.
+/// Segments beside the reserve that slabs leave to the logs, with those that they have: a slab comes back only when
+/// nothing is left in it, and without sealed segments to compact the logs could not go on at all.
 pub const LOG_SEGMENTS_KEPT: usize = 3;
 /// Fewest segments of a shard: the reserve, both logs, and some to work with.
 pub const SEGMENTS_MIN: usize = 8;
@@ -98,8 +98,8 @@ pub const FILL_STEP_BYTES: usize = 4 << 20;
 pub const SHARDS_MAX: u16 = 1024;
 pub const DRIVES_MAX: u16 = 64;
 
-/// Shorter pieces of a large body have their MD5 computed at once, without company.
-pub const MD5_PIECE_BYTES_MIN: usize = 8 << 10;
+/// Shorter pieces have their MD5 computed at once, without company: waiting costs about as much as 1 KiB of it.
+pub const MD5_PIECE_BYTES_MIN: usize = 2 << 10;
 /// Bytes of one stream whose MD5 is computed in one go: about half a millisecond.
 pub const MD5_PASS_BYTES: usize = 256 << 10;
 /// The least of one piece that a pass takes in, where many wait; a multiple of MD5's block.

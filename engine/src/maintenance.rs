@@ -226,7 +226,7 @@ impl<P: Platform> Shard<P> {
             || self.maintenance.walking.get()
     }
 
-    /// Displaced records were dealt with, or space was given back.
+    /// Displaced records were dealt with, space was given back, or a segment was opened.
     pub(crate) fn note_freed(&self) {
         self.maintenance.event.notify();
         self.maintenance.space_event.notify();

@@ -88,23 +88,19 @@ impl<P: Platform> Shard<P> {
         }
     }
 
-    /// Waits while there are no units for a large body and some are about to come back; false
+    /// Waits while there are no units for a large body and background work is about to free some; false
     /// if there is no hope, or it has taken too long since the wait began.
     pub(crate) async fn await_units(&self, begun_ns: u64) -> bool {
         let waited_ns = self.platform.monotonic_ns() - begun_ns;
         let left = SPACE_WAIT_MAX.saturating_sub(Duration::from_nanos(waited_ns));
-        // An upload that is under way gives back what it did not need, or what it has displaced.
-        let is_over = || self.is_latched() || self.context.stopping.get();
-        let has_promised = || self.state.borrow().segments.has_promised_units();
-        let has_hope = || !is_over() && (self.is_gaining_space() || has_promised());
-        if left.is_zero() || !has_hope() {
+        if left.is_zero() || self.context.stopping.get() || !self.is_gaining_space() {
             return false;
         }
         let maintenance = &self.maintenance;
         maintenance.waiting.set(maintenance.waiting.get() + 1);
         let room = maintenance.space_event.wait_until(|| {
             let has_room = self.state.borrow().segments.may_give_units();
-            (has_room || !has_hope()).then_some(())
+            (has_room || !self.is_gaining_space()).then_some(())
         });
         maintenance.event.notify();
         room.or(self.platform.sleep(left)).await;
@@ -125,11 +121,11 @@ impl<P: Platform> Shard<P> {
             || self.awaits_others()
     }
 
-    /// Whether space comes back as soon as readers or a queue have moved on.
+    /// Whether space comes as soon as readers or a queue have moved on, or a segment is opened.
     fn awaits_others(&self) -> bool {
         let state = self.state.borrow();
         let emptied = state.segments.log_at(|stage| stage == Stage::Emptied);
-        !state.displaced.is_empty() || !emptied.is_empty()
+        !state.displaced.is_empty() || !emptied.is_empty() || state.segments.opening > 0
     }
 
     /// The log cannot go on in another segment, and the present one is nearly full.

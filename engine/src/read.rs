@@ -362,11 +362,7 @@ impl<P: Platform> ObjectReader<P> {
         whole: bool,
     ) -> Result<Self> {
         let location = located.location;
-        let permit = context
-            .budget
-            .take(&context.platform, location.span_bytes as usize)
-            .await
-            .inspect_err(|_| count(&context.counters.budget_refusals_total, 1))?;
+        let permit = context.take_memory(location.span_bytes as usize).await?;
         let wanted = Wanted { bucket, key, located, whole };
         let (record, examined) = find_record(&context, shard, &wanted).await?;
         let Examined { sections, data } = examined;
@@ -439,10 +435,7 @@ impl<P: Platform> ObjectReader<P> {
         let around = CHUNK_HEADER_BYTES + GAP_BYTES_MAX + 2 * BLOCK_BYTES;
         let whole = selected.saturating_add(around as u64);
         let bytes = usize::try_from(whole).unwrap_or(most).min(most);
-        let context = &self.context;
-        let permit = context.budget.take(&context.platform, bytes).await.inspect_err(|_| {
-            count(&context.counters.budget_refusals_total, 1);
-        })?;
+        let permit = self.context.take_memory(bytes).await?;
         self.share = Some(Rc::new(permit));
         Ok(())
     }

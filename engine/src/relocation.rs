@@ -116,6 +116,7 @@ impl<P: Platform> Shard<P> {
         }
         let at = LogPosition { segment: next, offset: BLOCK_BYTES as u64, epoch, ..at };
         *self.relocation.borrow_mut() = Some(RelocationLog { file, at, is_told: true });
+        self.note_freed();
         Ok(at)
     }
 

@@ -118,17 +118,6 @@ pub(crate) enum Need {
     Compaction,
 }
 
-impl Need {
-    /// Segments that this need leaves alone.
-    fn spares(self) -> usize {
-        match self {
-            Self::Slab | Self::Data => RESERVED_SEGMENTS,
-            Self::Reserve => COMPACTION_SEGMENTS,
-            Self::Compaction => 0,
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
     pub(crate) segments: Vec<Segment>,
@@ -299,20 +288,22 @@ impl SegmentTable {
 
     /// Whether another segment may be taken for this need.
     pub(crate) fn may_take(&self, need: Need) -> bool {
-        let obtainable = self.obtainable();
-        let for_logs = RESERVED_SEGMENTS + LOG_SEGMENTS_KEPT;
-        obtainable > need.spares()
-            && (need != Need::Slab || self.log_segments + obtainable > for_logs)
+        self.obtainable() > self.spares(need)
+    }
+
+    /// Segments that a need leaves alone.
+    fn spares(&self, need: Need) -> usize {
+        match need {
+            Need::Slab => RESERVED_SEGMENTS + LOG_SEGMENTS_KEPT.saturating_sub(self.log_segments),
+            Need::Data => RESERVED_SEGMENTS,
+            Need::Reserve => COMPACTION_SEGMENTS,
+            Need::Compaction => 0,
+        }
     }
 
     /// Whether there are units to give, or another segment may be taken for some.
     pub(crate) fn may_give_units(&self) -> bool {
         !self.open_slabs.is_empty() || self.may_take(Need::Slab)
-    }
-
-    /// Whether units are given out that may come back.
-    pub(crate) fn has_promised_units(&self) -> bool {
-        self.segments.iter().any(|row| matches!(&row.used, Use::Slab(map) if map.has_promised()))
     }
 
     /// Segments that are free or may be made.
@@ -323,12 +314,17 @@ impl SegmentTable {
     /// A free segment, now `Opening`. The reserve is left alone as long as there is hope for a new
     /// segment: whether the filesystem has space for that one is known only when it is made.
     pub(crate) fn take_free(&mut self, need: Need) -> Option<u32> {
-        if self.free.len() <= need.spares() && self.may_create() {
+        if self.free.len() <= self.spares(need) && self.may_create() {
             return None;
         }
         let segment = self.free.first().copied()?;
         self.set_use(segment, Use::Opening);
         Some(segment)
+    }
+
+    /// Whether what this need leaves alone is not there yet, and may be made.
+    pub(crate) fn lacks_spares(&self, need: Need) -> bool {
+        self.free.len() < self.spares(need) && self.may_create()
     }
 
     /// Whether the shard may have more segments, should the filesystem have space for them.

@@ -94,12 +94,6 @@ impl SlabMap {
         self.free_units == self.units - 1
     }
 
-    /// Some units are given out that no published record names: by uploads under way, or until their last reader is
-    /// gone.
-    pub(crate) fn has_promised(&self) -> bool {
-        u32::from(self.units - 1 - self.free_units) > self.published_units()
-    }
-
     fn get(&self, unit: u16) -> bool {
         bit(&self.used, unit)
     }
@@ -188,11 +182,6 @@ mod tests {
         assert_eq!(map.take(16, false), None);
         assert_eq!(map.take(16, true), Some((117, 11)));
         assert_eq!((map.free_units(), map.take(1, true)), (0, None));
-        assert!(map.has_promised());
-        map.publish(&Extent { segment: 0, unit: 1, units: 127 });
-        assert!(!map.has_promised());
-        map.withdraw(&Extent { segment: 0, unit: 5, units: 3 });
-        assert!(map.has_promised());
         map.free(&Extent { segment: 0, unit: 5, units: 3 });
         assert_eq!(map.take(2, false), Some((5, 2)));
         map.free(&Extent { segment: 0, unit: 5, units: 2 });

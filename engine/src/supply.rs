@@ -83,7 +83,7 @@ impl<P: Platform> Shard<P> {
             state.segments.set_opened(segment, epoch, header.opened_ns);
             state.segments.set_use(segment, Use::Slab(map));
         }
-        self.maintenance.event.notify();
+        self.note_freed();
         if let Err(error) = file.close().await {
             tracing::warn!(%error, "closing a segment file failed");
         }
@@ -93,6 +93,10 @@ impl<P: Platform> Shard<P> {
     /// A segment for a new use: a free one, or a new one.
     pub(crate) async fn take_segment(self: &Rc<Self>, need: Need) -> Result<u32> {
         let _guard = self.space_gate.enter().await;
+        // Slabs do not come back for long: only when the logs' share is there is it known that it can be.
+        while need == Need::Slab && self.state.borrow().segments.lacks_spares(need) {
+            self.create_segment(Use::Free).await?;
+        }
         let free = {
             let segments = &mut self.state.borrow_mut().segments;
             if !segments.may_take(need) {

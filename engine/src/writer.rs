@@ -19,6 +19,7 @@ use crate::limits::{
     CHUNK_WRITES_IN_FLIGHT, CHUNK_WRITES_IN_FLIGHT_MAX, GRANT_UNITS_MAX, INLINE_BYTES_MAX,
     MD5_PIECE_BYTES_MIN, UNIT_BYTES,
 };
+use crate::md5_batch::Lent;
 use crate::metrics::count;
 use crate::platform::{File, Platform};
 use crate::request::{Reply, Request, mismatched};
@@ -129,9 +130,11 @@ impl<P: Platform> ObjectWriter<P> {
         inline: bool,
     ) -> Result<Self> {
         let (permit, chunk_writes) = match announced {
-            Some(size) if inline => (engine.take_memory(size as usize + OVERRUN_BYTES).await?, 1),
+            Some(size) if inline => {
+                (engine.context().take_memory(size as usize + OVERRUN_BYTES).await?, 1)
+            }
             Some(size) if size < CHUNK_BYTES_MAX as u64 => {
-                (engine.take_memory(chunk_bytes(size as usize)).await?, 1)
+                (engine.context().take_memory(chunk_bytes(size as usize)).await?, 1)
             }
             _ => memory_for_chunks(&engine).await?,
         };
@@ -164,7 +167,7 @@ impl<P: Platform> ObjectWriter<P> {
     /// Where the next bytes of the body go; never empty.
     pub fn spare(&mut self) -> &mut [u8] {
         match &mut self.form {
-            Form::Inline(bytes) => &mut bytes[self.written as usize..],
+            Form::Inline(bytes) => bytes.get_mut(self.written as usize..).unwrap_or_default(),
             Form::Chunks(Chunks {
                 current: Some(Filling { buffer: Some(buffer), filled, capacity, .. }),
                 ..
@@ -176,18 +179,31 @@ impl<P: Platform> ObjectWriter<P> {
     /// Takes a range of [`Self::spare`], filled but not yet said to be, into an MD5: together with other
     /// uploads' bytes, if there are enough of them. If the future is dropped the body is lost.
     pub async fn update_md5(&mut self, md5: &mut Md5, range: Range<usize>) {
-        if range.len() >= MD5_PIECE_BYTES_MIN
-            && let Form::Chunks(Chunks { current: Some(filling), .. }) = &mut self.form
-            && let Some(buffer) = filling.buffer.take()
-        {
-            let start = CHUNK_HEADER_BYTES + filling.filled;
-            let range = start + range.start..start + range.end;
-            let batch = &self.engine.context().md5_batch;
-            let (stream, buffer) = batch.update(std::mem::take(md5), buffer, range).await;
-            filling.buffer = Some(buffer);
-            *md5 = stream;
-        } else {
-            md5.update(&self.spare()[range]);
+        let lent = match &mut self.form {
+            _ if range.len() < MD5_PIECE_BYTES_MIN => None,
+            Form::Inline(bytes) => {
+                Some((Lent::Inline(std::mem::take(bytes)), self.written as usize))
+            }
+            Form::Chunks(Chunks { current: Some(filling), .. }) => filling
+                .buffer
+                .take()
+                .map(|buffer| (Lent::Chunk(buffer), CHUNK_HEADER_BYTES + filling.filled)),
+            Form::Chunks(_) => None,
+        };
+        let Some((buffer, start)) = lent else {
+            return md5.update(&self.spare()[range]);
+        };
+        let range = start + range.start..start + range.end;
+        let batch = &self.engine.context().md5_batch;
+        let (stream, buffer) = batch.update(std::mem::take(md5), buffer, range).await;
+        *md5 = stream;
+        match (&mut self.form, buffer) {
+            (Form::Inline(bytes), Lent::Inline(buffer)) => *bytes = buffer,
+            (Form::Chunks(Chunks { current: Some(filling), .. }), Lent::Chunk(buffer)) => {
+                filling.buffer = Some(buffer);
+            }
+            // It is given back in the form in which it was lent.
+            _ => {}
         }
     }
 
@@ -296,7 +312,7 @@ async fn memory_for_chunks<P: Platform>(engine: &Engine<P>) -> Result<(Permit, u
         return Ok((permit, configured));
     }
     let writes = configured.min(CHUNK_WRITES_IN_FLIGHT);
-    Ok((engine.take_memory(bytes(writes)).await?, writes))
+    Ok((engine.context().take_memory(bytes(writes)).await?, writes))
 }
 
 /// Units that a chunk with so much payload needs.

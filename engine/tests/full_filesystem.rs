@@ -35,8 +35,16 @@ async fn start(platform: &SimPlatform) -> Engine<SimPlatform> {
     Engine::start(platform.clone(), layout, options, Shared::new(1), 0).await.unwrap()
 }
 
-async fn put(engine: &Engine<SimPlatform>, bucket: BucketId, key: &str) -> Result<(), Error> {
-    let mut left = 900_000;
+/// What takes a segment for itself.
+const LARGE_BYTES: usize = 900_000;
+
+async fn put(
+    engine: &Engine<SimPlatform>,
+    bucket: BucketId,
+    key: &str,
+    bytes: usize,
+) -> Result<(), Error> {
+    let mut left = bytes;
     let mut writer = engine.writer(bucket, key.as_bytes(), Some(left as u64)).await?;
     while left > 0 {
         let spare = writer.spare();
@@ -48,16 +56,25 @@ async fn put(engine: &Engine<SimPlatform>, bucket: BucketId, key: &str) -> Resul
     writer.finish(Commit::default()).await.map(drop)
 }
 
-/// Puts large bodies, which need segments, until the filesystem has none.
-async fn exhaust(engine: &Engine<SimPlatform>) {
+/// Puts large bodies, which need segments, until the filesystem has none; where they were put.
+async fn exhaust(engine: &Engine<SimPlatform>) -> BucketId {
     let bucket = engine.create_bucket("bucket", BTreeMap::new()).await.unwrap().id;
     for number in 0.. {
-        if let Err(error) = put(engine, bucket, &format!("{number}")).await {
+        if let Err(error) = put(engine, bucket, &format!("{number}"), LARGE_BYTES).await {
             assert!(matches!(error, Error::OutOfSpace), "{error}");
             assert!(number > 0, "nothing was taken");
-            return;
+            break;
         }
     }
+    bucket
+}
+
+/// Has the shard ask the filesystem for another segment.
+fn ask(platform: &SimPlatform, engine: &Engine<SimPlatform>, bucket: BucketId) {
+    let engine = engine.clone();
+    platform.spawn(async move {
+        let _ = put(&engine, bucket, "more", LARGE_BYTES).await;
+    });
 }
 
 async fn sleep(platform: &SimPlatform, seconds: u64) {
@@ -81,7 +98,7 @@ fn what_is_too_little_for_a_segment_is_left_to_others() {
         let platform = sim.platform();
         let left = sim.run_until(async {
             let engine = start(&platform).await;
-            exhaust(&engine).await;
+            let bucket = exhaust(&engine).await;
             sleep(&platform, 5).await;
             let left = available_bytes(&platform).await;
             assert!(0 < left && left < MIB, "{left} bytes are left");
@@ -93,15 +110,16 @@ fn what_is_too_little_for_a_segment_is_left_to_others() {
             for path in sim.disk().files().iter().filter(|path| is_segment(path)) {
                 assert_eq!(sim.disk().length(path), MIB, "{}", path.display());
             }
-            left
+            (left, bucket)
         });
-        let left = left.unwrap();
+        let (left, bucket) = left.unwrap();
         // A crash in the middle of an attempt may keep it, until the next one.
         for io in 0..8 {
             let platform = sim.reboot();
             let crashed = sim.run_until(async {
                 let preallocations = sim.counters().preallocations;
                 let engine = start(&platform).await;
+                ask(&platform, &engine, bucket);
                 while sim.counters().preallocations == preallocations {
                     platform.sleep(Duration::from_micros(1)).await;
                 }
@@ -113,7 +131,8 @@ fn what_is_too_little_for_a_segment_is_left_to_others() {
             sim.forget_faults();
             let platform = sim.reboot();
             let after = sim.run_until(async {
-                let _engine = start(&platform).await;
+                let engine = start(&platform).await;
+                ask(&platform, &engine, bucket);
                 sleep(&platform, 5).await;
                 available_bytes(&platform).await
             });
@@ -191,6 +210,30 @@ fn a_closed_store_makes_no_segments() {
             sleep(&platform, 100).await;
             assert_eq!(sim.counters(), closed, "seed {seed}: I/O in a closed store");
             assert!(closed.preallocations > before.preallocations, "seed {seed}");
+        });
+        done.unwrap();
+    }
+}
+
+/// Not the configured capacity but the filesystem is the limit, and nobody knows before it says so: what slabs leave to
+/// the logs then must be there, and not only be hoped for.
+#[test]
+fn small_objects_are_overwritten_for_ever_beside_large_ones() {
+    for more in 0..4 {
+        let sim = sim(more, DISK_BYTES + more * (200 << 10));
+        let platform = sim.platform();
+        let done = sim.run_until(async {
+            let engine = start(&platform).await;
+            let bucket = exhaust(&engine).await;
+            for round in 0..3000 {
+                let put = put(&engine, bucket, &format!("small {}", round % 8), 20_000).await;
+                assert!(
+                    put.is_ok(),
+                    "{more} {round}: {put:?}, {:?} {:?}",
+                    engine.metrics(),
+                    sim.disk().files()
+                );
+            }
         });
         done.unwrap();
     }

@@ -35,6 +35,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("policy_verdict", targets::policy::verdict),
     ("ranges", targets::range::ranges),
     ("conditions", targets::range::conditions),
+    ("routes", targets::routes::routes),
+    ("copy_source", targets::routes::copy_source),
+    ("sse_envelope", targets::stored::envelope),
+    ("backup_list", targets::stored::backup_list),
     ("store", targets::store::run),
 ];
 

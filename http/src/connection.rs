@@ -65,9 +65,9 @@ impl<S: Stream, V: Service<S>> Connection<'_, S, V> {
             let Workspace { input, head, output } = &mut *workspace;
             let wire = Wire { stream, input, control };
             let closed = Connection { wire, service, limits, head, output }.exchanges().await?;
-            match closed {
-                Some(closed) => return Ok(closed),
-                None => workspaces.give(workspace),
+            workspaces.give(workspace);
+            if let Some(closed) = closed {
+                return Ok(closed);
             }
         }
     }

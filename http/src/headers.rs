@@ -66,7 +66,7 @@ pub(crate) struct Field {
     pub(crate) value: Span,
 }
 
-/// The head of one request; its memory is reused for the next of the connection.
+/// The head of one request; its memory is reused for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     pub(crate) bytes: Vec<u8>,

@@ -21,7 +21,7 @@ pub(crate) const TRAILER_BYTES_MAX: usize = 8 << 10;
 /// An answer head's buffer is kept between requests up to this size.
 pub(crate) const OUTPUT_BYTES_KEPT: usize = 8 << 10;
 
-/// Workspaces that are kept for connections to come: of about 10 KiB each, and more than there are usually requests
+/// Workspaces that are kept for requests to come: of 10 to 26 KiB each, and more than there are usually requests
 /// under way on a core.
 pub(crate) const WORKSPACES_KEPT_MAX: usize = 256;
 

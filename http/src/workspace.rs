@@ -46,13 +46,14 @@ impl Workspaces {
         })
     }
 
-    /// Takes one back from a connection that has nothing of a request; what an unusual one made it grow to is freed.
+    /// Takes one back from a connection that needs it no more, with whatever is left in it; what an unusual request
+    /// made it grow to is freed.
     pub(crate) fn give(&self, mut workspace: Box<Workspace>) {
         let mut kept = self.kept.borrow_mut();
         if kept.len() == WORKSPACES_KEPT_MAX {
             return;
         }
-        debug_assert!(workspace.input.is_empty());
+        workspace.input.consume(usize::MAX);
         workspace.input.shrink();
         workspace.head.bytes.clear();
         workspace.head.bytes.shrink_to(INPUT_BYTES_MIN);

@@ -47,6 +47,11 @@ impl TcpConnection {
         self.stream.read(call).await
     }
 
+    /// The last read through [`Self::read_with`] gave less than there was room for.
+    pub(crate) fn has_no_more(&self) {
+        self.stream.has_no_more();
+    }
+
     /// Makes a call that writes as soon as it does not block.
     pub(crate) async fn write_with<T>(
         &self,
@@ -63,7 +68,7 @@ impl TcpConnection {
 
 impl http::Stream for TcpConnection {
     async fn readable(&mut self) {
-        self.stream.readable().await;
+        self.stream.readable(|socket| socket.peek(&mut [0])).await;
     }
 
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

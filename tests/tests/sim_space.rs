@@ -160,33 +160,3 @@ fn large_bodies_leave_the_log_room_to_turn_over() {
         done.unwrap();
     }
 }
-
-/// What uploads under way have taken comes back when one is given up, and who waits for it is told.
-#[test]
-fn a_large_body_waits_for_the_space_of_an_upload_under_way() {
-    let machine = machine(12);
-    let done = machine.sim.run_until(async {
-        let running = machine.start(1).await.unwrap();
-        let engine = running.engine(0);
-        let bucket = bucket(engine).await;
-        let mut uploads = Vec::new();
-        let refused = loop {
-            match engine.writer(bucket, b"upload", Some(900_000)).await {
-                Ok(upload) => uploads.push(upload),
-                Err(error) => break error,
-            }
-        };
-        assert!(matches!(refused, Error::OutOfSpace), "{refused:?}");
-        let begun_ns = running.platform().monotonic_ns();
-        let platform = running.platform().clone();
-        running.platform().spawn(async move {
-            platform.sleep(Duration::from_secs(1)).await;
-            drop(uploads.swap_remove(0));
-            platform.sleep(Duration::from_secs(60)).await;
-        });
-        put(engine, bucket, 0, 900_000).await.unwrap();
-        let took_ns = running.platform().monotonic_ns() - begun_ns;
-        assert!(took_ns < 2_000_000_000, "{took_ns}");
-    });
-    done.unwrap();
-}

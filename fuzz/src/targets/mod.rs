@@ -7,6 +7,8 @@ pub mod http_stream;
 pub mod leaves;
 pub mod policy;
 pub mod range;
+pub mod routes;
 pub mod signatures;
 pub mod store;
+pub mod stored;
 pub mod xml;

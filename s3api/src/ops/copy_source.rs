@@ -14,15 +14,15 @@ use std::ops::Range;
 
 /// The header's value, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CopySource {
-    pub(super) bucket: String,
-    pub(super) key: String,
-    pub(super) version_id: Option<String>,
+pub struct CopySource {
+    pub bucket: String,
+    pub key: String,
+    pub version_id: Option<String>,
 }
 
 impl CopySource {
     /// Reads `[/]bucket/key[?versionId=ID]`, URL-encoded.
-    fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: &str) -> Result<Self> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         let malformed = || {
             S3Error::invalid_argument(

@@ -20,7 +20,7 @@ mod bucket_website;
 mod buckets;
 mod complete_upload;
 mod copy_object;
-mod copy_source;
+pub mod copy_source;
 mod create_upload;
 mod delete_object;
 mod delete_objects;

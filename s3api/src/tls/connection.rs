@@ -79,7 +79,9 @@ impl TlsConnection {
             }
             outcome
         });
-        read.await?;
+        if read.await? < ARRIVED_BYTES_MAX {
+            self.tcp.has_no_more();
+        }
         self.decrypted = 0;
         Ok(())
     }

@@ -33,6 +33,8 @@ const LIFE_SECONDS_MAX: u64 = 60;
 const LIFE_SECONDS_MAX_IN_CI: u64 = 6;
 /// Phases of load and rest in the lives that are to show what a server keeps.
 const PHASES: u64 = 5;
+/// So many times as long as it is to last may it go on, until everything has taken place.
+const PATIENCE: u32 = 6;
 
 #[test]
 fn hours_of_everything_lose_nothing_and_leave_nothing_behind() {
@@ -96,7 +98,9 @@ impl<'a> Soak<'a> {
         let mut server = self.site.start();
         let empty = Baseline::of(&server);
         self.actors.prepare(&server);
-        while begin.elapsed() < time || self.lives < 3 {
+        // On a slow host it takes longer until everything has taken place.
+        let is_short = |soak: &Self| soak.lives < 3 || !soak.had_everything();
+        while begin.elapsed() < time || (is_short(self) && begin.elapsed() < time * PATIENCE) {
             self.life(server);
             server = self.next();
             self.actors.verify(&server);
@@ -150,14 +154,18 @@ impl<'a> Soak<'a> {
         self.site.start()
     }
 
-    /// It was a soak only if all this took place.
+    /// It is a soak only if all this took place, and the store was full.
+    fn had_everything(&self) -> bool {
+        let work = &self.work;
+        let worked = [work.checkpoints, work.compacted, work.expired, work.scrubbed_bytes];
+        let ended = [self.kills, self.stops, self.actors.refused()];
+        worked.iter().chain(&ended).all(|count| *count > 0)
+    }
+
     fn judge(&self) {
         self.rests.judge();
-        let all = format!("{}", self.summary());
-        assert!(self.kills > 0 && self.stops > 0, "{all}");
-        assert!(self.work.checkpoints > 0 && self.work.compacted > 0, "{all}");
-        assert!(self.work.expired > 0 && self.work.scrubbed_bytes > 0, "{all}");
-        assert!(self.actors.refused() > 0, "the store was never full: {all}");
+        let all = self.summary();
+        assert!(self.lives >= 3 && self.had_everything(), "{all}");
         assert_eq!(self.work.findings, 0, "{all}");
     }
 

@@ -172,9 +172,17 @@ impl<S> Watched<S> {
         &self.socket
     }
 
-    /// Waits until a read is worth its call.
-    pub async fn readable(&self) {
-        self.wait(&self.marks.read).await;
+    /// Waits until a read is worth its call. `probe` looks, without taking anything, whether it is now: a mark may be
+    /// left from what was read to its end.
+    pub async fn readable<T>(&self, probe: impl FnOnce(&S) -> io::Result<T>) {
+        let side = &self.marks.read;
+        if side.is_ready.get() {
+            match probe(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => side.is_ready.set(false),
+                _ => return,
+            }
+        }
+        self.wait(side).await;
     }
 
     /// Makes a call that reads as soon as it does not block.

@@ -1,0 +1,40 @@
+//! What is kept in bytes of its own beside the engine's structures: how an object is encrypted, what a backup
+//! consists of.
+//!
+//! Oracles: what is accepted says the same when it is written and read again; no file of a list leads out of the
+//! backup's directory, or to a segment that its shard does not have.
+
+use engine::backup::Manifest;
+use s3api::encryption::envelope::Envelope;
+use std::path::{Component, Path};
+
+pub fn envelope(input: &[u8]) {
+    if let Ok(envelope) = Envelope::decode(input) {
+        assert_eq!(Envelope::decode(&envelope.encode()).ok(), Some(envelope));
+    }
+}
+
+/// A list as it lies on the disk, or, without its checksum, which is put to it then.
+pub fn backup_list(input: &[u8]) {
+    if let Ok(list) = Manifest::decode(input) {
+        is_sound(&list);
+    }
+    if let Ok(list) = serde_json::from_slice::<Manifest>(input)
+        && let Ok(bytes) = list.encode()
+        && let Ok(read) = Manifest::decode(&bytes)
+    {
+        assert_eq!(read, list);
+        is_sound(&list);
+    }
+}
+
+fn is_sound(list: &Manifest) {
+    assert_eq!(list.shards.len(), usize::from(list.shard_count));
+    for (shard, file) in list.files() {
+        let path = Path::new(&file.path);
+        let goes_down = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        assert!(path.components().all(goes_down), "{}", file.path);
+        assert!(path.starts_with("data"), "{}", file.path);
+        assert!(file.segment.is_none_or(|segment| segment < shard.segments), "{file:?}");
+    }
+}
