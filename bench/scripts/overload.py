@@ -6,7 +6,7 @@ generator measures the peak (a closed loop of a few connections), and then sends
 over thousands of connections. Told is goodput (requests that were answered well) per second, and per second
 of the server's CPU time, in overload as a part of that at the peak; the latencies of what was served, counted from when a
 request was meant to start; and how many were refused, after what time. Requests that fail in any other way
-than by 503 fail the case.
+than by 503 fail the case. `--peer nginx` asks the same of nginx, which serves the objects as unsigned static files.
 
 One line of JSON per round is appended to the results file. Only Python's standard library is used. Nothing but
 loopback is touched, and only processes that were started here are ended.
@@ -25,7 +25,7 @@ import tempfile
 
 import host
 from loadgen import run_loadgen
-from servers import REPOSITORY, Failed, Server
+from servers import REPOSITORY, Failed, Nginx, Server, find_nginx
 
 # Name: what is asked for.
 CASES = {
@@ -48,18 +48,21 @@ def main():
     # One for each connection, here and in what is started here.
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     failures = 0
-    for name in options.case or CASES:
+    names = options.case or list(CASES)
+    asked = [(name, server) for name in names for server in ["ringfort", *options.peer]]
+    # nginx has no listings, and puts files anew as no store does.
+    for name, server in [(n, s) for n, s in asked if s == "ringfort" or n.startswith("get-")]:
         try:
-            lines = run(options, name)
+            lines = run(options, name, server)
         except Failed as failed:
             failures += 1
-            print(f"{name}: {failed}", file=sys.stderr, flush=True)
+            print(f"{name} of {server}: {failed}", file=sys.stderr, flush=True)
             continue
         with open(options.results, "a", encoding="utf-8") as results:
             for line in lines:
-                results.write(json.dumps({"case": name} | line | {"host": described}) + "\n")
+                results.write(json.dumps({"case": name, "server": server} | line | {"host": described}) + "\n")
         medians = [statistics.median(line[kept] for line in lines) for kept in KEPT]
-        print(f"{name:10} goodput in overload (medians): {medians[0]:.2f} of the peak's, "
+        print(f"{name:10} {server}: goodput in overload (medians): {medians[0]:.2f} of the peak's, "
               f"per core-second {medians[1]:.2f} of it", flush=True)
     return 1 if failures else 0
 
@@ -73,6 +76,9 @@ def parse_options():
                         help="directory on a disk; a temporary one is made in it")
     parser.add_argument("--server", type=pathlib.Path, default=target / "release/ringfort")
     parser.add_argument("--loadgen", type=pathlib.Path, default=target / "release/ringfort-loadgen")
+    parser.add_argument("--peer", choices=["nginx"], action="append", default=[],
+                        help="measured too, where it can do the same")
+    parser.add_argument("--nginx", default=find_nginx(), metavar="PATH", help="its program")
     parser.add_argument("--case", action="append", choices=CASES, help="repeatable (default: all)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8, help="of each window")
@@ -85,15 +91,24 @@ def parse_options():
     parser.add_argument("--loadgen-core", type=int, default=1, metavar="CPU")
     parser.add_argument("--results", type=pathlib.Path,
                         default=REPOSITORY / "bench/results/local/overload.jsonl")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.peer and options.nginx is None:
+        parser.error("nginx is not installed")
+    return options
 
 
-def run(options, name):
+def start(options, name, directory):
+    cpus = [options.server_core]
+    if name == "nginx":
+        return Nginx(options.nginx, directory, cpus)
+    return Server(options.server, directory, cpus, options.capacity, [f"--memory={options.memory}"])
+
+
+def run(options, name, server):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="ringfort-bench-", dir=options.data_dir))
     try:
-        with Server(options.server, directory, [options.server_core], options.capacity,
-                    [f"--memory={options.memory}"]) as server:
-            return [measure(options, server, name, number) for number in range(1, options.rounds + 1)]
+        with start(options, server, directory) as started:
+            return [measure(options, started, name, number) for number in range(1, options.rounds + 1)]
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -124,7 +124,7 @@ pub(crate) struct SegmentTable {
     pub(crate) segment_bytes: u64,
     /// Most segments that the shard may have.
     limit: usize,
-    /// The filesystem refused to give more space; forgotten when something is freed, or after a while.
+    /// The filesystem refused to give more space; forgotten once it gives some.
     exhausted: bool,
     free: BTreeSet<u32>,
     /// Slab segments with units to give.

@@ -95,6 +95,9 @@ impl<P: Platform> Shard<P> {
         let _guard = self.space_gate.enter().await;
         // Slabs do not come back for long: only when the logs' share is there is it known that it can be.
         while need == Need::Slab && self.state.borrow().segments.lacks_spares(need) {
+            if self.context.stopping.get() {
+                return Err(Error::Stopping);
+            }
             self.create_segment(Use::Free).await?;
         }
         let free = {

@@ -9,7 +9,7 @@
 //! its last write has returned, and stores nothing.
 
 use crate::budget::Permit;
-use crate::checksum::Md5;
+use crate::checksum::{Md5, lanes};
 use crate::engine::{Engine, check_attributes};
 use crate::error::{Error, Result};
 use crate::format::chunk::{chunk_bytes, seal_chunk};
@@ -181,6 +181,8 @@ impl<P: Platform> ObjectWriter<P> {
     pub async fn update_md5(&mut self, md5: &mut Md5, range: Range<usize>) {
         let lent = match &mut self.form {
             _ if range.len() < MD5_PIECE_BYTES_MIN => None,
+            // Where each goes alone, waiting costs more than it gains.
+            Form::Inline(_) if lanes() == 1 => None,
             Form::Inline(bytes) => {
                 Some((Lent::Inline(std::mem::take(bytes)), self.written as usize))
             }
@@ -263,6 +265,7 @@ impl<P: Platform> ObjectWriter<P> {
         let Self { key, target, written, form, permit, .. } = self;
         let (body, space, permit) = match form {
             Form::Inline(mut bytes) => {
+                assert!(bytes.len() as u64 >= written, "{NOT_LENT}");
                 bytes.truncate(written as usize);
                 (Body::Inline(bytes), None, Some(permit))
             }

@@ -58,7 +58,7 @@ pub fn routes(input: &[u8]) {
 fn same(one: &s3api::error::Result<Route>, other: &s3api::error::Result<Route>) {
     match (one, other) {
         (Ok(one), Ok(other)) => assert_eq!(one, other),
-        (Err(_), Err(_)) => {}
+        (Err(one), Err(other)) => assert_eq!(one.code, other.code),
         _ => panic!("{one:?} and {other:?}"),
     }
 }
@@ -96,9 +96,22 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-/// The value of `x-amz-copy-source`.
+/// The value of `x-amz-copy-source`; and a bucket and a key, of which one is made.
 pub fn copy_source(input: &[u8]) {
     let Ok(header) = std::str::from_utf8(input) else { return };
+    if let Some((bucket, key)) = header.split_once('/')
+        && !bucket.is_empty()
+        && !key.is_empty()
+        && !bucket.starts_with("arn:")
+    {
+        let path = encoded(&format!("{bucket}/{key}"));
+        for (id, query) in [(None, ""), (Some("null".to_owned()), "?versionId=null")] {
+            let source = CopySource::parse(&format!("{path}{query}")).ok();
+            let expected =
+                CopySource { bucket: bucket.to_owned(), key: key.to_owned(), version_id: id };
+            assert_eq!(source, Some(expected));
+        }
+    }
     let Ok(source) = CopySource::parse(header) else { return };
     assert!(!source.bucket.is_empty() && !source.bucket.contains('/') && !source.key.is_empty());
     let (path, query) = header.split_once('?').unwrap_or((header, ""));

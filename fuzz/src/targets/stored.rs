@@ -4,11 +4,28 @@
 //! Oracles: what is accepted says the same when it is written and read again; no file of a list leads out of the
 //! backup's directory, or to a segment that its shard does not have.
 
+use crate::reader::Reader;
 use engine::backup::Manifest;
-use s3api::encryption::envelope::Envelope;
+use s3api::encryption::envelope::{Envelope, Kms, Scheme};
 use std::path::{Component, Path};
 
+/// An envelope; and the parts of one.
 pub fn envelope(input: &[u8]) {
+    let mut reader = Reader::new(input);
+    let (kind, salt, wrapped) = (reader.u8() % 4, reader.array(), Box::new(reader.array()));
+    let (key_version, bucket_key) = (reader.u32(), reader.u8() % 2 == 1);
+    let key_id = String::from_utf8_lossy(reader.short()).chars().take(60).collect();
+    let scheme = match kind {
+        0 => Scheme::S3 { master_id: key_id, wrapped },
+        1 => {
+            let context = reader.rest().to_vec();
+            Scheme::Kms(Kms { key_id, key_version, bucket_key, context, wrapped })
+        }
+        2 => Scheme::Customer { wrapped },
+        _ => Scheme::Part,
+    };
+    let made = Envelope { salt, scheme };
+    assert_eq!(Envelope::decode(&made.encode()).ok(), Some(made));
     if let Ok(envelope) = Envelope::decode(input) {
         assert_eq!(Envelope::decode(&envelope.encode()).ok(), Some(envelope));
     }

@@ -33,8 +33,8 @@ const LIFE_SECONDS_MAX: u64 = 60;
 const LIFE_SECONDS_MAX_IN_CI: u64 = 6;
 /// Phases of load and rest in the lives that are to show what a server keeps.
 const PHASES: u64 = 5;
-/// So many times as long as it is to last may it go on, until everything has taken place.
-const PATIENCE: u32 = 6;
+/// So much longer may it go on, until everything has taken place.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 #[test]
 fn hours_of_everything_lose_nothing_and_leave_nothing_behind() {
@@ -99,8 +99,10 @@ impl<'a> Soak<'a> {
         let empty = Baseline::of(&server);
         self.actors.prepare(&server);
         // On a slow host it takes longer until everything has taken place.
-        let is_short = |soak: &Self| soak.lives < 3 || !soak.had_everything();
-        while begin.elapsed() < time || (is_short(self) && begin.elapsed() < time * PATIENCE) {
+        while begin.elapsed() < time
+            || self.lives < 3
+            || (!self.had_everything() && begin.elapsed() < time + PATIENCE)
+        {
             self.life(server);
             server = self.next();
             self.actors.verify(&server);
@@ -165,7 +167,7 @@ impl<'a> Soak<'a> {
     fn judge(&self) {
         self.rests.judge();
         let all = self.summary();
-        assert!(self.lives >= 3 && self.had_everything(), "{all}");
+        assert!(self.had_everything(), "{all}");
         assert_eq!(self.work.findings, 0, "{all}");
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ::glommio::timer::sleep;
 use ::glommio::{LocalExecutorBuilder, Placement};
 use futures_lite::FutureExt;
-use futures_lite::future::yield_now;
+use futures_lite::future::{yield_now, zip};
 
 /// More than any wait here takes; reached only by a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -64,6 +64,34 @@ fn reads_wait_for_what_comes_later_again_and_again() {
             assert_eq!(read(&socket, &mut buffer).await, 1);
             assert_eq!(buffer[0], round);
             peer = sender.await;
+        }
+    });
+}
+
+/// What was read to its end exactly leaves a mark, and nothing to read.
+#[test]
+fn a_mark_that_is_left_is_looked_at_once_more() {
+    with_reactor(|reactor| async move {
+        let (socket, mut peer) = pair(&reactor);
+        let mut buffer = [0; 4];
+        for last in [false, false, true] {
+            peer.write_all(b"four").unwrap();
+            assert_eq!(read(&socket, &mut buffer).await, 4);
+            let waiting = Cell::new(true);
+            let wait = async {
+                socket.readable(|socket| socket.peek(&mut [0])).await;
+                waiting.set(false);
+            };
+            let arrive = async {
+                sleep(Duration::from_millis(20)).await;
+                assert!(waiting.get(), "there is nothing to be read");
+                match last {
+                    true => peer.shutdown(Shutdown::Write).unwrap(),
+                    false => peer.write_all(b"more").unwrap(),
+                }
+            };
+            zip(wait, arrive).await;
+            assert_eq!(read(&socket, &mut buffer).await, if last { 0 } else { 4 });
         }
     });
 }
