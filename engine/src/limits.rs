@@ -98,7 +98,8 @@ pub const FILL_STEP_BYTES: usize = 4 << 20;
 pub const SHARDS_MAX: u16 = 1024;
 pub const DRIVES_MAX: u16 = 64;
 
-/// Shorter pieces have their MD5 computed at once, without company: waiting costs about as much as 1 KiB of it.
+/// Shorter pieces have their MD5 computed at once, without company: where many come at once, waiting
+/// costs about as much as 1 KiB of it.
 pub const MD5_PIECE_BYTES_MIN: usize = 2 << 10;
 /// Bytes of one stream whose MD5 is computed in one go: about half a millisecond.
 pub const MD5_PASS_BYTES: usize = 256 << 10;

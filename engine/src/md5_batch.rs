@@ -3,7 +3,8 @@
 //!
 //! Who has a piece of a body gives the stream's state and the buffer away, and gets both back. The first
 //! piece to wait starts a task. That lets all that is ready come first, so that other uploads bring their
-//! pieces; it never waits for more than that, so that one upload alone is not held up.
+//! pieces; it never waits for more than that, so that one large upload alone is not held up. A small body alone
+//! pays for a turn in vain: up to a tenth of its latency, where a flush is quick (`bench/README.md`).
 //!
 //! Invariants: a buffer belongs to this batch from when it is given until it is given back, and nothing
 //! changes its bytes; a pass keeps the core for about a millisecond, with thousands of pieces for two; every

@@ -93,7 +93,7 @@ impl<P: Platform> Shard<P> {
     /// A segment for a new use: a free one, or a new one.
     pub(crate) async fn take_segment(self: &Rc<Self>, need: Need) -> Result<u32> {
         let _guard = self.space_gate.enter().await;
-        // Slabs do not come back for long: only when the logs' share is there is it known that it can be.
+        // A slab stays one for long, and the filesystem may refuse a segment: the logs' share comes first.
         while need == Need::Slab && self.state.borrow().segments.lacks_spares(need) {
             if self.context.stopping.get() {
                 return Err(Error::Stopping);

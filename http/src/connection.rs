@@ -1,7 +1,8 @@
 //! The loop of one connection: head, service, answer, and again.
 //!
 //! Budget of a small request on a kept-alive connection:
-//! - system calls: one receive, one send; head and body leave together. No timer.
+//! - system calls: one receive, one send; head and body leave together. One more look where the last receive was
+//!   filled to its end. No timer.
 //! - copies: the request's head once (usually below 1 KiB), so that it stays readable while the
 //!   body passes by; the answer's header lines once; body bytes only if they arrived in the same
 //!   read as the head.

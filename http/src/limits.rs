@@ -9,7 +9,7 @@ pub(crate) const HEADERS_MAX: usize = 128;
 pub(crate) const EMPTY_LINES_MAX: usize = 4;
 
 /// First size of a connection's read-ahead buffer: nearly every head fits. It grows to `head_bytes_max` for a long
-/// head and shrinks when idle.
+/// head and shrinks when it is given back.
 pub(crate) const INPUT_BYTES_MIN: usize = 8 << 10;
 
 /// One chunk-size line with its extensions, which are ignored: 16 digits and some room.

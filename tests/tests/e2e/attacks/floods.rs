@@ -107,7 +107,8 @@ fn a_crowd_that_holds_on_dribbles_and_never_reads_keeps_nobody_waiting() {
     assert!(worst < Duration::from_secs(5), "a client waited {worst:?} among {served}");
     assert!(f64::from(served) > 10.0 * seconds, "{served} requests in {seconds} s");
     let grown = most.saturating_sub(before);
-    // 3,550 connections, of which 550 hold 8 KiB and more, bodies under way of up to 1 MiB within the budget, answers under way.
+    // 3,550 connections, of which 550 hold 8 KiB and more, bodies under way of up to 1 MiB within the budget,
+    // answers under way.
     assert!(grown < 200 * MIB, "{} MiB more", grown / MIB);
     // The idle ones were cut off by now, from the server's side.
     for mut stream in idle {
