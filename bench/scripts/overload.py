@@ -2,11 +2,13 @@
 """What a server does that is asked for twice of what it can do, over loopback.
 
 For each case a new store and a server bound to one CPU are started. Turn by turn, `--rounds` times, the load
-generator measures the peak (a closed loop of a few connections), and then sends twice that rate (an open loop)
-over thousands of connections. Told is goodput (requests that were answered well) per second, and per second
-of the server's CPU time, in overload as a part of that at the peak; the latencies of what was served, counted from when a
-request was meant to start; and how many were refused, after what time. Requests that fail in any other way
-than by 503 fail the case. `--peer nginx` asks the same of nginx, which serves the objects as unsigned static files.
+generator measures the peak (a closed loop of a few connections), and then offers each of `--times` of that rate in
+turn (an open loop) over thousands of connections; the last is the overload. Told is goodput (requests that were answered
+well) per second, and per second of the server's CPU time, in overload as a part of that at the peak, and as a part of
+the best that any rate offered over as many connections brought: the first also holds what thousands of connections
+cost however much is asked, the second only what overload does. Told too are the latencies of what was served, counted
+from when a request was meant to start, and how many were refused, after what time. Requests that fail in any other
+way than by 503 fail the case. `--peer nginx` asks the same of nginx, which serves the objects as unsigned static files.
 
 One line of JSON per round is appended to the results file. Only Python's standard library is used. Nothing but
 loopback is touched, and only processes that were started here are ended.
@@ -36,8 +38,9 @@ CASES = {
     "list-1000": ("list", "--size=16", "--objects=5000", "--list-keys=1000"),
 }
 DESCRIPTORS = 20_000
-# What is kept of the peak's goodput: of its rate, and of its rate per second of the server's CPU time.
-KEPT = ("goodput_kept", "goodput_per_core_second_kept")
+# What is kept of goodput: of the peak's rate, of its rate per second of the server's CPU time, and of the best rate
+# that was served over as many connections.
+KEPT = ("goodput_kept", "goodput_per_core_second_kept", "goodput_kept_of_curve")
 
 
 def main():
@@ -63,7 +66,7 @@ def main():
                 results.write(json.dumps({"case": name, "server": server} | line | {"host": described}) + "\n")
         medians = [statistics.median(line[kept] for line in lines) for kept in KEPT]
         print(f"{name:10} {server}: goodput in overload (medians): {medians[0]:.2f} of the peak's, "
-              f"per core-second {medians[1]:.2f} of it", flush=True)
+              f"per core-second {medians[1]:.2f} of it, {medians[2]:.2f} of the best over as many connections", flush=True)
     return 1 if failures else 0
 
 
@@ -84,7 +87,8 @@ def parse_options():
     parser.add_argument("--seconds", type=int, default=8, help="of each window")
     parser.add_argument("--connections", type=int, default=64, help="that find the peak")
     parser.add_argument("--overload-connections", type=int, default=4000)
-    parser.add_argument("--times", type=float, default=2, help="the peak's rate, in overload")
+    parser.add_argument("--times", type=float, nargs="+", default=[0.5, 0.75, 1, 1.5, 2], metavar="FACTOR",
+                        help="of the peak's rate that are offered, rising; the last is the overload")
     parser.add_argument("--memory", default="2GiB", help="of the server")
     parser.add_argument("--capacity", default="3GiB", help="of the store")
     parser.add_argument("--server-core", type=int, default=0, metavar="CPU")
@@ -114,25 +118,30 @@ def run(options, name, server):
 
 
 def measure(options, server, name, number):
-    """A round: the peak, then twice of it."""
+    """A round: the peak, then what is offered in open loops."""
     prepare = ["--no-prepare"] if number > 1 else []
     peak = load(options, server, name, [f"--concurrency={options.connections}", *prepare])
-    rate = round(peak["good_per_second"] * options.times)
-    overload = load(options, server, name,
-                    [f"--concurrency={options.overload_connections}", f"--rate={rate}", "--no-prepare"])
+    print(f"{name:10} peak {text(peak)}", flush=True)
     if peak["refused"]:
         raise Failed(f"{peak['refused']} requests were refused at the peak already")
+    curve = []
+    for times in options.times:
+        rate = round(peak["good_per_second"] * times)
+        curve.append({"times": times, "rate_offered": rate} | load(
+            options, server, name,
+            [f"--concurrency={options.overload_connections}", f"--rate={rate}", "--no-prepare"]))
+        print(f"{'':10} {rate:9}/s offered {text(curve[-1])}", flush=True)
+    overload = curve[-1]
     line = {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "round": number,
-        "rate_offered": rate,
         KEPT[0]: overload["good_per_second"] / peak["good_per_second"],
         KEPT[1]: overload["good_per_core_second"] / peak["good_per_core_second"],
+        KEPT[2]: overload["good_per_second"] / max(point["good_per_second"] for point in curve),
         "peak": peak,
-        "overload": overload,
+        "curve": curve,
     }
-    print(f"{name:10} {line[KEPT[0]]:.2f} {line[KEPT[1]]:.2f}  peak {text(peak)}", flush=True)
-    print(f"{'':10} {rate:9}/s offered {text(overload)}", flush=True)
+    print(f"{name:10} {'  '.join(f'{line[kept]:.2f}' for kept in KEPT)}", flush=True)
     return line
 
 

@@ -29,13 +29,13 @@ pub(crate) use holds::{Holds, RenameStep};
 
 use crate::engine::{Engine, check_attributes};
 use crate::error::{ConditionFailure, Error, Result};
+use crate::format::intent::Intent;
 use crate::platform::Platform;
 use crate::request::{Reply, Request, mismatched};
 use crate::segments::Need;
 use crate::shard::{Committed, Put, Target};
 use crate::types::{Commit, Guard, Version};
 use crate::wait::to_the_end;
-use intent::Intent;
 
 /// A key that is held in its shard; let go when dropped.
 #[derive(Debug)]

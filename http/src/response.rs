@@ -109,7 +109,8 @@ impl<B> Response<B> {
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
         let value = value.as_ref();
-        if value.iter().all(|&byte| printable(byte) == byte) {
+        // Looks at all of them, many at once.
+        if value.iter().fold(true, |all, &byte| all & (printable(byte) == byte)) {
             self.lines.extend_from_slice(value);
         } else {
             self.lines.extend(value.iter().map(|&byte| printable(byte)));

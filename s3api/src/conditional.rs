@@ -189,6 +189,13 @@ impl Conditions {
         *self == Self::default()
     }
 
+    /// Whether they ask for more than whether something is there, which is all that `*` asks for.
+    pub fn tell_of_content(&self) -> bool {
+        let asks_for_any = |tags: &Option<TagList>| matches!(tags, None | Some(TagList::Any));
+        let rest = Self { if_match: None, if_none_match: None, ..self.clone() };
+        !asks_for_any(&self.if_match) || !asks_for_any(&self.if_none_match) || !rest.is_empty()
+    }
+
     /// What the engine is to judge at the moment of the write; `None` without conditions.
     pub fn into_condition(self) -> Option<Condition> {
         if self.is_empty() {
@@ -240,7 +247,7 @@ pub fn unquoted(etag: Etag) -> String {
 fn push_unquoted(text: &mut String, etag: Etag) {
     let mut digits = [0; 32];
     hex::encode_to_slice(etag.md5, &mut digits).expect("two digits for each byte");
-    text.extend(digits.map(char::from));
+    text.push_str(std::str::from_utf8(&digits).expect("digits are ASCII"));
     if etag.parts > 0 {
         let _ = write!(text, "-{}", etag.parts);
     }
@@ -464,5 +471,31 @@ mod tests {
     fn tags_of_objects_made_of_parts_end_in_their_number() {
         let etag = Etag { md5: [1; 16], parts: 3 };
         assert_eq!(quoted(etag), "\"01010101010101010101010101010101-3\"");
+    }
+
+    #[test]
+    fn all_conditions_but_a_star_tell_of_content() {
+        let check = |headers: &[(&str, &str)], expected: bool| {
+            let found = |name: &str| headers.iter().find(|(header, _)| *header == name);
+            let conditions = Conditions::of_write(|name| found(name).map(|(_, value)| *value));
+            assert_eq!(conditions.unwrap().tell_of_content(), expected, "{headers:?}");
+        };
+        check(&[], false);
+        check(&[("if-match", "*")], false);
+        check(&[("if-none-match", "\"*\"")], false);
+        check(&[("if-match", "*"), ("if-none-match", "*")], false);
+        check(&[("if-unmodified-since", "nonsense")], false);
+        for (name, value) in [
+            ("if-match", "\"x\""),
+            ("if-none-match", "x"),
+            ("if-none-match", ""),
+            ("if-unmodified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("x-amz-if-match-size", "3"),
+            ("x-amz-if-match-last-modified-time", "1994-11-06T08:49:37Z"),
+        ] {
+            check(&[(name, value)], true);
+            let other = if name == "if-match" { "if-none-match" } else { "if-match" };
+            check(&[(name, value), (other, "*")], true);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Cross-origin resource sharing: the configuration of a bucket, its document, its evaluation.
 //!
 //! Invariants: a [`CorsConfiguration`] that came from a client keeps AWS's rules (1 to 100 rules, each
-//! with an origin and a method, at most one `*` in an origin or a header, none in an exposed header);
-//! the first rule that fits decides, and no header of an answer comes from two rules.
+//! with an origin and a method, at most one `*` in an origin or a header, none in an exposed header) and our
+//! own (at most `CORS_ALLOWED_HEADERS_MAX` headers in a rule); the first rule that fits decides, and no
+//! header of an answer comes from two rules.
 //!
 //! Not here: when answers are looked at (`service`), where the configuration is kept (`settings`).
 //!
@@ -10,7 +11,9 @@
 //! WHATWG Fetch, section "HTTP CORS protocol".
 
 use crate::error::{Code, Result, S3Error};
-use crate::limits::{CORS_ID_CHARACTERS_MAX, CORS_REQUEST_HEADERS_MAX, CORS_RULES_MAX};
+use crate::limits::{
+    CORS_ALLOWED_HEADERS_MAX, CORS_ID_CHARACTERS_MAX, CORS_REQUEST_HEADERS_MAX, CORS_RULES_MAX,
+};
 use crate::settings::{BucketSetting, tag};
 use crate::xml::reader::malformed;
 use crate::xml::{Element, Writer};
@@ -111,9 +114,8 @@ impl CorsConfiguration {
     /// The headers that grant a preflight; none if no rule does.
     pub fn preflight<'a>(&'a self, request: &Preflight<'a>) -> Option<Headers<'a>> {
         let names = request.header_names()?;
-        let (rule, origin) = self.find(request.origin, request.method, |rule| {
-            names.iter().all(|name| rule.allows_header(name))
-        })?;
+        let (rule, origin) =
+            self.find(request.origin, request.method, |rule| rule.allows_headers(&names))?;
         let mut headers = rule.headers(origin, request.origin);
         if !names.is_empty() {
             headers.push(("Access-Control-Allow-Headers", names.join(", ").into()));
@@ -170,6 +172,12 @@ impl Rule {
         if rule.allowed_methods.is_empty() || rule.allowed_origins.is_empty() {
             return Err(malformed());
         }
+        if rule.allowed_headers.len() > CORS_ALLOWED_HEADERS_MAX {
+            return Err(invalid(format!(
+                "The number of AllowedHeader elements of a CORS rule should not exceed allowed limit of \
+                 {CORS_ALLOWED_HEADERS_MAX}."
+            )));
+        }
         Ok(rule)
     }
 
@@ -188,9 +196,10 @@ impl Rule {
         }
     }
 
-    /// `name` is in lower case.
-    fn allows_header(&self, name: &str) -> bool {
-        self.allowed_headers.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), name))
+    fn allows_headers(&self, names: &[String]) -> bool {
+        let patterns: Vec<_> =
+            self.allowed_headers.iter().map(|text| HeaderPattern::of(text)).collect();
+        names.iter().all(|name| patterns.iter().any(|pattern| pattern.matches(name)))
     }
 
     /// An origin that is allowed by name may send credentials; one that any origin would be may not.
@@ -225,6 +234,36 @@ pub const NOT_ENABLED: &str = "CORSResponse: CORS is not enabled for this bucket
 pub const NOT_ALLOWED: &str = "CORSResponse: This CORS request is not allowed. This is usually \
     because the evaluation of Origin, request method / Access-Control-Request-Method or \
     Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.";
+
+/// The name of an allowed header, or what stands before and behind its `*`.
+enum HeaderPattern<'a> {
+    Whole(&'a [u8]),
+    Around(&'a [u8], &'a [u8]),
+}
+
+impl<'a> HeaderPattern<'a> {
+    fn of(text: &'a str) -> Self {
+        match text.split_once('*') {
+            None => Self::Whole(text.as_bytes()),
+            Some((start, end)) => Self::Around(start.as_bytes(), end.as_bytes()),
+        }
+    }
+
+    /// Whatever the case of letters.
+    fn matches(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        match self {
+            Self::Whole(whole) => name.eq_ignore_ascii_case(whole),
+            Self::Around(start, end) => {
+                name.split_at_checked(start.len()).is_some_and(|(head, rest)| {
+                    let tail = rest.len().checked_sub(end.len()).and_then(|at| rest.get(at..));
+                    head.eq_ignore_ascii_case(start)
+                        && tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+                })
+            }
+        }
+    }
+}
 
 /// Whether a text fits a pattern with at most one `*`.
 fn matches(pattern: &str, text: &str) -> bool {

@@ -50,6 +50,7 @@ pub mod stream;
 mod sys;
 pub mod system;
 pub mod tags;
+mod text;
 pub mod throttle;
 pub mod tls;
 pub mod tune_command;

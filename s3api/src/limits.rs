@@ -124,6 +124,10 @@ pub const CLOCK_SKEW_SECONDS_MAX: i64 = 15 * 60;
 /// How long a presigned URL may live, as AWS has it.
 pub const PRESIGNED_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
 
+/// A longer canonical request is not shown to who has signed it otherwise: as text, in hex digits and in XML it would
+/// make an answer a hundred times the request.
+pub const CANONICAL_SHOWN_BYTES_MAX: usize = 16 << 10;
+
 /// Names in a list of signed headers; each is looked for among all headers.
 pub const SIGNED_HEADERS_MAX: usize = 128;
 
@@ -202,6 +206,9 @@ pub const FORM_BOUNDARY_BYTES_MAX: usize = 256;
 /// Rules of one CORS configuration, and the length of a rule's name, as AWS has them.
 pub const CORS_RULES_MAX: usize = 100;
 pub const CORS_ID_CHARACTERS_MAX: usize = 255;
+
+/// Headers that one rule may allow: each is compared with those that a preflight asks for. AWS names no bound.
+pub const CORS_ALLOWED_HEADERS_MAX: usize = 100;
 
 /// Headers that one preflight may ask for: each is compared with those of every rule.
 pub const CORS_REQUEST_HEADERS_MAX: usize = 128;
@@ -337,6 +344,11 @@ pub const USERS_MAX: usize = 10_000;
 
 /// A policy, as AWS has it.
 pub const POLICY_BYTES_MAX: usize = 20 << 10;
+
+/// Steps of one evaluation of a policy (`access/policy/evaluation.rs`); one that needs more denies. They take about a
+/// millisecond, five at worst. A policy of the full size has room for a thousand patterns with `*` at both ends, and to
+/// look for all of them in a text of 200 bytes takes a quarter; most policies need a few hundred steps.
+pub const POLICY_STEPS_MAX: usize = 1_000_000;
 
 /// Policies of one user.
 pub const USER_POLICIES_MAX: usize = 10;

@@ -25,6 +25,12 @@ pub fn decode_query(text: &str) -> Option<String> {
 }
 
 fn decode(text: &str, plus: Plus) -> Option<String> {
+    let bytes = text.as_bytes();
+    if memchr::memchr(b'%', bytes).is_none()
+        && (plus == Plus::IsPlus || memchr::memchr(b'+', bytes).is_none())
+    {
+        return Some(text.to_owned());
+    }
     let is_code = |behind: &str| {
         let digits = behind.as_bytes().first_chunk::<2>();
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod chunk;
 pub mod codec;
 pub mod group;
+pub mod intent;
 pub mod manifest;
 pub mod packed;
 pub mod record;

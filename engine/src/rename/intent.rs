@@ -4,8 +4,7 @@
 use crate::catalog::Catalog;
 use crate::engine::Engine;
 use crate::error::{ConditionFailure, Error, Result};
-use crate::format::Malformed;
-use crate::format::codec::{Reader, Write};
+use crate::format::intent::Intent;
 use crate::platform::Platform;
 use crate::request::BucketChange;
 use crate::store::Mutation;
@@ -20,50 +19,6 @@ const PREFIX: &str = ".rename/";
 const VALUE: u16 = 0;
 /// Set where the new record was found, and the former key could not be asked.
 const HAPPENED: u16 = 1;
-
-/// A rename that is to happen whole or not at all.
-///
-/// ```text
-/// bucket: u32, version of the object: u64, version of the new record: u64, xxh3 of the object's attributes: u64,
-/// former key and new key, each behind its length as u32; little-endian
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Intent {
-    pub(super) bucket: BucketId,
-    pub(super) from: Vec<u8>,
-    /// The version that goes.
-    pub(super) version: Version,
-    pub(super) to: Vec<u8>,
-    /// The version that the record of the new key has, and no other record of its shard.
-    pub(super) reserved: Version,
-    /// Of the attributes that the object had: whoever changes them after a failed rename is not ignored.
-    pub(super) attributes_hash: u64,
-}
-
-impl Intent {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        bytes.put_u32(self.bucket.0);
-        bytes.put_u64(self.version.0);
-        bytes.put_u64(self.reserved.0);
-        bytes.put_u64(self.attributes_hash);
-        bytes.put_string(&self.from);
-        bytes.put_string(&self.to);
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
-        let bucket = BucketId(reader.u32()?);
-        let (version, reserved) = (Version(reader.u64()?), Version(reader.u64()?));
-        let attributes_hash = reader.u64()?;
-        let (from, to) = (reader.string()?.to_vec(), reader.string()?.to_vec());
-        if !reader.is_empty() {
-            return Err(Malformed("an intent is too long"));
-        }
-        Ok(Self { bucket, from, version, to, reserved, attributes_hash })
-    }
-}
 
 impl<P: Platform> Engine<P> {
     /// Makes an intent durable, and gives its name. `shard`: of the new key.

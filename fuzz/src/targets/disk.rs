@@ -11,6 +11,7 @@ use engine::format::checkpoint::{CheckpointHeader, DisplacedRow, SegmentRow};
 use engine::format::chunk::{ChunkHeader, chunk_bytes, seal_chunk};
 use engine::format::codec;
 use engine::format::group::{GROUP_HEADER_BYTES, GroupHeader, group_bytes};
+use engine::format::intent::Intent;
 use engine::format::manifest::{ChunkPlace, Manifest};
 use engine::format::packed::PackedHeader;
 use engine::format::record::{Encoded, Head, RECORD_HEAD_MIN, Record, Records, peek_head_bytes};
@@ -265,10 +266,10 @@ pub fn chunk(input: &[u8]) {
     }
 }
 
-/// A manifest, and the rows of a checkpoint. The first byte says which.
+/// A manifest, the rows of a checkpoint, and the intent of a rename. The first byte says which.
 pub fn rows(input: &[u8]) {
     let Some((kind, bytes)) = input.split_first() else { return };
-    match kind % 3 {
+    match kind % 4 {
         0 => {
             if let Ok(manifest) = Manifest::decode(bytes) {
                 check_manifest(&manifest);
@@ -283,12 +284,17 @@ pub fn rows(input: &[u8]) {
                 assert_eq!(SegmentRow::decode(&mut codec::Reader::new(&again)), Ok(row));
             }
         }
-        _ => {
+        2 => {
             let mut reader = codec::Reader::new(bytes);
             while let Ok(row) = DisplacedRow::decode(&mut reader) {
                 let mut again = Vec::new();
                 row.encode(&mut again);
                 assert_eq!(DisplacedRow::decode(&mut codec::Reader::new(&again)), Ok(row));
+            }
+        }
+        _ => {
+            if let Ok(intent) = Intent::decode(bytes) {
+                assert!(intent.encode() == bytes, "the intent is not encoded as it was read");
             }
         }
     }

@@ -11,7 +11,7 @@
 use super::acl::{self, Acl};
 use super::action::{Action, Level};
 use super::decision::{BucketRules, Decision, ObjectRules, decide, decide_alone};
-use super::facts::{Given, RequestFacts};
+use super::facts::{Given, Other, RequestFacts};
 use super::needs::{self, Extras};
 use super::origin;
 use super::ownership::Ownership;
@@ -135,6 +135,9 @@ pub fn authorise<P: Platform>(context: &Context<'_, P>) -> Result<Option<Arc<Buc
     }
     let rules = Rules::of(context, &bucket)?;
     let judge = Judge { context, bucket: &bucket, rules: &rules };
+    if operation == Operation::DeleteObjects && judge.shuts_strangers_out() {
+        return Err(denied());
+    }
     let by_object = needs::is_judged_by_object(operation);
     let waits = by_object && judge.asks_for_more();
     let facts = RequestFacts::new(context, Given::default(), &[]);
@@ -209,10 +212,23 @@ pub fn check_other<P: Platform>(
     attributes: &[u8],
     actions: &[Action],
 ) -> Result<()> {
+    check_version_of_other(context, bucket, key, None, attributes, actions)
+}
+
+/// As [`check_other`], of a version that is named.
+pub fn check_version_of_other<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    key: &str,
+    version_id: Option<&str>,
+    attributes: &[u8],
+    actions: &[Action],
+) -> Result<()> {
     if is_free(context, bucket) {
         return Ok(());
     }
-    check_all(context, bucket, key, attributes, &Given::default(), actions)
+    let other = Some(Other { version_id, etag: None });
+    check_all(context, bucket, key, attributes, &Given { other, ..Given::default() }, actions)
 }
 
 /// Whether the caller, who was let at the object that the request names, may do that to it too.
@@ -223,7 +239,11 @@ pub fn may_also<P: Platform>(
     attributes: &[u8],
     action: Action,
 ) -> Result<bool> {
-    match check_other(context, bucket, &context.route.key, attributes, &[action]) {
+    if is_free(context, bucket) {
+        return Ok(true);
+    }
+    let key = &context.route.key;
+    match check_all(context, bucket, key, attributes, &Given::default(), &[action]) {
         Ok(()) => Ok(true),
         Err(error) if error.code == Code::AccessDenied => Ok(false),
         Err(error) => Err(error),
@@ -265,18 +285,35 @@ pub fn check_action<P: Platform>(
     action: Action,
     key: &str,
 ) -> Result<()> {
+    check_given(context, bucket, action, key, &Given::default())
+}
+
+/// As [`check_action`], with what the body gives.
+pub fn check_given<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    action: Action,
+    key: &str,
+    given: &Given<'_>,
+) -> Result<()> {
     if is_free(context, bucket) {
         return Ok(());
     }
-    check_all(context, bucket, key, &[], &Given::default(), &[action])
+    check_all(context, bucket, key, &[], given, &[action])
 }
 
 /// What a caller hears of a thing that is not there: only who may list learns that it is not.
-pub fn of_missing<P: Platform>(context: &Context<'_, P>, bucket: &str, error: S3Error) -> S3Error {
+pub fn of_missing<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &str,
+    key: &str,
+    version_id: Option<&str>,
+    error: S3Error,
+) -> S3Error {
     if context.caller.subject.is_root() {
         return error;
     }
-    let (read, list) = if context.query("versionId").is_some() {
+    let (read, list) = if version_id.is_some() {
         (Action::GetObjectVersion, Action::ListBucketVersions)
     } else {
         (Action::GetObject, Action::ListBucket)
@@ -285,7 +322,7 @@ pub fn of_missing<P: Platform>(context: &Context<'_, P>, bucket: &str, error: S3
         // Whom the secret lets in to all objects learns of each that it is not there, but of none that a
         // policy denies them: were it there, they would not hear of it.
         if origin::lets_in(context, &bucket, read)? {
-            match check_action(context, &bucket, read, &context.route.key) {
+            match check_action(context, &bucket, read, key) {
                 Err(error) if error.code == Code::AccessDenied => {}
                 decided => return decided,
             }
@@ -410,6 +447,12 @@ impl<P: Platform> Judge<'_, '_, P> {
             return Ok(Decision::Allowed);
         }
         Ok(decision)
+    }
+
+    /// Whether the caller is nobody, and nothing that is set could let anybody do anything: then no body is read.
+    fn shuts_strangers_out(&self) -> bool {
+        let is_stranger = self.context.caller.subject.person().is_none();
+        is_stranger && self.rules.policy.is_none() && self.rules.acl.is_none()
     }
 
     /// Whether a policy asks for what is known only once the object was found and the body read.

@@ -7,6 +7,7 @@ use crate::dates::iso_time;
 use crate::dates::parse_time;
 use crate::ops::Context;
 use crate::percent::decode_query;
+use crate::route::Operation;
 use crate::tags::TagSet;
 use engine::platform::Platform;
 
@@ -23,6 +24,16 @@ pub struct Given<'a> {
     /// `ON` or `OFF`.
     pub legal_hold: Option<&'a str>,
     pub location: Option<&'a str>,
+    pub other: Option<Other<'a>>,
+}
+
+/// What is judged is not the object that the request's path names (the source of a copy, an entry of a list), and what
+/// the query says of that one is nothing that it says of this.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Other<'a> {
+    pub version_id: Option<&'a str>,
+    /// An entity tag that it must have.
+    pub etag: Option<&'a str>,
 }
 
 pub(super) struct RequestFacts<'a, 'b, P: Platform> {
@@ -42,6 +53,9 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
         let caller = context.caller;
         let query = |name| context.query(name).map(str::to_owned);
         let header = |name| context.header(name).map(str::to_owned);
+        // What the operation does not look at is no fact: whoever wrote it there could choose it freely.
+        let of_listing =
+            |name| context.route.operation.lists_objects().then(|| query(name)).flatten();
         match key {
             Key::SourceIp => caller.peer.address.map(|address| address.to_string()),
             Key::SecureTransport => Some(caller.peer.is_secure.to_string()),
@@ -69,10 +83,20 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
             Key::Referer => header("referer"),
             Key::RequestedRegion => Some(context.region.to_owned()),
             Key::IsService => Some(false.to_string()),
-            Key::Prefix => query("prefix"),
-            Key::Delimiter => query("delimiter"),
-            Key::MaxKeys => query("max-keys").or_else(|| query("max-uploads")),
-            Key::VersionId => query("versionId"),
+            Key::Prefix => of_listing("prefix"),
+            Key::Delimiter => of_listing("delimiter"),
+            Key::MaxKeys => match context.route.operation {
+                Operation::ListMultipartUploads => query("max-uploads"),
+                Operation::ListObjects | Operation::ListObjectsV2 => {
+                    query("max-keys").or_else(|| query("MaxKeys"))
+                }
+                _ => of_listing("max-keys"),
+            },
+            Key::VersionId => match self.given.other {
+                Some(other) => other.version_id.map(str::to_owned),
+                None if context.route.operation == Operation::DeleteObjects => None,
+                None => query("versionId"),
+            },
             Key::LocationConstraint => self.given.location.map(str::to_owned),
             Key::ResourceAccount => Some(self.account()),
             Key::SignatureVersion => caller.signed_at.map(|_| "AWS4-HMAC-SHA256".to_owned()),
@@ -94,6 +118,9 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
                 let in_query = query("X-Amz-Content-Sha256");
                 in_query.or_else(|| caller.is_presigned.then(|| "UNSIGNED-PAYLOAD".to_owned()))
             }),
+            Key::Header("if-match") if context.route.operation == Operation::DeleteObjects => {
+                self.given.other?.etag.map(str::to_owned)
+            }
             Key::Header(name) => header(name),
             Key::ExistingObjectTag(tag) => self.tags_of_object()?.get(tag).map(str::to_owned),
             Key::RequestObjectTag(tag) => {
@@ -129,6 +156,14 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
     fn requested_tags(&self) -> Vec<(String, String)> {
         if let Some(tags) = self.given.tags {
             return tags.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        }
+        // A copy that takes its source's tags looks at none of the request's.
+        let replaces = || {
+            let directive = self.context.header("x-amz-tagging-directive");
+            directive.is_some_and(|directive| directive.eq_ignore_ascii_case("REPLACE"))
+        };
+        if self.context.route.operation == Operation::CopyObject && !replaces() {
+            return Vec::new();
         }
         let Some(text) = self.context.header("x-amz-tagging") else { return Vec::new() };
         text.split('&')

@@ -22,5 +22,5 @@ pub mod subject;
 
 pub use authorise::authorise;
 pub use caller::Caller;
-pub use facts::Given;
+pub use facts::{Given, Other};
 pub use subject::{Owner, Subject};

@@ -11,7 +11,9 @@
 //! ```
 
 use crate::percent::{Plus, code, decoded_bytes, is_unreserved};
-use sha2::{Digest, Sha256};
+use crate::text::split;
+use sha2::Sha256;
+use sha2::digest::{FixedOutput, Update};
 
 /// The parts of a request's head that a signature may cover.
 #[derive(Debug, Clone, Copy)]
@@ -58,9 +60,39 @@ pub trait Sink {
     fn put(&mut self, bytes: &[u8]);
 }
 
-impl Sink for Sha256 {
+/// Gathers the many small pieces of a request for a hash, to which each call costs more than what such a
+/// piece holds.
+pub(super) struct Gathered<H> {
+    hasher: H,
+    buffer: [u8; GATHERED_BYTES],
+    filled: usize,
+}
+
+/// Most canonical requests are shorter.
+const GATHERED_BYTES: usize = 1024;
+
+impl<H: Update> Gathered<H> {
+    pub(super) fn new(hasher: H) -> Self {
+        Self { hasher, buffer: [0; GATHERED_BYTES], filled: 0 }
+    }
+
+    /// The hash, which has had everything.
+    pub(super) fn finish(mut self) -> H {
+        self.hasher.update(&self.buffer[..self.filled]);
+        self.hasher
+    }
+}
+
+impl<H: Update> Sink for Gathered<H> {
     fn put(&mut self, bytes: &[u8]) {
-        self.update(bytes);
+        if let Some(place) = self.buffer[self.filled..].get_mut(..bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.filled += bytes.len();
+        } else {
+            self.hasher.update(&self.buffer[..self.filled]);
+            self.hasher.update(bytes);
+            self.filled = 0;
+        }
     }
 }
 
@@ -75,9 +107,9 @@ const SIGNATURE_PARAMETER: &str = "X-Amz-Signature";
 
 /// SHA-256 of the canonical request.
 pub fn hash(request: &RequestParts<'_>, signed: Signed<'_>) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    write(&mut hasher, request, signed);
-    hasher.finalize().into()
+    let mut gathered = Gathered::new(Sha256::default());
+    write(&mut gathered, request, signed);
+    gathered.finish().finalize_fixed().into()
 }
 
 /// The canonical request itself, for the answer to a signature that does not match.
@@ -94,7 +126,7 @@ fn write(sink: &mut impl Sink, request: &RequestParts<'_>, signed: Signed<'_>) {
     sink.put(b"\n");
     write_query(sink, request.query);
     sink.put(b"\n");
-    for name in signed.headers.split(';') {
+    for name in split(signed.headers, b';') {
         write_header(sink, request, name);
     }
     sink.put(b"\n");
@@ -107,9 +139,7 @@ fn write_path(sink: &mut impl Sink, path: &str) {
     if path.is_empty() {
         sink.put(b"/");
     } else {
-        write_encoded(sink, decoded_bytes(path, Plus::IsPlus), |byte| {
-            is_unreserved(byte) || byte == b'/'
-        });
+        write_encoded(sink, path, Plus::IsPlus, |byte| is_unreserved(byte) || byte == b'/');
     }
 }
 
@@ -125,9 +155,9 @@ fn write_query(sink: &mut impl Sink, query: &str) {
         if position > 0 {
             sink.put(b"&");
         }
-        write_encoded(sink, decoded_bytes(name, Plus::IsSpace), is_unreserved);
+        write_encoded(sink, name, Plus::IsSpace, is_unreserved);
         sink.put(b"=");
-        write_encoded(sink, decoded_bytes(value, Plus::IsSpace), is_unreserved);
+        write_encoded(sink, value, Plus::IsSpace, is_unreserved);
     }
 }
 
@@ -148,6 +178,9 @@ fn write_header(sink: &mut impl Sink, request: &RequestParts<'_>, name: &str) {
 
 /// A value without spaces at its ends, and with one space for each run of them within.
 fn write_folded(sink: &mut impl Sink, value: &[u8]) {
+    if memchr::memchr2(b' ', b'\t', value).is_none() {
+        return sink.put(value);
+    }
     let words = value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     for (position, word) in words.enumerate() {
         if position > 0 {
@@ -165,12 +198,16 @@ pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
         .map(|piece| piece.split_once('=').unwrap_or((piece, "")))
 }
 
-/// Writes bytes percent-encoded, but for those that `keep` wants kept. Goes by way of a small
-/// buffer, since hashing byte by byte is slow.
-fn write_encoded(sink: &mut impl Sink, bytes: impl Iterator<Item = u8>, keep: impl Fn(u8) -> bool) {
+/// Writes what a text stands for percent-encoded, but for the bytes that `keep` wants kept: never the percent sign, and
+/// no plus sign that stands for a space. Goes by way of a small buffer, since hashing byte by byte is slow.
+fn write_encoded(sink: &mut impl Sink, text: &str, plus: Plus, keep: impl Fn(u8) -> bool) {
+    // So most keys are: as they come.
+    if text.bytes().all(&keep) {
+        return sink.put(text.as_bytes());
+    }
     let mut buffer = [0; 192];
     let mut filled = 0;
-    for byte in bytes {
+    for byte in decoded_bytes(text, plus) {
         if filled + 3 > buffer.len() {
             sink.put(&buffer[..filled]);
             filled = 0;
@@ -199,6 +236,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use sha2::Digest;
 
     fn check_path(sent: &str, canonical: &str) {
         let mut text = Vec::new();

@@ -38,6 +38,8 @@ const EXEMPT_PREFIX: &str = "x-ignore-";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
     pub access_key: Arc<str>,
+    /// In seconds since the Unix epoch, as the form says.
+    pub signed_at: i64,
     pub policy: PostPolicy,
 }
 
@@ -70,17 +72,18 @@ pub fn authenticate(
         let message = "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"";
         return Err(S3Error::invalid_argument(message, "x-amz-algorithm", algorithm));
     }
-    let access_key = verify(fields, policy, credentials, secrets)?;
-    Ok(Some(Signed { access_key, policy: PostPolicy::parse(policy)? }))
+    let (access_key, signed_at) = verify(fields, policy, credentials, secrets)?;
+    Ok(Some(Signed { access_key, signed_at, policy: PostPolicy::parse(policy)? }))
 }
 
-/// Compares the signature of the policy, as it is in the form, with the one that the secret gives.
+/// Compares the signature of the policy, as it is in the form, with the one that the secret gives. Returns whose it
+/// is, and when it was made.
 fn verify(
     fields: &Fields,
     policy: &str,
     credentials: &Credentials,
     secrets: &dyn Secrets,
-) -> Result<Arc<str>> {
+) -> Result<(Arc<str>, i64)> {
     let signature = required(fields, SIGNATURE)?;
     let date = required(fields, "x-amz-date")?;
     let time = Timestamp::from_basic(date.as_bytes()).ok_or_else(|| {
@@ -96,7 +99,7 @@ fn verify(
             S3Error::from(Code::InvalidAccessKeyId).field("AWSAccessKeyId", scope.access_key)
         })?;
     if fits(&key, policy.as_bytes(), signature.as_bytes()) {
-        return Ok(access_key);
+        return Ok((access_key, time.seconds));
     }
     Err(S3Error::from(Code::SignatureDoesNotMatch)
         .field("AWSAccessKeyId", scope.access_key)

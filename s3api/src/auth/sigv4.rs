@@ -10,13 +10,14 @@
 //!
 //! Source: AWS, "Authenticating Requests: Using the Authorization Header".
 
-use crate::auth::canonical::{self, RequestParts, Signed};
+use crate::auth::canonical::{self, Gathered, RequestParts, Signed, Sink};
 use crate::auth::credentials::{Credentials, SERVICE, SigningKey, TERMINAL};
 use crate::auth::timestamp::Timestamp;
 use crate::dates::iso_time;
 use crate::error::{Code, S3Error};
-use crate::limits::{CLOCK_SKEW_SECONDS_MAX, SIGNED_HEADERS_MAX};
+use crate::limits::{CANONICAL_SHOWN_BYTES_MAX, CLOCK_SKEW_SECONDS_MAX, SIGNED_HEADERS_MAX};
 use crate::percent::decode_query;
+use crate::text::{rsplit_once, split, split_once};
 use hmac::Mac;
 use http::RequestHead;
 use std::borrow::Cow;
@@ -75,19 +76,19 @@ pub struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     pub fn parse(credential: &'a str, place: Place) -> Result<Self, S3Error> {
-        let mut fields = credential.rsplitn(5, '/');
-        let mut field = || fields.next();
-        match (field(), field(), field(), field(), field()) {
-            (Some(terminal), Some(service), Some(region), Some(date), Some(access_key))
-                if !access_key.is_empty() =>
-            {
-                Ok(Self { access_key, date, region, service, terminal })
-            }
-            _ => Err(place.malformed(
+        let fields = || {
+            let (rest, terminal) = rsplit_once(credential, b'/')?;
+            let (rest, service) = rsplit_once(rest, b'/')?;
+            let (rest, region) = rsplit_once(rest, b'/')?;
+            let (access_key, date) = rsplit_once(rest, b'/')?;
+            Some(Self { access_key, date, region, service, terminal })
+        };
+        fields().filter(|scope| !scope.access_key.is_empty()).ok_or_else(|| {
+            place.malformed(
                 "the Credential is mal-formed; expecting \
                  \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
-            )),
-        }
+            )
+        })
     }
 
     /// The scope must be that of this server and of the request's day.
@@ -172,8 +173,8 @@ impl<'a> Fields<'a> {
             .unwrap_or((authorization, ""));
         check_scheme(scheme)?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for field in rest.split(',') {
-            let Some((name, value)) = field.trim().split_once('=') else { continue };
+        for field in split(rest, b',') {
+            let Some((name, value)) = split_once(field.trim(), b'=') else { continue };
             let place = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut signed_headers,
@@ -253,6 +254,13 @@ pub fn check_signed_headers(
         return Err(place.malformed("too many SignedHeaders."));
     }
     let names = || signed_headers.as_bytes().split(|byte| *byte == b';');
+    // Each writes its header's value into what is signed.
+    let comes_again = |(position, name): (usize, &[u8])| {
+        names().skip(position + 1).any(|other| other.eq_ignore_ascii_case(name))
+    };
+    if names().enumerate().any(comes_again) {
+        return Err(place.malformed("a header is named twice in SignedHeaders."));
+    }
     let is_signed = |name: &str| names().any(|signed| signed.eq_ignore_ascii_case(name.as_bytes()));
     if !is_signed("host") {
         return Err(unsigned("host"));
@@ -301,15 +309,13 @@ pub fn verify(
     })?;
     let signed = Signed { headers: &claim.signed_headers, payload: &claim.payload };
     let hash = canonical::hash(request, signed);
-    let mut mac = key.mac();
-    write_string_to_sign(&claim.timestamp, credentials.region(), &hash, |part| mac.update(part));
-    if hex_fits(&mac.finalize().into_bytes().into(), claim.signature.as_bytes()) {
+    let mut mac = Gathered::new(key.mac());
+    write_string_to_sign(&claim.timestamp, credentials.region(), &hash, &mut mac);
+    if hex_fits(&mac.finish().finalize().into_bytes().into(), claim.signature.as_bytes()) {
         return Ok((access_key, key));
     }
     let mut to_sign = Vec::new();
-    write_string_to_sign(&claim.timestamp, credentials.region(), &hash, |part| {
-        to_sign.extend_from_slice(part);
-    });
+    write_string_to_sign(&claim.timestamp, credentials.region(), &hash, &mut to_sign);
     let to_sign = String::from_utf8_lossy(&to_sign);
     Err(mismatch(claim, &to_sign, &canonical::text(request, signed)))
 }
@@ -323,9 +329,9 @@ pub fn sign(
     key: &SigningKey,
 ) -> String {
     let hash = canonical::hash(request, signed);
-    let mut mac = key.mac();
-    write_string_to_sign(time, region, &hash, |part| mac.update(part));
-    hex::encode(mac.finalize().into_bytes())
+    let mut mac = Gathered::new(key.mac());
+    write_string_to_sign(time, region, &hash, &mut mac);
+    hex::encode(mac.finish().finalize().into_bytes())
 }
 
 /// `DATE/REGION/s3/aws4_request`
@@ -339,10 +345,10 @@ fn write_string_to_sign(
     time: &Timestamp,
     region: &str,
     canonical_hash: &[u8; 32],
-    mut put: impl FnMut(&[u8]),
+    sink: &mut impl Sink,
 ) {
     let terminal = [SERVICE, TERMINAL].map(str::as_bytes);
-    put(ALGORITHM.as_bytes());
+    sink.put(ALGORITHM.as_bytes());
     for (part, before) in [
         (time.text().as_slice(), b"\n"),
         (time.date(), b"\n"),
@@ -351,8 +357,8 @@ fn write_string_to_sign(
         (terminal[1], b"/"),
         (&hex_of(canonical_hash), b"\n"),
     ] {
-        put(before);
-        put(part);
+        sink.put(before);
+        sink.put(part);
     }
 }
 
@@ -376,11 +382,15 @@ pub fn hex_fits(digest: &[u8; 32], digits: &[u8]) -> bool {
 
 /// AWS shows what it signed, since nothing else helps to find a client's mistake.
 fn mismatch(claim: &Claim<'_>, to_sign: &str, canonical: &[u8]) -> S3Error {
-    S3Error::from(Code::SignatureDoesNotMatch)
+    let error = S3Error::from(Code::SignatureDoesNotMatch)
         .field("AWSAccessKeyId", &*claim.access_key)
         .field("StringToSign", to_sign)
         .field("SignatureProvided", &*claim.signature)
-        .field("StringToSignBytes", spaced_hex(to_sign.as_bytes()))
+        .field("StringToSignBytes", spaced_hex(to_sign.as_bytes()));
+    if canonical.len() > CANONICAL_SHOWN_BYTES_MAX {
+        return error;
+    }
+    error
         .field("CanonicalRequest", String::from_utf8_lossy(canonical))
         .field("CanonicalRequestBytes", spaced_hex(canonical))
 }

@@ -62,6 +62,13 @@ fn a_configuration_has_1_to_100_whole_rules() {
     }
 }
 
+#[test]
+fn a_rule_allows_up_to_100_headers() {
+    let headers = |count| "<AllowedHeader>x-amz-*</AllowedHeader>".repeat(count);
+    check(&headers(CORS_ALLOWED_HEADERS_MAX), None);
+    check(&headers(CORS_ALLOWED_HEADERS_MAX + 1), Some(Code::InvalidRequest));
+}
+
 fn configuration() -> CorsConfiguration {
     parse(&[
         "<ID>app</ID><AllowedHeader>content-*</AllowedHeader><AllowedHeader>X-Amz-Date</AllowedHeader>\
@@ -149,6 +156,25 @@ fn a_preflight_says_origin_and_method() {
     assert!(parse(&[("origin", "http://a")]).unwrap_err().ends_with("null"));
     let lower = ("access-control-request-method", "put");
     assert!(parse(&[("origin", "http://a"), lower]).unwrap_err().ends_with("put"));
+}
+
+#[test]
+fn headers_are_compared_whatever_their_case() {
+    for (pattern, name, expected) in [
+        ("*", "x", true),
+        ("X-Amz-Date", "x-amz-date", true),
+        ("X-Amz-Date", "x-amz-dat", false),
+        ("X-*-Date", "x-amz-date", true),
+        ("X-*-Date", "x-date", false),
+        ("aB*Ba", "abba", true),
+        ("aB*Ba", "aba", false),
+        ("x-*", "y-a", false),
+        ("*-A", "x-b", false),
+        ("é*", "ü", false),
+    ] {
+        assert_eq!(HeaderPattern::of(pattern).matches(name), expected, "{pattern} {name}");
+        assert_eq!(matches(&pattern.to_ascii_lowercase(), name), expected, "{pattern} {name}");
+    }
 }
 
 #[test]

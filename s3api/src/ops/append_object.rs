@@ -7,15 +7,19 @@
 //! give that of the whole. What is kept with the object stays as it was.
 //!
 //! Invariants: of two appends at the same place one happens and the other is refused; nothing that was
-//! changed of the object meanwhile, bytes or attributes, is lost.
+//! changed of the object meanwhile, bytes or attributes, is lost; what is there is told of and added to for
+//! those alone who may read it and set what is kept with it, and it is the very object that they were judged by.
 //!
 //! Not here: encrypted objects and buckets with versions, which cannot be appended to.
 //!
 //! Source: AWS, "Appending data to objects in directory buckets".
 
 use super::aftermath::{self, Made};
-use super::receive::{check_early, declared_size};
+use super::compared::check_conditions;
+use super::receive::declared_size;
 use super::{Answer, Body, Context, asked_attributes, object_commit, unsupported};
+use crate::access::action::Action;
+use crate::access::{self, Given};
 use crate::attributes::Attributes;
 use crate::auth::PayloadReader;
 use crate::auth::payload::RawBody;
@@ -24,7 +28,9 @@ use crate::conditional::{Conditions, quoted};
 use crate::error::{Code, Refusal, Result, S3Error};
 use crate::limits::{OBJECT_BYTES_MAX, PUT_BYTES_MAX};
 use crate::quota;
+use crate::route::{Operation, Query, Route};
 use crate::settings::tag;
+use crate::tags::TagSet;
 use crate::versioning::Status;
 use crate::workers::notify::EventName;
 use engine::checksum::{Algorithm, Hasher, Md5};
@@ -47,12 +53,13 @@ pub(super) async fn append_object<P: Platform, B: RawBody>(
     let plan = ChecksumPlan::parse(|name| context.head.header(name), None)?;
     let added = declared_size(&body, PUT_BYTES_MAX)?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
-    check_early(context, bucket.id, &conditions).await?;
 
     let key = context.key().as_bytes();
     let reader = context.engine.open(bucket.id, key, Which::Latest).await?;
     let reader = reader.filter(|reader| !reader.info().current.is_marker);
     let mut base = Base::of(context, &bucket, reader.as_ref(), &plan)?;
+    // What they were compared with needs no pin: the commit is one to this base, or none.
+    check_conditions(context, &bucket, &conditions).await?;
     if base.size != offset {
         return Err(invalid_offset(offset, base.size));
     }
@@ -144,6 +151,7 @@ struct Base {
 }
 
 impl Base {
+    /// Nothing is said of an object before the caller was found to have the rights.
     fn of<P: Platform>(
         context: &Context<'_, P>,
         bucket: &Arc<Bucket>,
@@ -165,12 +173,13 @@ impl Base {
                 grows: None,
             });
         };
+        let info = reader.info();
+        let attributes = Attributes::decode(&info.attributes)?;
+        check_rights(context, bucket, &info.attributes, &attributes)?;
         if !asked.user.is_empty() || !asked.tags.is_empty() {
             let message = "Metadata and tags of an object cannot be changed by appending to it.";
             return Err(S3Error::new(Code::InvalidRequest, message));
         }
-        let info = reader.info();
-        let attributes = Attributes::decode(&info.attributes)?;
         if attributes.encryption.is_some() {
             return Err(S3Error::unsupported_header(OFFSET));
         }
@@ -242,6 +251,44 @@ impl Base {
             ..commit
         })
     }
+}
+
+/// Decides whether the caller may make of the object, known by its attributes, one with other bytes that keeps what
+/// it has: its size, ETag and checksum are told, and whoever trusts its tags or reads by its ACL reads the new bytes.
+fn check_rights<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    encoded: &[u8],
+    attributes: &Attributes,
+) -> Result<()> {
+    let mut actions = vec![Action::GetObject];
+    if attributes.acl.is_some() {
+        actions.push(Action::PutObjectAcl);
+    }
+    access::authorise::check_other(context, bucket, context.key(), encoded, &actions)?;
+    if attributes.tags.is_empty() {
+        return Ok(());
+    }
+    check_tagging(context, bucket, encoded, &attributes.tags)
+}
+
+/// Decides as of a PutObjectTagging that gives the object the tags that it has.
+fn check_tagging<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    encoded: &[u8],
+    tags: &TagSet,
+) -> Result<()> {
+    let route = Route {
+        operation: Operation::PutObjectTagging,
+        query: Query::default(),
+        ..context.route.clone()
+    };
+    let caller = context.caller.clone();
+    caller.is_by_object.set(true);
+    let tagging = Context { route: &route, caller: &caller, ..*context };
+    let given = Given { tags: Some(tags), ..Given::default() };
+    access::authorise::check_object(&tagging, bucket, encoded, &given)
 }
 
 fn is_crc(algorithm: Algorithm) -> bool {

@@ -5,7 +5,7 @@
 //! replaced meanwhile cannot slip in.
 
 use super::aftermath::{self, Made};
-use super::receive::check_early;
+use super::compared::check_conditions;
 use super::{Answer, Body, Context, encryption, object_commit, upload_error, upload_id};
 use super::{write_new_version, xml_answer};
 use crate::attributes::Attributes;
@@ -42,7 +42,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     let mut attributes = Attributes::decode(&info.attributes)?;
     encryption::check_completion(context, bucket.id, attributes.encryption.as_ref())?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
-    check_early(context, bucket.id, &conditions).await?;
+    let compared = check_conditions(context, &bucket, &conditions).await?;
 
     let (document, _) = body.reader.collect(XML_LIST_BYTES_MAX).await?;
     let named = parse_parts(&document)?;
@@ -57,6 +57,7 @@ pub(super) async fn complete_multipart_upload<P: Platform, B: RawBody>(
     attributes.checksum = checksum;
     let etag = object_etag(parts.iter().map(|part| part.current.etag.md5.as_slice()));
     let (mut commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    commit.condition = compared.pin(commit.condition);
     if attributes.encryption.is_some() {
         commit.shown_size = Some(size);
     }

@@ -1,8 +1,9 @@
 //! CopyObject: the bytes stream from a reader to a writer inside the server.
 
 use super::aftermath::{self, Made};
+use super::compared::check_conditions;
 use super::copy_source::CopySource;
-use super::receive::{Received, check_early, copy};
+use super::receive::{Received, copy};
 use super::{
     Answer, Context, asked_attributes, body_writer, encryption, object_commit, unsupported,
 };
@@ -38,7 +39,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     }
     let algorithm = parse_copy_algorithm(|name| context.head.header(name))?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
-    check_early(context, bucket.id, &conditions).await?;
+    let compared = check_conditions(context, &bucket, &conditions).await?;
     let reader = source.open(context).await?;
     let size = reader.info().current.size;
     if size > PUT_BYTES_MAX {
@@ -72,7 +73,8 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
     let shown = encryption::keep(sealing, &mut attributes);
     (attributes.acl, attributes.owner) = (acl, owner);
     quota::check(context, &bucket, size).await?;
-    let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let (mut commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    commit.condition = compared.pin(commit.condition);
     let committed = writer.finish(commit).await?;
     let document = result("CopyObjectResult", committed.version, etag, &checksum);
     let mut answer = xml_answer(document);

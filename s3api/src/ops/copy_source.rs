@@ -64,7 +64,9 @@ impl CopySource {
         access::authorise::check_expected_owner(context, &bucket, header)?;
         let which = versioning::which(self.version_id.as_deref())?;
         let reader = context.engine.open(bucket.id, self.key.as_bytes(), which).await?;
-        let missing = |error| access::authorise::of_missing(context, &self.bucket, error);
+        let (key, version_id) = (&self.key, self.version_id.as_deref());
+        let missing =
+            |error| access::authorise::of_missing(context, &self.bucket, key, version_id, error);
         let reader = match (reader, &self.version_id) {
             (Some(reader), Some(_)) if reader.info().current.is_marker => {
                 return Err(missing(S3Error::new(
@@ -98,7 +100,11 @@ impl CopySource {
     ) -> Result<()> {
         let bucket = context.find_bucket(&self.bucket)?;
         let attributes = &reader.info().attributes;
-        access::authorise::check_other(context, &bucket, &self.key, attributes, &[action])
+        let version_id = self.version_id.as_deref();
+        let (key, actions) = (&self.key, &[action]);
+        access::authorise::check_version_of_other(
+            context, &bucket, key, version_id, attributes, actions,
+        )
     }
 
     /// Decides about copying the source's tags.

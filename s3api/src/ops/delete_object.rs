@@ -1,5 +1,6 @@
 //! DeleteObject.
 
+use super::compared::Compared;
 use super::removal::Removal;
 use super::version::{DELETE_MARKER, VERSION_ID};
 use super::{Answer, Context, aftermath, bucket_versioning};
@@ -15,6 +16,8 @@ pub(super) async fn delete_object<P: Platform>(context: &Context<'_, P>) -> Resu
     if version_id.is_some() {
         bucket_versioning::check_mfa_delete(context, &bucket)?;
     }
+    let conditions = Conditions::of_write(|name| context.header(name))?;
+    let compared = Compared::of(context, &bucket, context.key(), version_id, &conditions).await?;
     let removal = Removal {
         bucket: bucket.id,
         status: context.versioning(&bucket)?,
@@ -22,7 +25,7 @@ pub(super) async fn delete_object<P: Platform>(context: &Context<'_, P>) -> Resu
         key: context.key(),
         version_id,
         bypasses: context.bypasses_governance(&bucket, context.key()),
-        condition: Conditions::of_write(|name| context.header(name))?.into_condition(),
+        condition: compared.pin(conditions.into_condition()),
         now: context.now(),
     };
     let removed = removal.run(context.engine).await?;

@@ -18,6 +18,7 @@ mod bucket_tagging;
 mod bucket_versioning;
 mod bucket_website;
 mod buckets;
+mod compared;
 mod complete_upload;
 mod copy_object;
 pub mod copy_source;
@@ -359,13 +360,25 @@ impl<'a, P: Platform> Context<'a, P> {
         access::authorise::check_action(self, bucket, action, key)
     }
 
+    /// As [`Self::check_action`], with what the body gives.
+    fn check_given(
+        &self,
+        bucket: &Arc<Bucket>,
+        action: Action,
+        key: &str,
+        given: &Given<'_>,
+    ) -> Result<()> {
+        access::authorise::check_given(self, bucket, action, key, given)
+    }
+
     fn no_such_key(&self) -> S3Error {
         S3Error::from(Code::NoSuchKey).field("Key", self.key())
     }
 
     /// What the request hears of a thing that is not there: only who may list learns that it is not.
     fn of_missing(&self, error: S3Error) -> S3Error {
-        access::authorise::of_missing(self, &self.route.bucket, error)
+        let Route { bucket, key, .. } = self.route;
+        access::authorise::of_missing(self, bucket, key, self.query("versionId"), error)
     }
 
     fn no_such_upload(&self) -> S3Error {

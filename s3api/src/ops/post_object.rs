@@ -65,7 +65,7 @@ pub(super) async fn post_object<P: Platform, B: RawBody>(
         Some(signed) => Caller {
             peer: context.caller.peer,
             is_form: true,
-            signed_at: Some(context.now()),
+            signed_at: Some(signed.signed_at),
             now: context.caller.now,
             ..Caller::of_access_key(&context.users(), Some(&signed.access_key))?
         },
@@ -148,7 +148,8 @@ const SIGNING: [&str; 5] = [
 ];
 
 /// Headers of the form's own request that count for the PutObject too.
-const PASSED_ON: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-request-payer"];
+const PASSED_ON: [&str; 4] =
+    ["x-amz-expected-bucket-owner", "x-amz-request-payer", "user-agent", "referer"];
 
 /// The head of the PutObject that the form stands for.
 fn put_head<P: Platform>(
@@ -182,6 +183,11 @@ fn put_head<P: Platform>(
                 add("x-amz-tagging", &tags.header())?;
             }
             _ if SIGNING.contains(&name) => {}
+            // A policy would take the form for a copy.
+            _ if name.starts_with("x-amz-copy-source") => {
+                let message = "A form cannot copy an object.";
+                return Err(S3Error::invalid_argument(message, name, value));
+            }
             _ if HEADERS.contains(&name) || name.starts_with("x-amz-") => add(name, value)?,
             _ => {}
         }

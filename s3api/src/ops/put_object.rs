@@ -1,7 +1,8 @@
 //! PutObject.
 
 use super::aftermath::{self, Made};
-use super::receive::{Received, Size, check_early, declared_size, receive};
+use super::compared::check_conditions;
+use super::receive::{Received, Size, declared_size, receive};
 use super::write_new_version;
 use super::{Answer, Body, Context, append_object, asked_attributes, body_writer, encryption};
 use super::{object_commit, unsupported};
@@ -39,7 +40,7 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     let mut attributes = asked_attributes(context, &bucket)?;
     let plan = ChecksumPlan::parse(|name| context.head.header(name), None)?;
     let conditions = Conditions::of_write(|name| context.header(name))?;
-    check_early(context, bucket.id, &conditions).await?;
+    let compared = check_conditions(context, &bucket, &conditions).await?;
     quota::check(context, &bucket, size.least()).await?;
 
     let sealing = encryption::of_write(context, &bucket).await?;
@@ -49,7 +50,8 @@ pub(super) async fn store<P: Platform, B: RawBody>(
     attributes.checksum = Some(checksum);
     let shown = encryption::keep(sealing, &mut attributes);
     quota::check(context, &bucket, size).await?;
-    let (commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    let (mut commit, bucket) = object_commit(context, &bucket, etag, &mut attributes, conditions)?;
+    commit.condition = compared.pin(commit.condition);
     let committed = writer.finish(commit).await?;
 
     // The last two are not AWS's, but other services' clients are told them.

@@ -4,6 +4,9 @@
 //! encryption. Its `Last-Modified` is the time of the rename. The bytes are copied inside of the server, so
 //! a rename takes as long as a copy; it is the change of keys that is one step ([`Engine::rename`]).
 //!
+//! Invariant: nobody gives a key by a rename what they could not give it by a write: tags need the right to
+//! PutObjectTagging there, an ACL that to PutObjectAcl.
+//!
 //! A request that comes again with the same `x-amz-client-token` finds the token with the object and is
 //! answered as the first one was. SDKs send one of their own making, and repeat what they got no answer to.
 //!
@@ -12,10 +15,10 @@
 //! Source: AWS, RenameObject, "Renaming objects in directory buckets".
 
 use super::aftermath::{self, Made};
-use super::receive::check_early;
+use super::compared::check_conditions;
 use super::{Answer, Context, encryption, object_commit, unsupported};
-use crate::access;
 use crate::access::action::Action;
+use crate::access::{self, Given};
 use crate::attributes::Attributes;
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
@@ -43,7 +46,7 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
         return Ok(answer);
     }
     let conditions = Conditions::of_rename(|name| context.header(name));
-    check_early(context, bucket.id, &conditions).await?;
+    let compared = check_conditions(context, &bucket, &conditions).await?;
     let Some(reader) = open(context, &bucket, &from).await? else {
         // It may just have got the other key, by the request that this one repeats.
         let missing = || context.of_missing(S3Error::from(Code::NoSuchKey).field("Key", &from));
@@ -51,6 +54,7 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
     };
     let info = reader.info().clone();
     let mut attributes = Attributes::decode(&info.attributes)?;
+    check_target(context, &bucket, &attributes)?;
     attributes.renamed = token.map(|token| (token.to_owned(), from.clone()));
     let keys = (from.as_str(), context.key());
     attributes.encryption =
@@ -61,7 +65,8 @@ pub(super) async fn rename_object<P: Platform>(context: &Context<'_, P>) -> Resu
     let (commit, bucket) =
         object_commit(context, &bucket, current.etag, &mut attributes, conditions)?;
     check_bucket(context, &bucket)?;
-    let commit = Commit { shown_size: Some(current.size), ..commit };
+    let condition = compared.pin(commit.condition);
+    let commit = Commit { shown_size: Some(current.size), condition, ..commit };
     let as_read = info.attributes;
     let guard = Box::new(move |attributes: &[u8]| match attributes == as_read {
         true => Ok(()),
@@ -189,4 +194,21 @@ async fn open<P: Platform>(
             .judge_source("rename", &reader.info().current)?;
     }
     Ok(reader)
+}
+
+/// Decides whether the caller may give the new key what is kept with the object. Tags count as if the request
+/// brought them: a policy that speaks of these is about what the key is to have.
+fn check_target<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    kept: &Attributes,
+) -> Result<()> {
+    if !kept.tags.is_empty() {
+        let given = Given { tags: Some(&kept.tags), ..Given::default() };
+        context.check_given(bucket, Action::PutObjectTagging, context.key(), &given)?;
+    }
+    if kept.acl.is_some() {
+        context.check_action(bucket, Action::PutObjectAcl, context.key())?;
+    }
+    Ok(())
 }

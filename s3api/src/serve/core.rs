@@ -13,6 +13,7 @@ use engine::platform::glommio::Reactor;
 use glommio::Task;
 use glommio::timer::sleep;
 use http::{Limits, Service, Time, Workspaces};
+use rustix::time::{ClockId, clock_gettime};
 use socket2::Socket;
 
 use super::accept::{Places, Port, accept};
@@ -54,7 +55,7 @@ pub(super) async fn run<A: Application>(
         }
     };
     let ticker = glommio::spawn_local(every(limits::TICK, nudge));
-    let context = PortContext { time: Time::new(CoreClock(Instant::now())), reactor };
+    let context = PortContext { time: Time::new(CoarseClock), reactor };
     let managed = Managed::default();
     let result = match admin_port(shared, core, &context, &managed) {
         Ok(mut admin) => {
@@ -303,17 +304,18 @@ fn http_limits(idle_timeout: Duration) -> Limits {
     Limits { idle_timeout_ms, ..Limits::default() }
 }
 
-/// The clock of connections: deadlines count from this core's start.
-struct CoreClock(Instant);
+/// The clock of connections, whose deadlines are seconds: as of the kernel's last tick, without a look at the
+/// processor's counter.
+struct CoarseClock;
 
-impl http::Clock for CoreClock {
+impl http::Clock for CoarseClock {
     fn monotonic_ms(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let now = clock_gettime(ClockId::MonotonicCoarse);
+        let ms = now.tv_sec.saturating_mul(1_000) + now.tv_nsec / 1_000_000;
+        u64::try_from(ms).unwrap_or(0)
     }
 
     fn unix_seconds(&self) -> u64 {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
+        u64::try_from(clock_gettime(ClockId::RealtimeCoarse).tv_sec).unwrap_or(0)
     }
 }

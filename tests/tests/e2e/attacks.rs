@@ -5,6 +5,7 @@
 //! audit log, the processor time and the memory that a request cost.
 
 mod documents;
+mod elsewhere;
 mod floods;
 mod front;
 mod injection;

@@ -16,13 +16,13 @@ use ringfort_tests::harness::{Server, Site};
 use serde_json::{Value, json};
 
 /// A client of the management port with a key.
-struct Api {
+pub(crate) struct Api {
     client: Client,
     key: String,
 }
 
 impl Api {
-    fn new(server: &Server<'_>) -> Self {
+    pub(crate) fn new(server: &Server<'_>) -> Self {
         Self::with_key(server, "test-key")
     }
 
@@ -40,7 +40,7 @@ impl Api {
     }
 
     /// Calls, and expects this status.
-    fn expect(&mut self, status: u16, method: &str, path: &str, body: &str) -> Value {
+    pub(crate) fn expect(&mut self, status: u16, method: &str, path: &str, body: &str) -> Value {
         let (found, answer) = self.call(method, path, body);
         assert_eq!(found, status, "{method} {path}: {answer}");
         if status >= 400 {

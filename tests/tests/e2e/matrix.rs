@@ -6,6 +6,7 @@
 //! setting (policies, ACLs, blocks), a caller and a form. What is refused must change nothing and tell nothing.
 //! An operation without a row fails the test.
 
+mod borrowed_rights;
 mod cast;
 mod leaks;
 mod management;

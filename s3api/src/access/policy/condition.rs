@@ -6,10 +6,10 @@
 //! Source: AWS, "IAM JSON policy elements: Condition operators"; "Conditions with multiple context
 //! keys or values".
 
-use super::Facts;
+use super::evaluation::Evaluation;
 use super::json::Json;
 use super::key::Key;
-use super::pattern::{Pattern, Syntax};
+use super::pattern::{Pattern, Syntax, Text};
 use super::{Malformed, malformed};
 use crate::access::network::Network;
 use base64::Engine as _;
@@ -128,8 +128,11 @@ impl Condition {
         Ok(Self { key, test, is_negated, if_exists, set })
     }
 
-    pub(super) fn holds(&self, facts: &dyn Facts) -> bool {
-        let found = facts.values(&self.key);
+    pub(super) fn holds(&self, evaluation: &Evaluation<'_>) -> bool {
+        if evaluation.is_exhausted() {
+            return false;
+        }
+        let found = evaluation.values(&self.key);
         if let Test::Absent(expected) = self.test {
             return found.is_empty() == expected;
         }
@@ -141,7 +144,7 @@ impl Condition {
                     None => self.is_negated,
                 };
         }
-        let mut found = found.iter().map(|value| self.test.matches(value, facts));
+        let mut found = found.iter().map(|value| self.test.matches(value, evaluation));
         match self.set {
             None => found.any(|is_match| is_match) != self.is_negated,
             Some(Set::All) => found.all(|is_match| is_match != self.is_negated),
@@ -160,9 +163,9 @@ impl Condition {
     }
 
     /// Whether a text is one of its values.
-    pub(super) fn may_be(&self, text: &str, facts: &dyn Facts) -> bool {
+    pub(super) fn may_be(&self, text: &str) -> bool {
         match &self.test {
-            Test::Text(patterns) => patterns.iter().any(|pattern| pattern.matches(text, facts)),
+            Test::Text(patterns) => patterns.iter().any(|pattern| pattern.matches_plainly(text)),
             _ => false,
         }
     }
@@ -239,14 +242,17 @@ impl Test {
         })
     }
 
-    fn matches(&self, value: &str, facts: &dyn Facts) -> bool {
+    fn matches(&self, value: &str, evaluation: &Evaluation<'_>) -> bool {
         match self {
-            Self::Text(patterns) => patterns.iter().any(|pattern| pattern.matches(value, facts)),
+            Self::Text(patterns) => {
+                let text = Text::new(value);
+                patterns.iter().any(|pattern| pattern.matches(&text, evaluation))
+            }
             Self::Arn(arns) => {
-                let parts: Vec<&str> = value.splitn(ARN_PARTS, ':').collect();
+                let parts: Vec<Text<'_>> = value.splitn(ARN_PARTS, ':').map(Text::new).collect();
                 arns.iter().any(|arn| {
                     arn.len() == parts.len()
-                        && arn.iter().zip(&parts).all(|(part, text)| part.matches(text, facts))
+                        && arn.iter().zip(&parts).all(|(part, text)| part.matches(text, evaluation))
                 })
             }
             Self::Number(order, others) => number(value)
@@ -322,6 +328,7 @@ fn truth(text: &str) -> Option<bool> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::Facts;
     use super::*;
 
     struct Values<'a>(Key, &'a [&'a str]);
@@ -343,7 +350,8 @@ mod tests {
     fn check(condition: &str, key: &str, found: &[&str], expected: bool) {
         let conditions = parse(condition).unwrap();
         let facts = Values(Key::parse(key).unwrap(), found);
-        let holds = conditions.iter().all(|condition| condition.holds(&facts));
+        let evaluation = Evaluation::new(&facts);
+        let holds = conditions.iter().all(|condition| condition.holds(&evaluation));
         assert_eq!(holds, expected, "{condition} with {found:?}");
     }
 

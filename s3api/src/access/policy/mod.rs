@@ -1,14 +1,15 @@
 //! The policy language: what a policy says of a request.
 //!
 //! Invariants: a policy is read whole or refused with the message that AWS has for it: no element,
-//! operator or key is passed over; evaluation has no side effects and is bounded by the size of the
-//! policy times that of the request.
+//! operator or key is passed over; evaluation has no side effects; one that would take more than
+//! `POLICY_STEPS_MAX` steps denies.
 //!
 //! Not here: what follows where several policies and ACLs speak (`decision`).
 //!
 //! Source: AWS, "IAM JSON policy elements reference"; "Policies and permissions in Amazon S3".
 
 mod condition;
+mod evaluation;
 mod json;
 mod key;
 mod pattern;
@@ -22,6 +23,7 @@ use crate::access::Subject;
 use crate::access::action::Action;
 use crate::error::{Code, S3Error};
 use crate::limits::POLICY_BYTES_MAX;
+use evaluation::Evaluation;
 use json::Json;
 use serde::{Deserialize, Serialize};
 use statement::Statement;
@@ -140,14 +142,20 @@ impl Policy {
         &self.text
     }
 
+    /// Denies, too, where it would take too many steps to know.
     pub fn judge(&self, question: &Question<'_>, facts: &dyn Facts) -> Verdict {
+        self.evaluate(question, &Evaluation::new(facts))
+    }
+
+    fn evaluate(&self, question: &Question<'_>, evaluation: &Evaluation<'_>) -> Verdict {
         let mut verdict = Verdict::Silent;
         for statement in &self.statements {
             let may_matter = statement.is_denial || verdict == Verdict::Silent;
-            if may_matter && statement.applies(question, facts) {
-                if statement.is_denial {
-                    return Verdict::Deny;
-                }
+            let applies = may_matter && statement.applies(question, evaluation);
+            if evaluation.is_exhausted() || (applies && statement.is_denial) {
+                return Verdict::Deny;
+            }
+            if applies {
                 verdict = Verdict::Allow;
             }
         }

@@ -1,18 +1,23 @@
 //! Texts of policies with `*`, `?` and variables in them, and what they match.
 //!
-//! Invariants: a match takes at most a 64th of the product of both lengths in steps, where that is much, and
-//! no more memory than pattern and text together warrant: both come from people who may not trust each other.
-//! What a variable stands for is text, whatever characters it has.
+//! Invariants: a match takes as many steps as pattern and text have bytes, or with `?` in a part between two `*`,
+//! where that is much, a 64th of the product of their lengths; and no more memory than they together warrant:
+//! both come from people who may not trust each other. What a variable stands for is text, whatever characters
+//! it has.
 //!
 //! Source: AWS, "IAM policy elements: Variables and tags"; "IAM JSON policy elements: Resource".
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use super::Facts;
+use super::evaluation::Evaluation;
 use super::key::Key;
+use memchr::memmem;
 
-/// Up to so many comparisons a part of a pattern is looked for place by place.
+/// Up to so many comparisons a part of a pattern with `?` is looked for place by place.
 const PLAIN_STEPS_MAX: usize = 1 << 16;
+/// What it takes to look up a character for [`find_by_bits`].
+const LOOKUP_STEPS: usize = 4;
 
 /// One step of a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,22 @@ enum Piece {
     Variable(Key, Option<String>),
 }
 
+/// What stands before, between or behind `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    /// With `?` among its tokens, and without `*`.
+    Mask(Vec<Token>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shape {
+    /// At least one.
+    Parts(Vec<Part>),
+    /// With variables: the parts are known only with a request.
+    Pieces(Vec<Piece>),
+}
+
 /// How a text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Syntax {
@@ -42,113 +63,152 @@ pub(super) struct Syntax {
     pub(super) folded: bool,
 }
 
+/// A text that is compared with patterns; it is folded once for all of them.
+pub(super) struct Text<'a> {
+    own: &'a str,
+    folded: OnceCell<String>,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn new(own: &'a str) -> Self {
+        Self { own, folded: OnceCell::new() }
+    }
+
+    fn read(&self, folded: bool, evaluation: &Evaluation<'_>) -> &str {
+        if !folded {
+            return self.own;
+        }
+        self.folded.get_or_init(|| {
+            evaluation.spend(self.own.len());
+            // Each character by itself, as those of the pattern are: of whole words a last sigma would
+            // become another one.
+            self.own.chars().flat_map(char::to_lowercase).collect()
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
-    pieces: Vec<Piece>,
+    shape: Shape,
     folded: bool,
 }
 
 impl Pattern {
     /// None if a variable is not known or not well formed.
     pub(super) fn parse(text: &str, syntax: Syntax) -> Option<Self> {
-        let mut pieces = Vec::new();
-        let mut tokens = Vec::new();
-        let mut rest = text;
-        while let Some(character) = rest.chars().next() {
-            if syntax.variables
-                && let Some(behind) = rest.strip_prefix("${")
-            {
-                let (inside, behind) = behind.split_once('}')?;
-                rest = behind;
-                match inside {
-                    "*" | "?" | "$" => tokens.extend(inside.chars().map(Token::Character)),
-                    inside => {
-                        pieces.push(Piece::Tokens(std::mem::take(&mut tokens)));
-                        pieces.push(variable(inside)?);
-                    }
-                }
-                continue;
-            }
-            rest = &rest[character.len_utf8()..];
-            match character {
-                '*' if syntax.wildcards => {
-                    if tokens.last() != Some(&Token::Many) {
-                        tokens.push(Token::Many);
-                    }
-                }
-                '?' if syntax.wildcards => tokens.push(Token::One),
-                other => fold(other, syntax.folded, &mut tokens),
-            }
-        }
-        pieces.push(Piece::Tokens(tokens));
-        Some(Self { pieces, folded: syntax.folded })
+        let pieces = read(text, syntax)?;
+        let shape = match pieces.as_slice() {
+            [Piece::Tokens(tokens)] => Shape::Parts(parts_of(tokens)),
+            _ => Shape::Pieces(pieces),
+        };
+        Some(Self { shape, folded: syntax.folded })
     }
 
-    /// Whether the text is the whole of what is meant. A variable without a value matches nothing.
-    pub(super) fn matches(&self, text: &str, facts: &dyn Facts) -> bool {
-        let lower;
-        let text = if self.folded {
-            // Each character by itself, as those of the pattern are: of whole words a last sigma would
-            // become another one.
-            lower = text.chars().flat_map(char::to_lowercase).collect::<String>();
-            &lower
-        } else {
-            text
-        };
-        if let [Piece::Tokens(tokens)] = self.pieces.as_slice() {
-            return is_match(tokens, text);
+    /// Whether the text is the whole of what is meant. A variable without a value matches nothing, and
+    /// neither does what there are no steps left for.
+    pub(super) fn matches(&self, text: &Text<'_>, evaluation: &Evaluation<'_>) -> bool {
+        if !evaluation.spend(1) {
+            return false;
         }
+        let text = text.read(self.folded, evaluation);
+        match &self.shape {
+            Shape::Parts(parts) => is_match(parts, text, evaluation),
+            Shape::Pieces(pieces) => self
+                .put_together(pieces, text.len(), evaluation)
+                .is_some_and(|tokens| is_match(&parts_of(&tokens), text, evaluation)),
+        }
+    }
+
+    /// [`Self::matches`] for texts that hold no variables.
+    pub(super) fn matches_plainly(&self, text: &str) -> bool {
+        self.matches(&Text::new(text), &Evaluation::without_request())
+    }
+
+    /// What it means for one request; none if it cannot match a text of so many bytes.
+    fn put_together(
+        &self,
+        pieces: &[Piece],
+        mut bytes: usize,
+        evaluation: &Evaluation<'_>,
+    ) -> Option<Vec<Token>> {
         let mut tokens = Vec::new();
-        for piece in &self.pieces {
+        for piece in pieces {
+            let from = tokens.len();
             match piece {
                 Piece::Tokens(more) => tokens.extend_from_slice(more),
                 Piece::Variable(key, default) => {
-                    let values = facts.values(key);
+                    let values = evaluation.values(key);
                     let value = match (values.as_slice(), default) {
                         ([value], _) => value,
                         ([], Some(default)) => default,
-                        _ => return false,
+                        _ => return None,
                     };
                     value.chars().for_each(|character| fold(character, self.folded, &mut tokens));
                 }
             }
             // What is longer than the text without its `*` matches nothing. A short policy can name a
             // header of the request so often that all of it together would fill the memory.
-            if is_too_long(&tokens, text) {
-                return false;
+            let more = &tokens[from..];
+            bytes =
+                bytes.checked_sub(more.iter().filter(|token| **token != Token::Many).count())?;
+            if !evaluation.spend(more.len()) {
+                return None;
             }
         }
-        is_match(&tokens, text)
-    }
-
-    /// [`Self::matches`] for texts that hold no variables.
-    pub(super) fn matches_plainly(&self, text: &str) -> bool {
-        self.matches(text, &NoFacts)
+        Some(tokens)
     }
 
     /// Whether it matches one text only, which the policy itself names.
     pub(super) fn is_fixed(&self) -> bool {
-        self.pieces.iter().all(|piece| match piece {
-            Piece::Tokens(tokens) => tokens.iter().all(|t| matches!(t, Token::Character(_))),
-            Piece::Variable(..) => false,
-        })
+        matches!(&self.shape, Shape::Parts(parts) if matches!(parts.as_slice(), [Part::Literal(_)]))
     }
 
     /// Whether a key of whichever object may decide.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.pieces.iter().filter_map(|piece| match piece {
+        let pieces: &[Piece] = match &self.shape {
+            Shape::Parts(_) => &[],
+            Shape::Pieces(pieces) => pieces,
+        };
+        pieces.iter().filter_map(|piece| match piece {
             Piece::Variable(key, _) => Some(key),
             Piece::Tokens(_) => None,
         })
     }
 }
 
-struct NoFacts;
-
-impl Facts for NoFacts {
-    fn values(&self, _: &Key) -> Vec<String> {
-        Vec::new()
+/// Tokens, and variables with tokens before, between and behind them.
+fn read(text: &str, syntax: Syntax) -> Option<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        if syntax.variables
+            && let Some(behind) = rest.strip_prefix("${")
+        {
+            let (inside, behind) = behind.split_once('}')?;
+            rest = behind;
+            match inside {
+                "*" | "?" | "$" => tokens.extend(inside.chars().map(Token::Character)),
+                inside => {
+                    pieces.push(Piece::Tokens(std::mem::take(&mut tokens)));
+                    pieces.push(variable(inside)?);
+                }
+            }
+            continue;
+        }
+        rest = &rest[character.len_utf8()..];
+        match character {
+            '*' if syntax.wildcards => {
+                if tokens.last() != Some(&Token::Many) {
+                    tokens.push(Token::Many);
+                }
+            }
+            '?' if syntax.wildcards => tokens.push(Token::One),
+            other => fold(other, syntax.folded, &mut tokens),
+        }
     }
+    pieces.push(Piece::Tokens(tokens));
+    Some(pieces)
 }
 
 fn fold(character: char, folded: bool, tokens: &mut Vec<Token>) {
@@ -171,29 +231,89 @@ fn variable(inside: &str) -> Option<Piece> {
     (!key.is_many()).then_some(Piece::Variable(key, default))
 }
 
-/// Whether there are more tokens that stand for one character than the text can have.
-fn is_too_long(tokens: &[Token], text: &str) -> bool {
-    tokens.iter().filter(|token| **token != Token::Many).count() > text.len()
+fn parts_of(tokens: &[Token]) -> Vec<Part> {
+    tokens.split(|token| *token == Token::Many).map(Part::of).collect()
 }
 
 /// What stands before the first `*` begins the text, what stands behind the last ends it, and each part
 /// between is found as early as it can be, which leaves most for the others.
-fn is_match(tokens: &[Token], text: &str) -> bool {
-    if is_too_long(tokens, text) {
-        return false;
-    }
-    let mut parts = tokens.split(|token| *token == Token::Many);
-    let Some(mut rest) = parts.next().and_then(|first| behind(first, text)) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    match before(last, rest) {
-        Some(middle) => rest = middle,
-        None => return false,
-    }
-    parts.all(|part| {
-        let found = find(part, rest);
+fn is_match(parts: &[Part], text: &str, evaluation: &Evaluation<'_>) -> bool {
+    let Some((first, others)) = parts.split_first() else { return false };
+    let Some((last, middle)) = others.split_last() else { return first.is(text, evaluation) };
+    let Some(rest) = first.behind(text, evaluation) else { return false };
+    let Some(mut rest) = last.before(rest, evaluation) else { return false };
+    middle.iter().all(|part| {
+        let found = part.find(rest, evaluation);
         rest = found.unwrap_or_default();
         found.is_some()
     })
+}
+
+impl Part {
+    fn of(tokens: &[Token]) -> Self {
+        let character = |token: &Token| match token {
+            Token::Character(character) => Some(*character),
+            Token::One | Token::Many => None,
+        };
+        match tokens.iter().map(character).collect::<Option<String>>() {
+            Some(text) => Self::Literal(text),
+            None => Self::Mask(tokens.to_vec()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Literal(own) => own.len(),
+            Self::Mask(tokens) => tokens.len(),
+        }
+    }
+
+    /// Whether it is the whole text.
+    fn is(&self, text: &str, evaluation: &Evaluation<'_>) -> bool {
+        match self {
+            Self::Literal(own) => {
+                own.len() == text.len() && evaluation.spend(own.len()) && own == text
+            }
+            Self::Mask(_) => self.behind(text, evaluation) == Some(""),
+        }
+    }
+
+    /// The rest of a text that begins so.
+    fn behind<'t>(&self, text: &'t str, evaluation: &Evaluation<'_>) -> Option<&'t str> {
+        if !evaluation.spend(self.len()) {
+            return None;
+        }
+        match self {
+            Self::Literal(own) => text.strip_prefix(own.as_str()),
+            Self::Mask(tokens) => behind(tokens, text),
+        }
+    }
+
+    /// The rest of a text that ends so.
+    fn before<'t>(&self, text: &'t str, evaluation: &Evaluation<'_>) -> Option<&'t str> {
+        if !evaluation.spend(self.len()) {
+            return None;
+        }
+        match self {
+            Self::Literal(own) => text.strip_suffix(own.as_str()),
+            Self::Mask(tokens) => before(tokens, text),
+        }
+    }
+
+    /// What is behind the first place where it fits.
+    fn find<'t>(&self, text: &'t str, evaluation: &Evaluation<'_>) -> Option<&'t str> {
+        if !evaluation.spend(1 + self.len()) {
+            return None;
+        }
+        match self {
+            Self::Literal(own) => {
+                let start = memmem::find(text.as_bytes(), own.as_bytes());
+                evaluation.spend(start.unwrap_or(text.len()));
+                text.get(start? + own.len()..)
+            }
+            Self::Mask(tokens) => find(tokens, text, evaluation),
+        }
+    }
 }
 
 fn fits(token: Token, character: char) -> bool {
@@ -204,12 +324,20 @@ fn fits(token: Token, character: char) -> bool {
     }
 }
 
+/// How many tokens fit the beginning of a text, and what is behind it where all do.
+fn fitting<'a>(part: &[Token], text: &'a str) -> (usize, &'a str) {
+    let mut characters = text.chars();
+    let count = part
+        .iter()
+        .take_while(|token| characters.next().is_some_and(|found| fits(**token, found)))
+        .count();
+    (count, characters.as_str())
+}
+
 /// The rest of a text that begins so.
 fn behind<'a>(part: &[Token], text: &'a str) -> Option<&'a str> {
-    let mut characters = text.chars();
-    part.iter()
-        .all(|token| characters.next().is_some_and(|found| fits(*token, found)))
-        .then_some(characters.as_str())
+    let (count, rest) = fitting(part, text);
+    (count == part.len()).then_some(rest)
 }
 
 /// The rest of a text that ends so.
@@ -222,13 +350,26 @@ fn before<'a>(part: &[Token], text: &'a str) -> Option<&'a str> {
 }
 
 /// What is behind the first place where a part, without `*`, fits.
-fn find<'a>(part: &[Token], text: &'a str) -> Option<&'a str> {
-    if part.len().saturating_mul(text.len()) > PLAIN_STEPS_MAX {
-        return find_by_bits(part, text);
+fn find<'a>(part: &[Token], text: &'a str, evaluation: &Evaluation<'_>) -> Option<&'a str> {
+    if part.len() > text.len() {
+        return None;
     }
+    if part.len().saturating_mul(text.len()) <= PLAIN_STEPS_MAX {
+        return find_plainly(part, text, evaluation);
+    }
+    let rows = (part.len() + text.len()).saturating_mul(part.len().div_ceil(64));
+    let steps = rows.saturating_add(text.len().saturating_mul(LOOKUP_STEPS));
+    if evaluation.spend(steps) { find_by_bits(part, text) } else { None }
+}
+
+fn find_plainly<'a>(part: &[Token], text: &'a str, evaluation: &Evaluation<'_>) -> Option<&'a str> {
     let mut rest = text;
     loop {
-        if let Some(found) = behind(part, rest) {
+        let (count, found) = fitting(part, rest);
+        if !evaluation.spend(1 + count) {
+            return None;
+        }
+        if count == part.len() {
             return Some(found);
         }
         let mut characters = rest.chars();
@@ -273,6 +414,7 @@ fn find_by_bits<'a>(part: &[Token], text: &'a str) -> Option<&'a str> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::Facts;
     use super::*;
     use proptest::prelude::*;
 
@@ -289,9 +431,20 @@ mod tests {
         }
     }
 
+    fn matches(pattern: &str, text: &str, facts: &dyn Facts) -> bool {
+        let evaluation = Evaluation::with_steps(facts, usize::MAX);
+        Pattern::parse(pattern, ALL).unwrap().matches(&Text::new(text), &evaluation)
+    }
+
     fn check(pattern: &str, text: &str, expected: bool) {
-        let pattern = Pattern::parse(pattern, ALL).unwrap();
-        assert_eq!(pattern.matches(text, &User(Some("a*b"))), expected, "{pattern:?} {text}");
+        assert_eq!(matches(pattern, text, &User(Some("a*b"))), expected, "{pattern} {text}");
+    }
+
+    fn tokens(text: &str, syntax: Syntax) -> Vec<Token> {
+        match read(text, syntax).unwrap().swap_remove(0) {
+            Piece::Tokens(tokens) => tokens,
+            Piece::Variable(..) => unreachable!("tokens come first"),
+        }
     }
 
     #[test]
@@ -387,36 +540,76 @@ mod tests {
             }
         }
         let (agent, pattern) = (Agent(0.into()), "*${aws:UserAgent}".repeat(1000));
-        assert!(!Pattern::parse(&pattern, ALL).unwrap().matches("b/k", &agent));
+        assert!(!matches(&pattern, "b/k", &agent));
         assert_eq!(agent.0.get(), 1);
         let (text, twice) = ("a".repeat(64 << 10), "${aws:UserAgent}*".repeat(2));
-        assert!(Pattern::parse(&twice, ALL).unwrap().matches(&text, &agent));
+        assert!(matches(&twice, &text, &agent));
+    }
+
+    #[test]
+    fn steps_are_counted_by_what_is_looked_at() {
+        let text = "a".repeat(30_000);
+        let steps = |pattern: &str, text: &str| {
+            let user = User(Some("bob"));
+            let evaluation = Evaluation::with_steps(&user, usize::MAX);
+            Pattern::parse(pattern, ALL).unwrap().matches(&Text::new(text), &evaluation);
+            usize::MAX - evaluation.steps_left()
+        };
+        assert_eq!(steps("", &text), 1);
+        assert_eq!(steps("abc", &text), 1);
+        assert_eq!(steps("abc", "abd"), 4);
+        assert_eq!(steps("abc*", &text), 4);
+        assert_eq!(steps("*b*", &text), 30_003);
+        assert_eq!(steps("*a*a*a*", &text), 7);
+        assert_eq!(steps("${aws:username}", "bob"), 1 + 4 + 3 + 3);
+        assert!(steps("*b?*", &text) <= 30_005);
+        assert!(steps(&format!("*{}b*", "?".repeat(15_000)), &text) > 10_000_000);
+    }
+
+    #[test]
+    fn what_there_are_no_steps_for_does_not_match() {
+        let facts = User(None);
+        for (pattern, text) in [("*b*", "aaab"), ("abcd", "abcd"), ("a*", "ab"), ("*?b*", "aaab")] {
+            let pattern = Pattern::parse(pattern, ALL).unwrap();
+            let needed = (1..).find(|steps| {
+                let evaluation = Evaluation::with_steps(&facts, *steps);
+                pattern.matches(&Text::new(text), &evaluation) && !evaluation.is_exhausted()
+            });
+            let evaluation = Evaluation::with_steps(&facts, needed.unwrap() - 1);
+            pattern.matches(&Text::new(text), &evaluation);
+            assert!(evaluation.is_exhausted(), "{pattern:?} {text}");
+        }
     }
 
     proptest! {
         #[test]
         fn parts_are_found_where_a_slow_search_finds_them(pattern in "[ab?*ü]{0,14}", text in "[abü]{0,20}") {
-            let Piece::Tokens(tokens) = &Pattern::parse(&pattern, ALL).unwrap().pieces[0] else { unreachable!() };
+            let tokens = tokens(&pattern, ALL);
             let characters: Vec<char> = text.chars().collect();
-            prop_assert_eq!(is_match(tokens, &text), matches_slowly(tokens, &characters));
-            let part: Vec<Token> = tokens.iter().copied().filter(|t| *t != Token::Many).collect();
-            prop_assert_eq!(find_by_bits(&part, &text), find(&part, &text));
+            let evaluation = Evaluation::without_request();
+            let found = is_match(&parts_of(&tokens), &text, &evaluation);
+            prop_assert_eq!(found, matches_slowly(&tokens, &characters));
+            let part: Vec<Token> = tokens.into_iter().filter(|t| *t != Token::Many).collect();
+            prop_assert_eq!(find_by_bits(&part, &text), find_plainly(&part, &text, &evaluation));
+            prop_assert_eq!(Part::of(&part).find(&text, &evaluation), find_by_bits(&part, &text));
+        }
+
+        #[test]
+        fn folded_texts_match_as_their_characters_folded_one_by_one(pattern in "[aAσςΣİiß*?]{0,8}", text in "[aAσςΣİiß]{0,10}") {
+            let folded = Syntax { folded: true, ..ALL };
+            let characters: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
+            let expected = matches_slowly(&tokens(&pattern, folded), &characters);
+            prop_assert_eq!(Pattern::parse(&pattern, folded).unwrap().matches_plainly(&text), expected);
         }
 
         #[test]
         fn long_parts_are_found_by_bits_as_place_by_place(part in "[ab?]{60,200}", text in "[ab]{0,400}", at in 0..400usize) {
-            let Piece::Tokens(tokens) = &Pattern::parse(&part, ALL).unwrap().pieces[0] else { unreachable!() };
+            let tokens = tokens(&part, ALL);
             let at = at.min(text.len());
             let planted = format!("{}{}{}", &text[..at], part.replace('?', "b"), &text[at..]);
             for text in [&text, &planted] {
-                let mut rest = text.as_str();
-                let plain = loop {
-                    if let Some(found) = behind(tokens, rest) { break Some(found); }
-                    let mut characters = rest.chars();
-                    if characters.next().is_none() { break None; }
-                    rest = characters.as_str();
-                };
-                prop_assert_eq!(find_by_bits(tokens, text), plain);
+                let plain = find_plainly(&tokens, text, &Evaluation::without_request());
+                prop_assert_eq!(find_by_bits(&tokens, text), plain);
             }
         }
 

@@ -1,11 +1,12 @@
 //! One statement of a policy: effect, principals, actions, resources, conditions.
 
 use super::condition::Condition;
+use super::evaluation::Evaluation;
 use super::json::Json;
 use super::key::Key;
-use super::pattern::{Pattern, Syntax};
+use super::pattern::{Pattern, Syntax, Text};
 use super::principal::{Principal, Principals};
-use super::{ANONYMOUS_ID, Facts, Kind, Malformed, Question, malformed};
+use super::{ANONYMOUS_ID, Kind, Malformed, Question, malformed};
 use crate::access::action::{self, Level};
 
 const RESOURCE_PREFIX: &str = "arn:aws:s3:::";
@@ -28,8 +29,9 @@ struct List {
 }
 
 impl List {
-    fn includes(&self, text: &str, facts: &dyn Facts) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(text, facts)) != self.is_negated
+    fn includes(&self, text: &str, evaluation: &Evaluation<'_>) -> bool {
+        let text = Text::new(text);
+        self.patterns.iter().any(|pattern| pattern.matches(&text, evaluation)) != self.is_negated
     }
 }
 
@@ -113,7 +115,8 @@ impl Statement {
         let is_of_lists = |key: &Key| matches!(key, Key::Prefix | Key::Delimiter | Key::MaxKeys);
         let asks = self.conditions.iter().any(|condition| is_of_lists(&condition.key));
         let lists = action::known().any(|(name, _)| {
-            name.starts_with("s3:ListBucket") && self.actions.includes(name, &Nothing)
+            name.starts_with("s3:ListBucket")
+                && self.actions.includes(name, &Evaluation::without_request())
         });
         if asks && !lists {
             return Err(malformed(
@@ -123,13 +126,13 @@ impl Statement {
         Ok(())
     }
 
-    pub(super) fn applies(&self, question: &Question<'_>, facts: &dyn Facts) -> bool {
+    pub(super) fn applies(&self, question: &Question<'_>, evaluation: &Evaluation<'_>) -> bool {
         let concerns =
             |principals: &Principals| principals.include(question.subject, self.is_denial);
-        self.actions.includes(question.action.name(), facts)
+        self.actions.includes(question.action.name(), evaluation)
             && self.principals.as_ref().is_none_or(concerns)
-            && self.resources.includes(question.resource, facts)
-            && self.conditions.iter().all(|condition| condition.holds(facts))
+            && self.resources.includes(question.resource, evaluation)
+            && self.conditions.iter().all(|condition| condition.holds(evaluation))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
@@ -161,9 +164,8 @@ impl Statement {
             )
         }
         // The user id of those who are nobody is no secret.
-        let is_anonymous = |condition: &Condition| {
-            condition.key == Key::UserId && condition.may_be(ANONYMOUS_ID, &Nothing)
-        };
+        let is_anonymous =
+            |condition: &Condition| condition.key == Key::UserId && condition.may_be(ANONYMOUS_ID);
         let tied = || {
             self.conditions.iter().any(|condition| {
                 ties(&condition.key) && condition.is_fixed() && !is_anonymous(condition)
@@ -174,14 +176,6 @@ impl Statement {
 
     pub(super) fn principals(&self) -> impl Iterator<Item = &Principal> {
         self.principals.iter().flat_map(|principals| &principals.named)
-    }
-}
-
-struct Nothing;
-
-impl Facts for Nothing {
-    fn values(&self, _: &Key) -> Vec<String> {
-        Vec::new()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::access::Owner;
+use crate::limits::POLICY_STEPS_MAX;
 use std::rc::Rc;
 
 const ALICE: &str = "alice";
@@ -408,4 +409,82 @@ fn what_is_public() {
     anyone(r#"{"StringEqualsIfExists":{"aws:SourceVpc":"vpc-91237329"}}"#, true);
     anyone(r#"{"Bool":{"aws:SecureTransport":"true"}}"#, true);
     anyone(r#"{"StringEquals":{"aws:Referer":"x"}}"#, true);
+}
+
+/// A statement that lets everybody read, under a condition.
+fn reads_if(condition: &str) -> Policy {
+    let text = format!(
+        r#"{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*","Condition":{condition}}}"#
+    );
+    Policy::parse(&statement(&text), BUCKET).unwrap()
+}
+
+/// What a policy says of a GET by nobody, and the steps that it took.
+fn weigh(policy: &Policy, facts: &str) -> (Verdict, usize) {
+    let request = Request(facts);
+    let evaluation = Evaluation::new(&request);
+    let subject = Subject::Anonymous;
+    let question = Question { subject: &subject, action: Action::GetObject, resource: "b/k" };
+    let verdict = policy.evaluate(&question, &evaluation);
+    (verdict, POLICY_STEPS_MAX - evaluation.steps_left())
+}
+
+/// As many values as a policy has room for.
+fn full(operator: &str, value: &str) -> Policy {
+    let count = (POLICY_BYTES_MAX - 300) / (value.len() + 3);
+    let values = vec![format!("\"{value}\""); count].join(",");
+    reads_if(&format!(r#"{{"{operator}":{{"aws:UserAgent":[{values}]}}}}"#))
+}
+
+/// One GET with a `User-Agent` of 30,000 letters kept a core busy for a second: it was folded again for each of 6,700
+/// values.
+#[test]
+fn a_long_header_is_folded_once_for_all_values_of_a_condition() {
+    let agent = format!("aws:UserAgent={}", "A".repeat(30_000));
+    let (verdict, steps) = weigh(&full("StringEqualsIgnoreCase", ""), &agent);
+    assert_eq!(verdict, Silent);
+    assert!(steps < 70_000, "{steps}");
+    let (verdict, steps) = weigh(&full("StringNotEqualsIgnoreCase", ""), &agent);
+    assert_eq!(verdict, Allow);
+    assert!(steps < 70_000, "{steps}");
+}
+
+#[test]
+fn what_would_take_too_many_steps_is_denied() {
+    let agent = format!("aws:UserAgent={}", "a".repeat(30_000));
+    for operator in ["StringLike", "StringNotLike", "ForAllValues:StringNotLike"] {
+        for value in ["*b*", "*b?*", "${aws:UserAgent}b"] {
+            let (verdict, steps) = weigh(&full(operator, value), &agent);
+            assert_eq!((verdict, steps), (Deny, POLICY_STEPS_MAX), "{operator} {value}");
+        }
+    }
+    // The same condition under each way to write its key.
+    let keys = (0..100).map(|number: u32| {
+        let letters = "useragent".chars().enumerate();
+        let name: String = letters
+            .map(|(at, c)| if number >> at & 1 == 1 { c.to_ascii_uppercase() } else { c })
+            .collect();
+        format!(r#""aws:{name}":"b""#)
+    });
+    let condition = keys.collect::<Vec<_>>().join(",");
+    let policy = reads_if(&format!(r#"{{"StringNotEqualsIgnoreCase":{{{condition}}}}}"#));
+    assert_eq!(weigh(&policy, &agent), (Deny, POLICY_STEPS_MAX));
+    assert_eq!(weigh(&policy, "aws:UserAgent=a").0, Allow);
+}
+
+#[test]
+fn a_policy_of_the_full_size_is_answered_for_usual_requests() {
+    let agent = format!("aws:UserAgent=Mozilla/5.0{}", "(X11;Linux)".repeat(17));
+    let patterns = full("StringNotLike", "*some-robot-here*");
+    let (verdict, steps) = weigh(&patterns, &agent);
+    assert_eq!(verdict, Allow);
+    assert!(steps < POLICY_STEPS_MAX / 4, "{steps}");
+    let masks = full("StringNotLike", "*some?robot-here*");
+    let (verdict, steps) = weigh(&masks, &agent);
+    assert_eq!(verdict, Allow);
+    assert!(steps < POLICY_STEPS_MAX / 4, "{steps}");
+    let one = reads_if(r#"{"StringLike":{"aws:UserAgent":"Mozilla/*"}}"#);
+    let (verdict, steps) = weigh(&one, &agent);
+    assert_eq!(verdict, Allow);
+    assert!(steps < 300, "{steps}");
 }

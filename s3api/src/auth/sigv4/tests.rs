@@ -239,7 +239,9 @@ fn an_access_key_may_hold_colons_at_signs_and_slashes() {
     let hash = canonical::hash(&request, Signed { headers: signed, payload: "UNSIGNED-PAYLOAD" });
     let time = Timestamp::from_basic(b"20130524T000000Z").unwrap();
     let mut mac = signing_key.mac();
-    write_string_to_sign(&time, "us-east-1", &hash, |part| mac.update(part));
+    let mut to_sign = Vec::new();
+    write_string_to_sign(&time, "us-east-1", &hash, &mut to_sign);
+    mac.update(&to_sign);
     let value = authorization(signed, &hex::encode(mac.finalize().into_bytes()));
     let value = value.replace(ACCESS_KEY, key);
     let mut all = headers.to_vec();
@@ -247,6 +249,38 @@ fn an_access_key_may_hold_colons_at_signs_and_slashes() {
     let request = RequestParts::new("GET", "/b//a%2Fb/../%20+", &all);
     let found = Authenticator::new(credentials).authenticate_parts(&request, NOW, &()).unwrap();
     assert_eq!(found.access_key.as_deref(), Some(key));
+}
+
+/// Each name writes its header's value into what is signed: a short request could have megabytes hashed, and shown.
+#[test]
+fn a_header_is_signed_once() {
+    let headers: &[(&str, &[u8])] = &[
+        ("host", b"a"),
+        ("x-amz-content-sha256", b"UNSIGNED-PAYLOAD"),
+        ("x-amz-date", b"20130524T000000Z"),
+    ];
+    let request = RequestParts::new("GET", "/", headers);
+    for twice in ["host;host", "host;x;y;x", "host;Host"] {
+        let refused = check_signed_headers(&request, twice, Place::Header).unwrap_err();
+        assert_eq!(refused.code, Code::AuthorizationHeaderMalformed, "{twice}");
+    }
+}
+
+#[test]
+fn a_long_canonical_request_is_not_shown() {
+    let shown = |length: usize| {
+        let claim = Claim {
+            access_key: ACCESS_KEY.into(),
+            timestamp: Timestamp::from_basic(b"20130524T000000Z").unwrap(),
+            signed_headers: "host".into(),
+            signature: "0".into(),
+            payload: "UNSIGNED-PAYLOAD".into(),
+            presigned: false,
+        };
+        format!("{:?}", mismatch(&claim, "to sign", &vec![b'a'; length])).len()
+    };
+    assert!(shown(CANONICAL_SHOWN_BYTES_MAX) > 3 * CANONICAL_SHOWN_BYTES_MAX);
+    assert!(shown(CANONICAL_SHOWN_BYTES_MAX + 1) < 10_000);
 }
 
 proptest::proptest! {

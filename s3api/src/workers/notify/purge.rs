@@ -155,7 +155,9 @@ impl Purge {
     pub(super) fn request(&self, messages: &[Vec<u8>]) -> Option<PurgeRequest> {
         let mut objects: Vec<Changed> = Vec::new();
         for object in messages.iter().flat_map(|message| changed(message)) {
-            if !objects.contains(&object) {
+            // To a cache such a URL may be that of another object, perhaps somebody else's.
+            let is_elsewhere = self.service == Service::Http && has_dot_segments(&object.key);
+            if !is_elsewhere && !objects.contains(&object) {
                 objects.push(object);
             }
         }
@@ -190,7 +192,12 @@ impl Purge {
 
 /// Whether a cache may have no URL for a key.
 fn is_odd(key: &str) -> bool {
-    key.split('/').any(|part| matches!(part, "." | "..")) || key.contains(char::is_control)
+    has_dot_segments(key) || key.contains(char::is_control)
+}
+
+/// Whether a URL with this key at its end may be normalised to another (RFC 3986, section 5.2.4).
+fn has_dot_segments(key: &str) -> bool {
+    key.split('/').any(|part| matches!(part, "." | ".."))
 }
 
 fn below(url: &str, name: &str) -> String {

@@ -2,7 +2,8 @@
 //!
 //! What an operation needs is written down from AWS's documents ("Required permissions for Amazon S3 API
 //! operations") and not taken from the server: the test is whether both agree. RenameObject, which AWS has
-//! for directory buckets only, needs what a copy and a deletion need.
+//! for directory buckets only, needs what a copy and a deletion need; an append, what a read and a write need, and,
+//! since tags stay with the bytes, what these need.
 
 mod configurations;
 
@@ -126,7 +127,14 @@ fn objects() -> Vec<Row> {
             .body("other bytes")
             .at(Place::Object)
             .header("x-amz-write-offset-bytes", "30")
-            .needs(KEY, &["s3:PutObject"])
+            .needs(KEY, &["s3:PutObject", "s3:GetObject", "s3:PutObjectTagging"])
+            .consumes(),
+        row(O::PutObject, "PUT /{b}/kept")
+            .what("over an object of that size")
+            .body("other bytes")
+            .at(Place::Object)
+            .header("x-amz-if-match-size", "30")
+            .needs(KEY, &["s3:PutObject", "s3:GetObject"])
             .consumes(),
         put()
             .what("with an ACL")
@@ -167,6 +175,20 @@ fn objects() -> Vec<Row> {
             .needs(KEY, &["s3:DeleteObject"])
             .answers(204, "")
             .consumes(),
+        row(O::DeleteObject, "DELETE /{b}/kept")
+            .what("of that size")
+            .at(Place::Object)
+            .header("x-amz-if-match-size", "30")
+            .needs(KEY, &["s3:DeleteObject", "s3:GetObject"])
+            .answers(204, "")
+            .consumes(),
+        row(O::DeleteObject, "DELETE /{b}/kept?versionId={v}")
+            .what("of a version of that size")
+            .at(Place::Versioned)
+            .header("x-amz-if-match-size", "30")
+            .needs(KEY, &["s3:DeleteObjectVersion", "s3:GetObjectVersion"])
+            .answers(204, "")
+            .consumes(),
         row(O::DeleteObject, "DELETE /{b}/kept?versionId={v}")
             .what("of a version")
             .at(Place::Versioned)
@@ -201,7 +223,7 @@ fn objects() -> Vec<Row> {
         row(O::RenameObject, "PUT /{b}/new?renameObject=")
             .at(Place::Object)
             .header("x-amz-rename-source", "kept")
-            .needs(NEW, &["s3:PutObject"])
+            .needs(NEW, &["s3:PutObject", "s3:PutObjectTagging"])
             .needs(KEY, &["s3:GetObject", "s3:DeleteObject"])
             .missing(404, "NoSuchKey")
             .consumes(),
@@ -303,6 +325,13 @@ fn uploads_and_copies() -> Vec<Row> {
             .body("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{e}</ETag></Part></CompleteMultipartUpload>")
             .needs(KEY, &["s3:PutObject"])
             .missing(404, "NoSuchUpload")
+            .consumes(),
+        row(O::CompleteMultipartUpload, "POST /{b}/kept?uploadId={u}")
+            .what("over an object of that size")
+            .at(Place::Upload)
+            .header("x-amz-if-match-size", "30")
+            .body("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{e}</ETag></Part></CompleteMultipartUpload>")
+            .needs(KEY, &["s3:PutObject", "s3:GetObject"])
             .consumes(),
         row(O::AbortMultipartUpload, "DELETE /{b}/kept?uploadId={u}")
             .at(Place::Upload)
