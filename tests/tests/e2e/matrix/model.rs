@@ -201,10 +201,17 @@ pub(super) fn expected(
         _ if row.needs.iter().enumerate().all(|need| is_allowed(need, setting, who)) => {
             return row.answer;
         }
+        // Where nothing is set that could let a stranger delete, their list is not even read.
+        Who::Anonymous if row.is_per_key && is_bare(setting) => "AccessDenied",
         _ if row.is_per_key => return (200, "AccessDenied"),
         _ => "AccessDenied",
     };
     (403, if row.method == "HEAD" { "" } else { code })
+}
+
+/// Whether the bucket has neither a policy nor an ACL.
+fn is_bare(setting: &Setting) -> bool {
+    setting.of_bucket.is_empty() && setting.grants.iter().all(|grant| grant.on != Level::Bucket)
 }
 
 fn is_allowed((place, need): (usize, &Need), setting: &Setting, who: Who) -> bool {
