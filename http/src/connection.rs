@@ -248,15 +248,18 @@ impl<S: Stream, V: Service<S>> Connection<'_, S, V> {
         response
     }
 
-    /// Throws away the rest of a body, so that the next request comes first. Its answer was sent: it gets the time of
-    /// a connection that ends, and not that of a body which somebody reads.
+    /// Throws away the rest of a body, so that the next request comes first. Its answer was sent: the connection waits
+    /// for a request, gives way to others as one that does, and has a head's time.
     async fn drain(&mut self, mut left: u64) -> Result<()> {
-        self.wire.control.enter(Phase::Linger);
+        let mut waits = false;
         loop {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX);
             left -= self.wire.input.consume(wanted) as u64;
             if left == 0 {
                 return Ok(());
+            }
+            if !std::mem::replace(&mut waits, true) {
+                self.wire.control.enter(Phase::Head);
             }
             if self.wire.fill().await? == 0 {
                 return Err(Error::UnexpectedEnd);

@@ -212,23 +212,23 @@ pub fn check_other<P: Platform>(
     attributes: &[u8],
     actions: &[Action],
 ) -> Result<()> {
-    check_version_of_other(context, bucket, key, None, attributes, actions)
+    let given = Given { other: Some(Other::default()), ..Given::default() };
+    check_given(context, bucket, key, attributes, &given, actions)
 }
 
-/// As [`check_other`], of a version that is named.
-pub fn check_version_of_other<P: Platform>(
+/// As [`check_other`], with what the body gives, or is said of the object elsewhere.
+pub fn check_given<P: Platform>(
     context: &Context<'_, P>,
     bucket: &Arc<Bucket>,
     key: &str,
-    version_id: Option<&str>,
     attributes: &[u8],
+    given: &Given<'_>,
     actions: &[Action],
 ) -> Result<()> {
     if is_free(context, bucket) {
         return Ok(());
     }
-    let other = Some(Other { version_id, etag: None });
-    check_all(context, bucket, key, attributes, &Given { other, ..Given::default() }, actions)
+    check_all(context, bucket, key, attributes, given, actions)
 }
 
 /// Whether the caller, who was let at the object that the request names, may do that to it too.
@@ -239,11 +239,8 @@ pub fn may_also<P: Platform>(
     attributes: &[u8],
     action: Action,
 ) -> Result<bool> {
-    if is_free(context, bucket) {
-        return Ok(true);
-    }
-    let key = &context.route.key;
-    match check_all(context, bucket, key, attributes, &Given::default(), &[action]) {
+    let (key, given) = (&context.route.key, Given::default());
+    match check_given(context, bucket, key, attributes, &given, &[action]) {
         Ok(()) => Ok(true),
         Err(error) if error.code == Code::AccessDenied => Ok(false),
         Err(error) => Err(error),
@@ -285,21 +282,7 @@ pub fn check_action<P: Platform>(
     action: Action,
     key: &str,
 ) -> Result<()> {
-    check_given(context, bucket, action, key, &Given::default())
-}
-
-/// As [`check_action`], with what the body gives.
-pub fn check_given<P: Platform>(
-    context: &Context<'_, P>,
-    bucket: &Arc<Bucket>,
-    action: Action,
-    key: &str,
-    given: &Given<'_>,
-) -> Result<()> {
-    if is_free(context, bucket) {
-        return Ok(());
-    }
-    check_all(context, bucket, key, &[], given, &[action])
+    check_given(context, bucket, key, &[], &Given::default(), &[action])
 }
 
 /// What a caller hears of a thing that is not there: only who may list learns that it is not.

@@ -5,11 +5,13 @@ use super::subject::{self, Subject};
 use crate::attributes::{Field, fields};
 use crate::dates::iso_time;
 use crate::dates::parse_time;
+use crate::limits::OBJECT_TAGS_MAX;
 use crate::ops::Context;
 use crate::percent::decode_query;
 use crate::route::Operation;
 use crate::tags::TagSet;
 use engine::platform::Platform;
+use std::cell::OnceCell;
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -41,11 +43,13 @@ pub(super) struct RequestFacts<'a, 'b, P: Platform> {
     given: Given<'a>,
     /// The attributes of the object that is there; empty without one.
     object: &'a [u8],
+    /// Each condition asks for one of them.
+    tags: OnceCell<Vec<(String, String)>>,
 }
 
 impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
     pub(super) fn new(context: &'a Context<'b, P>, given: Given<'a>, object: &'a [u8]) -> Self {
-        Self { context, given, object }
+        Self { context, given, object, tags: OnceCell::new() }
     }
 
     fn value(&self, key: &Key) -> Option<String> {
@@ -118,27 +122,31 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
                 let in_query = query("X-Amz-Content-Sha256");
                 in_query.or_else(|| caller.is_presigned.then(|| "UNSIGNED-PAYLOAD".to_owned()))
             }),
-            Key::Header("if-match") if context.route.operation == Operation::DeleteObjects => {
-                self.given.other?.etag.map(str::to_owned)
-            }
+            Key::Header("if-match") => match self.given.other {
+                Some(other) => other.etag.map(str::to_owned),
+                None => header("if-match"),
+            },
             Key::Header(name) => header(name),
             Key::ExistingObjectTag(tag) => self.tags_of_object()?.get(tag).map(str::to_owned),
             Key::RequestObjectTag(tag) => {
-                self.requested_tags().into_iter().find(|(name, _)| name == tag).map(|pair| pair.1)
+                let found = self.requested_tags().iter().find(|(name, _)| name == tag);
+                found.map(|(_, value)| value.clone())
             }
-            Key::LockMode => {
-                self.given.lock_mode.map(str::to_owned).or_else(|| header("x-amz-object-lock-mode"))
-            }
+            Key::LockMode => self
+                .given
+                .lock_mode
+                .map(str::to_owned)
+                .or_else(|| self.of_new_object("x-amz-object-lock-mode").map(str::to_owned)),
             Key::LockRetainUntil => self.retain_until().map(iso_time),
             Key::LockRemainingDays => {
                 let left = self.retain_until()?.saturating_sub(caller.now);
                 Some(left.div_euclid(DAY_SECONDS).to_string())
             }
-            Key::LegalHold => self
-                .given
-                .legal_hold
-                .map(str::to_owned)
-                .or_else(|| header("x-amz-object-lock-legal-hold")),
+            Key::LegalHold => {
+                self.given.legal_hold.map(str::to_owned).or_else(|| {
+                    self.of_new_object("x-amz-object-lock-legal-hold").map(str::to_owned)
+                })
+            }
             Key::RequestObjectTagKeys | Key::Absent(_) => None,
         }
     }
@@ -148,12 +156,25 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
     }
 
     fn retain_until(&self) -> Option<i64> {
-        let in_header = || parse_time(self.context.header("x-amz-object-lock-retain-until-date")?);
+        let in_header = || parse_time(self.of_new_object("x-amz-object-lock-retain-until-date")?);
         self.given.retain_until.or_else(in_header)
     }
 
-    /// Tags that cannot be read are refused by the operation; here they are none.
-    fn requested_tags(&self) -> Vec<(String, String)> {
+    /// A header that says what a new object is to have, where the operation makes one.
+    fn of_new_object(&self, name: &str) -> Option<&'a str> {
+        let makes_object = matches!(
+            self.context.route.operation,
+            Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload
+        );
+        self.context.header(name).filter(|_| makes_object)
+    }
+
+    fn requested_tags(&self) -> &[(String, String)] {
+        self.tags.get_or_init(|| self.read_tags())
+    }
+
+    /// Tags that cannot be read, or are too many, are refused by the operation; here they are none.
+    fn read_tags(&self) -> Vec<(String, String)> {
         if let Some(tags) = self.given.tags {
             return tags.iter().map(|(name, value)| (name.into(), value.into())).collect();
         }
@@ -165,9 +186,10 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
         if self.context.route.operation == Operation::CopyObject && !replaces() {
             return Vec::new();
         }
-        let Some(text) = self.context.header("x-amz-tagging") else { return Vec::new() };
+        let Some(text) = self.of_new_object("x-amz-tagging") else { return Vec::new() };
         text.split('&')
             .filter(|piece| !piece.is_empty())
+            .take(OBJECT_TAGS_MAX + 1)
             .filter_map(|piece| {
                 let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
                 Some((decode_query(name)?, decode_query(value)?))
@@ -186,7 +208,7 @@ impl<'a, 'b, P: Platform> RequestFacts<'a, 'b, P> {
 impl<P: Platform> Facts for RequestFacts<'_, '_, P> {
     fn values(&self, key: &Key) -> Vec<String> {
         if *key == Key::RequestObjectTagKeys {
-            return self.requested_tags().into_iter().map(|(name, _)| name).collect();
+            return self.requested_tags().iter().map(|(name, _)| name.clone()).collect();
         }
         self.value(key).into_iter().collect()
     }

@@ -19,7 +19,7 @@ use super::compared::check_conditions;
 use super::receive::declared_size;
 use super::{Answer, Body, Context, asked_attributes, object_commit, unsupported};
 use crate::access::action::Action;
-use crate::access::{self, Given};
+use crate::access::{self, Given, Other};
 use crate::attributes::Attributes;
 use crate::auth::PayloadReader;
 use crate::auth::payload::RawBody;
@@ -28,9 +28,7 @@ use crate::conditional::{Conditions, quoted};
 use crate::error::{Code, Refusal, Result, S3Error};
 use crate::limits::{OBJECT_BYTES_MAX, PUT_BYTES_MAX};
 use crate::quota;
-use crate::route::{Operation, Query, Route};
 use crate::settings::tag;
-use crate::tags::TagSet;
 use crate::versioning::Status;
 use crate::workers::notify::EventName;
 use engine::checksum::{Algorithm, Hasher, Md5};
@@ -262,33 +260,18 @@ fn check_rights<P: Platform>(
     attributes: &Attributes,
 ) -> Result<()> {
     let mut actions = vec![Action::GetObject];
-    if attributes.acl.is_some() {
+    if attributes.acl.is_some() && access::authorise::ownership_of(context, bucket)?.has_acls() {
         actions.push(Action::PutObjectAcl);
     }
     access::authorise::check_other(context, bucket, context.key(), encoded, &actions)?;
     if attributes.tags.is_empty() {
         return Ok(());
     }
-    check_tagging(context, bucket, encoded, &attributes.tags)
-}
-
-/// Decides as of a PutObjectTagging that gives the object the tags that it has.
-fn check_tagging<P: Platform>(
-    context: &Context<'_, P>,
-    bucket: &Arc<Bucket>,
-    encoded: &[u8],
-    tags: &TagSet,
-) -> Result<()> {
-    let route = Route {
-        operation: Operation::PutObjectTagging,
-        query: Query::default(),
-        ..context.route.clone()
-    };
-    let caller = context.caller.clone();
-    caller.is_by_object.set(true);
-    let tagging = Context { route: &route, caller: &caller, ..*context };
-    let given = Given { tags: Some(tags), ..Given::default() };
-    access::authorise::check_object(&tagging, bucket, encoded, &given)
+    // As if the request brought them.
+    let given =
+        Given { tags: Some(&attributes.tags), other: Some(Other::default()), ..Given::default() };
+    let actions = [Action::PutObject, Action::PutObjectTagging];
+    access::authorise::check_given(context, bucket, context.key(), encoded, &given, &actions)
 }
 
 fn is_crc(algorithm: Algorithm) -> bool {

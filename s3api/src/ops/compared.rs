@@ -5,8 +5,8 @@
 
 use super::Context;
 use super::receive::check_early;
-use crate::access;
 use crate::access::action::Action;
+use crate::access::{self, Given, Other};
 use crate::conditional::Conditions;
 use crate::error::Result;
 use crate::versioning;
@@ -43,14 +43,8 @@ impl Compared {
         let reader = context.engine.head(bucket.id, key.as_bytes(), which).await?;
         let reader = reader.filter(|reader| !reader.info().current.is_marker);
         let attributes = reader.as_ref().map_or(&[][..], |reader| &reader.info().attributes);
-        access::authorise::check_version_of_other(
-            context,
-            bucket,
-            key,
-            version_id,
-            attributes,
-            &[action],
-        )?;
+        let given = Given { other: Some(Other { version_id, etag: None }), ..Given::default() };
+        access::authorise::check_given(context, bucket, key, attributes, &given, &[action])?;
         Ok(Self::With(reader.map(|reader| reader.info().current)))
     }
 

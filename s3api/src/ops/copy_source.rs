@@ -1,8 +1,8 @@
 //! The source of CopyObject and UploadPartCopy: `x-amz-copy-source` and the object that it names.
 
 use super::{Answer, Context, ObjectBody, encryption};
-use crate::access;
 use crate::access::action::Action;
+use crate::access::{self, Given, Other};
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
 use crate::names;
@@ -100,11 +100,10 @@ impl CopySource {
     ) -> Result<()> {
         let bucket = context.find_bucket(&self.bucket)?;
         let attributes = &reader.info().attributes;
-        let version_id = self.version_id.as_deref();
-        let (key, actions) = (&self.key, &[action]);
-        access::authorise::check_version_of_other(
-            context, &bucket, key, version_id, attributes, actions,
-        )
+        let other = Some(Other { version_id: self.version_id.as_deref(), etag: None });
+        let given = Given { other, ..Given::default() };
+        let actions = &[action];
+        access::authorise::check_given(context, &bucket, &self.key, attributes, &given, actions)
     }
 
     /// Decides about copying the source's tags.

@@ -4,7 +4,7 @@ use super::compared::Compared;
 use super::removal::{Removal, Removed};
 use super::{Answer, Body, Context, aftermath, bucket_versioning, join, read_document, xml_answer};
 use crate::access::action::Action;
-use crate::access::{Given, Other};
+use crate::access::{self, Given, Other};
 use crate::audit::{self, record::S3Request};
 use crate::auth::payload::RawBody;
 use crate::conditional::Conditions;
@@ -29,22 +29,25 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
     let is_quiet = root.child_text("Quiet").is_some_and(|text| text.trim() == "true");
     let entries = parse_entries(&root)?;
     let had_mfa_delete = context.has_mfa_delete(&bucket)?;
+    let decisions = decide(context, &bucket, &entries).await;
+    if decisions.iter().all(Result::is_err) {
+        context.admission.give_back_bucket();
+    }
     if entries.iter().any(|entry| entry.version_id.is_some()) {
         // Who may remove none of them has no code to try.
         if had_mfa_delete {
-            for entry in entries.iter().filter(|entry| entry.version_id.is_some()) {
-                entry.check(context, &bucket)?;
-            }
+            let of_versions = entries.iter().zip(&decisions);
+            let mut of_versions = of_versions.filter(|(entry, _)| entry.version_id.is_some());
+            of_versions.try_for_each(|(_, decision)| decision.clone())?;
         }
         bucket_versioning::check_mfa_delete(context, &bucket)?;
     }
-    let deletions = entries.iter().map(|entry| entry.delete(context, &bucket, had_mfa_delete));
+    let bucket = &bucket;
+    let deletions = entries.iter().zip(decisions).map(|(entry, decision)| async move {
+        decision?;
+        entry.delete(context, bucket, had_mfa_delete).await
+    });
     let results = join::all(deletions).await;
-    let is_denied =
-        |result: &Result<_>| matches!(result, Err(error) if error.code == Code::AccessDenied);
-    if results.iter().all(is_denied) {
-        context.admission.give_back_bucket();
-    }
     log(context, &entries, &results);
 
     let document = Writer::document("DeleteResult", |writer| {
@@ -63,6 +66,25 @@ pub(super) async fn delete_objects<P: Platform, B: RawBody>(
         }
     });
     Ok(xml_answer(document))
+}
+
+/// After so many decisions others have their turn: each may be a policy's million steps.
+const DECISIONS_IN_A_ROW: usize = 16;
+
+/// Decides about each entry.
+async fn decide<P: Platform>(
+    context: &Context<'_, P>,
+    bucket: &Arc<Bucket>,
+    entries: &[Entry<'_>],
+) -> Vec<Result<()>> {
+    let mut decisions = Vec::with_capacity(entries.len());
+    for entry in entries {
+        decisions.push(entry.check(context, bucket));
+        if decisions.len().is_multiple_of(DECISIONS_IN_A_ROW) {
+            context.engine.platform().yield_now().await;
+        }
+    }
+    decisions
 }
 
 /// Adds a line for each object to the audit log and to the bucket's access log, where they are.
@@ -156,11 +178,6 @@ impl<'a> Entry<'a> {
         if self.version_id.is_some() && !had_mfa_delete && context.has_mfa_delete(bucket)? {
             return Err(Code::AccessDenied.into());
         }
-        if let Err(denial) = self.check(context, bucket) {
-            // A thousand denials in a row are work too.
-            context.engine.platform().yield_now().await;
-            return Err(denial);
-        }
         let conditions = Conditions::of_delete_entry(self.etag, self.last_modified, self.size)?;
         let compared =
             Compared::of(context, bucket, self.key, self.version_id, &conditions).await?;
@@ -187,7 +204,7 @@ impl<'a> Entry<'a> {
         };
         let other = Some(Other { version_id: self.version_id, etag: self.etag });
         let given = Given { other, ..Given::default() };
-        context.check_given(bucket, action, self.key, &given)
+        access::authorise::check_given(context, bucket, self.key, &[], &given, &[action])
     }
 
     fn write(&self, writer: &mut Writer) {

@@ -360,17 +360,6 @@ impl<'a, P: Platform> Context<'a, P> {
         access::authorise::check_action(self, bucket, action, key)
     }
 
-    /// As [`Self::check_action`], with what the body gives.
-    fn check_given(
-        &self,
-        bucket: &Arc<Bucket>,
-        action: Action,
-        key: &str,
-        given: &Given<'_>,
-    ) -> Result<()> {
-        access::authorise::check_given(self, bucket, action, key, given)
-    }
-
     fn no_such_key(&self) -> S3Error {
         S3Error::from(Code::NoSuchKey).field("Key", self.key())
     }

@@ -171,7 +171,9 @@ fn put_head<P: Platform>(
         Ok(())
     };
     for name in PASSED_ON {
-        if let Some(value) = context.header(name).filter(|_| fields.get(name).is_none()) {
+        let is_field = name.starts_with("x-amz-") && fields.get(name).is_some();
+        let value = context.header(name).filter(|value| !value.contains(char::is_control));
+        if let Some(value) = value.filter(|_| !is_field) {
             add(name, value)?;
         }
     }

@@ -18,7 +18,7 @@ use super::aftermath::{self, Made};
 use super::compared::check_conditions;
 use super::{Answer, Context, encryption, object_commit, unsupported};
 use crate::access::action::Action;
-use crate::access::{self, Given};
+use crate::access::{self, Given, Other};
 use crate::attributes::Attributes;
 use crate::conditional::Conditions;
 use crate::error::{Code, Result, S3Error};
@@ -184,7 +184,9 @@ async fn open<P: Platform>(
     bucket: &Arc<Bucket>,
     from: &str,
 ) -> Result<Option<ObjectReader<P>>> {
-    context.check_action(bucket, Action::DeleteObject, from)?;
+    let etag = context.header("x-amz-rename-source-if-match");
+    let given = Given { other: Some(Other { version_id: None, etag }), ..Given::default() };
+    access::authorise::check_given(context, bucket, from, &[], &given, &[Action::DeleteObject])?;
     let reader = context.engine.open(bucket.id, from.as_bytes(), Which::Latest).await?;
     let reader = reader.filter(|reader| !reader.info().current.is_marker);
     let attributes = reader.as_ref().map_or(&[][..], |reader| &reader.info().attributes);
@@ -205,9 +207,10 @@ fn check_target<P: Platform>(
 ) -> Result<()> {
     if !kept.tags.is_empty() {
         let given = Given { tags: Some(&kept.tags), ..Given::default() };
-        context.check_given(bucket, Action::PutObjectTagging, context.key(), &given)?;
+        let actions = [Action::PutObject, Action::PutObjectTagging];
+        access::authorise::check_given(context, bucket, context.key(), &[], &given, &actions)?;
     }
-    if kept.acl.is_some() {
+    if kept.acl.is_some() && access::authorise::ownership_of(context, bucket)?.has_acls() {
         context.check_action(bucket, Action::PutObjectAcl, context.key())?;
     }
     Ok(())

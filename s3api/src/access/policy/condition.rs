@@ -144,7 +144,9 @@ impl Condition {
                     None => self.is_negated,
                 };
         }
-        let mut found = found.iter().map(|value| self.test.matches(value, evaluation));
+        let mut found = found
+            .iter()
+            .map_while(|value| evaluation.spend(1).then(|| self.test.matches(value, evaluation)));
         match self.set {
             None => found.any(|is_match| is_match) != self.is_negated,
             Some(Set::All) => found.all(|is_match| is_match != self.is_negated),

@@ -2,9 +2,9 @@
 //!
 //! Invariant: when no steps are left, nothing that was found counts; the policy denies (`Policy::judge`).
 //!
-//! A step is a pattern that is tried, a byte of a pattern that is compared, or a byte of the request that is
-//! read, folded or searched. Not counted is what the policy's size alone bounds: its principals, and the
-//! numbers, dates, addresses and the like of its conditions.
+//! A step is a value of the request or a pattern that is tried, a byte of a pattern that is compared, a byte of the
+//! request that is read or folded, or eight that are searched by vectors. Not counted is what the policy's size alone
+//! bounds: its principals, and the numbers, dates, addresses and the like with which a value is compared.
 
 use super::Facts;
 use super::key::Key;

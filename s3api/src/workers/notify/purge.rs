@@ -155,9 +155,7 @@ impl Purge {
     pub(super) fn request(&self, messages: &[Vec<u8>]) -> Option<PurgeRequest> {
         let mut objects: Vec<Changed> = Vec::new();
         for object in messages.iter().flat_map(|message| changed(message)) {
-            // To a cache such a URL may be that of another object, perhaps somebody else's.
-            let is_elsewhere = self.service == Service::Http && has_dot_segments(&object.key);
-            if !is_elsewhere && !objects.contains(&object) {
+            if !objects.contains(&object) {
                 objects.push(object);
             }
         }
@@ -192,12 +190,7 @@ impl Purge {
 
 /// Whether a cache may have no URL for a key.
 fn is_odd(key: &str) -> bool {
-    has_dot_segments(key) || key.contains(char::is_control)
-}
-
-/// Whether a URL with this key at its end may be normalised to another (RFC 3986, section 5.2.4).
-fn has_dot_segments(key: &str) -> bool {
-    key.split('/').any(|part| matches!(part, "." | ".."))
+    key.split('/').any(|part| matches!(part, "." | "..")) || key.contains(char::is_control)
 }
 
 fn below(url: &str, name: &str) -> String {

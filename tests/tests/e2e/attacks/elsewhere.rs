@@ -183,6 +183,46 @@ fn tags_that_a_copy_does_not_take_meet_no_condition() {
     server.stop();
 }
 
+#[test]
+fn what_a_rename_asks_of_the_new_key_is_nothing_of_the_former() {
+    let site = Site::new();
+    let server = site.start();
+    let mut scene = Scene::new(&server);
+    let answer = scene.root.put("/box/former", "1").expect(200);
+    let etag = answer.header("etag").unwrap().to_owned();
+    scene.root.put("/box/new", "2").expect(200);
+    scene.policy(&[
+        &allow(r#""s3:DeleteObject""#, r#""Null":{"s3:if-match":"false"}"#),
+        &allow(r#"["s3:GetObject","s3:PutObject"]"#, ""),
+    ]);
+    let rename = |name: &str, value: &str| {
+        Request::new("PUT", "/box/new?renameObject=")
+            .header("x-amz-rename-source", "former")
+            .header(name, value)
+    };
+    scene.as_alice(rename("if-match", "*")).expect_error(403, "AccessDenied");
+    scene.as_alice(rename("x-amz-rename-source-if-match", &etag)).expect(200);
+    server.stop();
+}
+
+#[test]
+fn tags_are_those_of_a_new_object() {
+    let site = Site::new();
+    let server = site.start();
+    let mut scene = Scene::new(&server);
+    let action = r#"["s3:PutObject","s3:PutObjectTagging"]"#;
+    scene.policy(&[&allow(action, r#""StringEquals":{"s3:RequestObjectTag/project":"blue"}"#)]);
+    let create = Request::new("POST", "/box/k?uploads=").header("x-amz-tagging", "project=red");
+    let upload = scene.root.call(&create).expect(200).element("UploadId").unwrap();
+    let blue = |method: &str, target: &str| {
+        Request::new(method, target).header("x-amz-tagging", "project=blue").body("1")
+    };
+    let part = blue("PUT", &format!("/box/k?partNumber=1&uploadId={upload}"));
+    scene.as_alice(part).expect_error(403, "AccessDenied");
+    scene.as_alice(blue("PUT", "/box/k")).expect(200);
+    server.stop();
+}
+
 /// A form by Alice, signed so many seconds ago.
 fn form(age_seconds: i64, fields: &[(&str, &str)]) -> Request {
     let signing = alice().skewed(-age_seconds);
