@@ -13,7 +13,6 @@ use engine::platform::glommio::Reactor;
 use glommio::Task;
 use glommio::timer::sleep;
 use http::{Limits, Service, Time, Workspaces};
-use rustix::time::{ClockId, clock_gettime};
 use socket2::Socket;
 
 use super::accept::{Places, Port, accept};
@@ -55,7 +54,7 @@ pub(super) async fn run<A: Application>(
         }
     };
     let ticker = glommio::spawn_local(every(limits::TICK, nudge));
-    let context = PortContext { time: Time::new(CoarseClock), reactor };
+    let context = PortContext { time: Time::new(CoreClock(Instant::now())), reactor };
     let managed = Managed::default();
     let result = match admin_port(shared, core, &context, &managed) {
         Ok(mut admin) => {
@@ -304,18 +303,17 @@ fn http_limits(idle_timeout: Duration) -> Limits {
     Limits { idle_timeout_ms, ..Limits::default() }
 }
 
-/// The clock of connections, whose deadlines are seconds: as of the kernel's last tick, without a look at the
-/// processor's counter.
-struct CoarseClock;
+/// The clock of connections: deadlines count from this core's start.
+struct CoreClock(Instant);
 
-impl http::Clock for CoarseClock {
+impl http::Clock for CoreClock {
     fn monotonic_ms(&self) -> u64 {
-        let now = clock_gettime(ClockId::MonotonicCoarse);
-        let ms = now.tv_sec.saturating_mul(1_000) + now.tv_nsec / 1_000_000;
-        u64::try_from(ms).unwrap_or(0)
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn unix_seconds(&self) -> u64 {
-        u64::try_from(clock_gettime(ClockId::RealtimeCoarse).tv_sec).unwrap_or(0)
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
     }
 }
