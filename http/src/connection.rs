@@ -251,20 +251,18 @@ impl<S: Stream, V: Service<S>> Connection<'_, S, V> {
     /// Throws away the rest of a body, so that the next request comes first. Its answer was sent: the connection waits
     /// for a request, gives way to others as one that does, and has a head's time.
     async fn drain(&mut self, mut left: u64) -> Result<()> {
-        let mut waits = false;
-        loop {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX);
-            left -= self.wire.input.consume(wanted) as u64;
-            if left == 0 {
-                return Ok(());
-            }
-            if !std::mem::replace(&mut waits, true) {
-                self.wire.control.enter(Phase::Head);
-            }
+        let wanted = |left| usize::try_from(left).unwrap_or(usize::MAX);
+        left -= self.wire.input.consume(wanted(left)) as u64;
+        if left > 0 {
+            self.wire.control.enter(Phase::Head);
+        }
+        while left > 0 {
             if self.wire.fill().await? == 0 {
                 return Err(Error::UnexpectedEnd);
             }
+            left -= self.wire.input.consume(wanted(left)) as u64;
         }
+        Ok(())
     }
 
     /// Ends the sending side. If the client may still be sending, its bytes are thrown away for a

@@ -191,9 +191,20 @@ impl Conditions {
 
     /// Whether they ask for more than whether something is there, which is all that `*` asks for.
     pub fn tell_of_content(&self) -> bool {
-        let asks_for_any = |tags: &Option<TagList>| matches!(tags, None | Some(TagList::Any));
-        let rest = Self { if_match: None, if_none_match: None, ..self.clone() };
-        !asks_for_any(&self.if_match) || !asks_for_any(&self.if_none_match) || !rest.is_empty()
+        let Self {
+            if_match,
+            if_none_match,
+            if_modified_since,
+            if_unmodified_since,
+            last_modified,
+            size,
+        } = self;
+        let names_tags = |tags: &Option<TagList>| matches!(tags, Some(TagList::Tags(_)));
+        let times = [if_modified_since, if_unmodified_since, last_modified];
+        names_tags(if_match)
+            || names_tags(if_none_match)
+            || times.iter().any(|time| time.is_some())
+            || size.is_some()
     }
 
     /// What the engine is to judge at the moment of the write; `None` without conditions.

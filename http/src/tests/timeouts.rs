@@ -62,6 +62,17 @@ fn a_body_at_twice_the_least_rate_is_received() {
 }
 
 #[test]
+fn a_body_that_nobody_reads_has_a_heads_time() {
+    let ignored = "PUT /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
+    let answers = |bytes: usize| {
+        let body = dribble(bytes, 1_000, 200_000 / bytes);
+        let steps = [send(ignored)].into_iter().chain(body).chain([send(GET)]);
+        Run::default().steps(steps).output.matches("200 OK").count()
+    };
+    assert_eq!((answers(10_000), answers(4_000)), (2, 1));
+}
+
+#[test]
 fn a_client_that_takes_its_answer_too_slowly_is_cut_off() {
     let big = format!(
         "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n{}",

@@ -212,8 +212,7 @@ pub fn check_other<P: Platform>(
     attributes: &[u8],
     actions: &[Action],
 ) -> Result<()> {
-    let given = Given { other: Some(Other::default()), ..Given::default() };
-    check_given(context, bucket, key, attributes, &given, actions)
+    check_given(context, bucket, key, attributes, &Given::of(Other::default()), actions)
 }
 
 /// As [`check_other`], with what the body gives, or is said of the object elsewhere.

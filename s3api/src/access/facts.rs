@@ -38,6 +38,12 @@ pub struct Other<'a> {
     pub etag: Option<&'a str>,
 }
 
+impl<'a> Given<'a> {
+    pub fn of(other: Other<'a>) -> Self {
+        Self { other: Some(other), ..Self::default() }
+    }
+}
+
 pub(super) struct RequestFacts<'a, 'b, P: Platform> {
     context: &'a Context<'b, P>,
     given: Given<'a>,

@@ -268,8 +268,7 @@ fn check_rights<P: Platform>(
         return Ok(());
     }
     // As if the request brought them.
-    let given =
-        Given { tags: Some(&attributes.tags), other: Some(Other::default()), ..Given::default() };
+    let given = Given { tags: Some(&attributes.tags), ..Given::of(Other::default()) };
     let actions = [Action::PutObject, Action::PutObjectTagging];
     access::authorise::check_given(context, bucket, context.key(), encoded, &given, &actions)
 }

@@ -43,7 +43,7 @@ impl Compared {
         let reader = context.engine.head(bucket.id, key.as_bytes(), which).await?;
         let reader = reader.filter(|reader| !reader.info().current.is_marker);
         let attributes = reader.as_ref().map_or(&[][..], |reader| &reader.info().attributes);
-        let given = Given { other: Some(Other { version_id, etag: None }), ..Given::default() };
+        let given = Given::of(Other { version_id, etag: None });
         access::authorise::check_given(context, bucket, key, attributes, &given, &[action])?;
         Ok(Self::With(reader.map(|reader| reader.info().current)))
     }

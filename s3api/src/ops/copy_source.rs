@@ -100,8 +100,7 @@ impl CopySource {
     ) -> Result<()> {
         let bucket = context.find_bucket(&self.bucket)?;
         let attributes = &reader.info().attributes;
-        let other = Some(Other { version_id: self.version_id.as_deref(), etag: None });
-        let given = Given { other, ..Given::default() };
+        let given = Given::of(Other { version_id: self.version_id.as_deref(), etag: None });
         let actions = &[action];
         access::authorise::check_given(context, &bucket, &self.key, attributes, &given, actions)
     }

@@ -202,8 +202,7 @@ impl<'a> Entry<'a> {
             None => Action::DeleteObject,
             Some(_) => Action::DeleteObjectVersion,
         };
-        let other = Some(Other { version_id: self.version_id, etag: self.etag });
-        let given = Given { other, ..Given::default() };
+        let given = Given::of(Other { version_id: self.version_id, etag: self.etag });
         access::authorise::check_given(context, bucket, self.key, &[], &given, &[action])
     }
 

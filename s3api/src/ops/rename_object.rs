@@ -185,7 +185,7 @@ async fn open<P: Platform>(
     from: &str,
 ) -> Result<Option<ObjectReader<P>>> {
     let etag = context.header("x-amz-rename-source-if-match");
-    let given = Given { other: Some(Other { version_id: None, etag }), ..Given::default() };
+    let given = Given::of(Other { version_id: None, etag });
     access::authorise::check_given(context, bucket, from, &[], &given, &[Action::DeleteObject])?;
     let reader = context.engine.open(bucket.id, from.as_bytes(), Which::Latest).await?;
     let reader = reader.filter(|reader| !reader.info().current.is_marker);
