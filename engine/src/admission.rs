@@ -5,7 +5,7 @@
 use crate::budget::{Budget, Permit, Turn};
 use crate::core::CoreContext;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::COPY_MEMORY_BYTES;
 use crate::metrics::count;
 use crate::platform::Platform;
@@ -15,6 +15,15 @@ impl<P: Platform> CoreContext<P> {
     /// Waits for a share of the memory for bodies.
     pub(crate) async fn take_memory(&self, bytes: usize) -> Result<Permit> {
         self.counted(self.budget.take(&self.platform, bytes).await)
+    }
+
+    /// Whether who asks now for a large share of the memory would be told at once that too many wait.
+    pub(crate) fn check_large_memory(&self) -> Result<()> {
+        if self.budget.refuses_large() {
+            count(&self.counters.budget_refusals_total, 1);
+            return Err(Error::Busy);
+        }
+        Ok(())
     }
 
     /// Counts a refusal.

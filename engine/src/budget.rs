@@ -53,6 +53,11 @@ impl MemoryBudget {
         self.any.spare(bytes)
     }
 
+    /// As [`Budget::is_too_long`], of what is no small share.
+    pub(crate) fn refuses_large(&self) -> bool {
+        self.any.is_too_long()
+    }
+
     /// As [`Budget::take`].
     pub(crate) async fn take<P: Platform>(&self, platform: &P, bytes: usize) -> Result<Permit> {
         if bytes > SMALL_SHARE_BYTES_MAX {

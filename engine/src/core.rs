@@ -7,7 +7,7 @@ use crate::engine::Shared;
 use crate::files::FileCache;
 use crate::format::Salt;
 use crate::hot::HotRecords;
-use crate::limits::LISTINGS_AT_ONCE;
+use crate::limits::{LARGE_READ_BYTES, LARGE_READS_IN_FLIGHT, LISTINGS_AT_ONCE};
 use crate::mailbox::Mailboxes;
 use crate::maintenance::Work;
 use crate::md5_batch::Md5Batch;
@@ -15,7 +15,7 @@ use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::scrub::{ScrubBoard, ScrubTask};
 use crate::shard::Shard;
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 use crate::store::{EngineOptions, Layout, Mutation};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,14 +40,36 @@ pub(crate) struct CoreContext<P: Platform> {
     pub(crate) listings: Rc<Budget>,
     /// Whose turn it is to copy: all of them together hold at most half of the memory for bodies.
     pub(crate) copies: Rc<Budget>,
-    /// Reads under way, for each drive.
-    read_slots: Vec<Rc<Slots>>,
+    /// For each drive.
+    reads: Vec<DriveReads>,
     pub(crate) hot: HotRecords,
     pub(crate) md5_batch: Rc<Md5Batch<P>>,
     /// No new writes are taken.
     pub(crate) stopping: Cell<bool>,
     /// By shard number; `None` where another core owns the shard.
     shards: RefCell<Vec<Option<Rc<Shard<P>>>>>,
+}
+
+/// Bounds what one core reads from one drive at once. Who comes next waits here and not in the device, where
+/// small reads would wait behind megabytes.
+#[derive(Debug)]
+struct DriveReads {
+    any: Rc<Slots>,
+    /// Of these, more than [`LARGE_READ_BYTES`] each.
+    large: Rc<Slots>,
+}
+
+impl DriveReads {
+    fn new(most: usize) -> Self {
+        Self { any: Slots::new(most), large: Slots::new(LARGE_READS_IN_FLIGHT.min(most / 2)) }
+    }
+}
+
+/// A read that may be under way, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct ReadTurn {
+    _large: Option<Slot>,
+    _any: Slot,
 }
 
 impl<P: Platform> CoreContext<P> {
@@ -65,10 +87,10 @@ impl<P: Platform> CoreContext<P> {
             budget: MemoryBudget::new(options.body_budget_bytes),
             listings: Budget::new(LISTINGS_AT_ONCE),
             copies: Budget::new(options.body_budget_bytes / 2),
-            read_slots: layout
+            reads: layout
                 .data_dirs
                 .iter()
-                .map(|_| Slots::new(options.reads_in_flight_max))
+                .map(|_| DriveReads::new(options.reads_in_flight_max))
                 .collect(),
             hot: HotRecords::new(options.hot_record_bytes),
             md5_batch: Md5Batch::new(platform.clone()),
@@ -109,9 +131,15 @@ impl<P: Platform> CoreContext<P> {
         self.shards.borrow_mut().iter_mut().for_each(|shard| *shard = None);
     }
 
-    /// What bounds the reads of a shard's drive by this core.
-    pub(crate) fn read_slots(&self, shard: u16) -> &Rc<Slots> {
-        &self.read_slots[self.layout.drive_of(shard)]
+    /// Waits until this core may read so many bytes more from a shard's drive.
+    pub(crate) async fn read_turn(&self, shard: u16, bytes: usize) -> ReadTurn {
+        let reads = &self.reads[self.layout.drive_of(shard)];
+        // First the slot that is longer in coming: nobody holds one of the others while it waits for it.
+        let large = match bytes > LARGE_READ_BYTES {
+            true => Some(reads.large.take().await),
+            false => None,
+        };
+        ReadTurn { _large: large, _any: reads.any.take().await }
     }
 
     pub(crate) fn index_has_room(&self) -> bool {

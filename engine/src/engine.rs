@@ -39,6 +39,15 @@ use std::time::Duration;
 /// How often a core looks how far the others have come.
 const START_POLL: Duration = Duration::from_millis(1);
 
+/// What of an object its opener will use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    Record,
+    /// Some of them.
+    Bytes,
+    AllBytes,
+}
+
 /// What the cores of one store share; made once, before they start.
 #[derive(Debug)]
 pub struct Shared {
@@ -518,7 +527,21 @@ impl<P: Platform> Engine<P> {
         key: &[u8],
         which: Which,
     ) -> Result<Option<ObjectReader<P>>> {
-        self.open_located(bucket, key, which, true).await
+        self.open_located(bucket, key, which, Wants::Bytes).await
+    }
+
+    /// As [`Self::open`], for whoever will give out all bytes: where many wait for memory already that a large
+    /// object takes, it says so before anything is read.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many wait.
+    pub async fn open_whole(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        which: Which,
+    ) -> Result<Option<ObjectReader<P>>> {
+        self.open_located(bucket, key, which, Wants::AllBytes).await
     }
 
     /// Opens a version of an object for its record alone: `next` gives nothing.
@@ -528,7 +551,7 @@ impl<P: Platform> Engine<P> {
         key: &[u8],
         which: Which,
     ) -> Result<Option<ObjectReader<P>>> {
-        self.open_located(bucket, key, which, false).await
+        self.open_located(bucket, key, which, Wants::Record).await
     }
 
     async fn open_located(
@@ -536,7 +559,7 @@ impl<P: Platform> Engine<P> {
         bucket: BucketId,
         key: &[u8],
         which: Which,
-        whole: bool,
+        wants: Wants,
     ) -> Result<Option<ObjectReader<P>>> {
         let shard = self.shard_of(bucket, key)?;
         self.inner.context.require_online(shard)?;
@@ -557,7 +580,11 @@ impl<P: Platform> Engine<P> {
             return Ok(None);
         };
         let pin = self.guard(shard, located.pin);
+        if located.has_extents && wants == Wants::AllBytes {
+            self.inner.context.check_large_memory()?;
+        }
         let context = self.inner.context.clone();
+        let whole = wants != Wants::Record;
         let reader = ObjectReader::open(context, shard, bucket, key, located, pin, whole).await?;
         Ok(Some(reader))
     }

@@ -89,6 +89,11 @@ pub const READ_WINDOW_BYTES: usize = 256 << 10;
 /// read only while half of the budget is free.
 pub const READ_AHEAD_WINDOWS: usize = 2;
 pub const READ_AHEAD_WINDOWS_MAX: usize = 16;
+/// Longer reads are large ones, of which a core has only so many under way on a drive at once, and at most half of
+/// all: enough for any drive's full rate, and few enough that what a small read finds before it is done in
+/// milliseconds.
+pub const LARGE_READ_BYTES: usize = 128 << 10;
+pub const LARGE_READS_IN_FLIGHT: usize = 64;
 
 /// Zeroes are written so far ahead of the log's head in a segment that was never written.
 pub const FILL_AHEAD_BYTES: u64 = 16 << 20;

@@ -92,7 +92,7 @@ async fn read_blocks<P: Platform>(
     let read = async {
         let file = context.files.get(shard, segment).await?;
         let place = || format!("read segment {segment} of shard {shard} at {start}");
-        let _slot = context.read_slots(shard).take().await;
+        let _turn = context.read_turn(shard, bytes).await;
         file.read_at(start, bytes).await.map_err(|source| Error::io(place(), source))
     };
     match read.await {
@@ -278,8 +278,23 @@ struct Walk {
 /// A window that is being read.
 #[derive(Debug)]
 struct Pending<P: Platform> {
-    outcome: RefCell<Option<Result<Chunk<P>>>>,
+    outcome: RefCell<Option<Result<Window<P>>>>,
     event: Event,
+}
+
+/// A window that was read. It is verified just before it is sent, so that its bytes come from memory once: windows
+/// that were read ahead have left the processor's caches by then.
+#[derive(Debug)]
+struct Window<P: Platform> {
+    header: Rc<ChunkHeader>,
+    place: ChunkPlace,
+    blocks: P::ReadBuffer,
+    /// Where the payload's block `first_block` begins in `blocks`.
+    blocks_from: usize,
+    first_block: usize,
+    /// Of the payload.
+    wanted: Range<usize>,
+    permit: Rc<Permit>,
 }
 
 /// A record that is to be opened.
@@ -471,9 +486,9 @@ impl<P: Platform> ObjectReader<P> {
         };
         let outcome = pending.event.wait_until(|| pending.outcome.borrow_mut().take()).await;
         ahead.pop_front();
-        let chunk = outcome?;
+        let window = outcome?;
         self.request_ahead();
-        Ok(Some(chunk))
+        window.verify(&self.context, self.shard).map(Some)
     }
 
     /// Keeps reads of the next windows under way.
@@ -620,19 +635,16 @@ async fn read_window<P: Platform>(
     wanted: Range<usize>,
     leads: bool,
     permit: Rc<Permit>,
-) -> Result<Chunk<P>> {
+) -> Result<Window<P>> {
     let place = &chunk.place;
-    let first = wanted.start - wanted.start % BLOCK_BYTES;
+    let first_block = wanted.start / BLOCK_BYTES;
+    let first = first_block * BLOCK_BYTES;
     let header_end = place.offset + CHUNK_HEADER_BYTES as u64;
     let body = header_end + first as u64..header_end + wanted.end as u64;
     let read = |range: Range<u64>| read_blocks(context, shard, place.segment, range);
-    let failed = |malformed: Malformed| {
-        let offset_units = (place.offset / 8) as u32;
-        let location = Location { segment: place.segment, offset_units, span_bytes: 0 };
-        corrupt(context, shard, location, &malformed)
-    };
     let decode = |bytes: &[u8]| -> Result<Rc<ChunkHeader>> {
-        let header = ChunkHeader::decode(context.salt, chunk.tag, place, bytes).map_err(failed)?;
+        let header = ChunkHeader::decode(context.salt, chunk.tag, place, bytes)
+            .map_err(|malformed| corrupt_chunk(context, shard, place, &malformed))?;
         let header = Rc::new(header);
         chunk.set_header(HeaderState::Verified(header.clone()));
         Ok(header)
@@ -647,15 +659,37 @@ async fn read_window<P: Platform>(
         let reads = futures_lite::future::zip(read(place.offset..header_end), read(body)).await;
         (decode(&reads.0?.0)?, reads.1?.0, 0)
     };
-    if header.payload_bytes < wanted.end {
-        return Err(failed(Malformed("the chunk is shorter than its manifest says")));
+    Ok(Window { header, place: *place, blocks, blocks_from, first_block, wanted, permit })
+}
+
+impl<P: Platform> Window<P> {
+    fn verify(self, context: &Rc<CoreContext<P>>, shard: u16) -> Result<Chunk<P>> {
+        let Self { header, place, blocks, blocks_from, first_block, wanted, permit } = self;
+        let first = first_block * BLOCK_BYTES;
+        let check = || {
+            if header.payload_bytes < wanted.end {
+                return Err(Malformed("the chunk is shorter than its manifest says"));
+            }
+            // The last block is checked whole, as far as the payload goes.
+            let checked =
+                wanted.end.next_multiple_of(BLOCK_BYTES).min(header.payload_bytes) - first;
+            let body = blocks.get(blocks_from..blocks_from + checked);
+            header.verify(first_block, body.ok_or(Malformed("too short"))?)
+        };
+        check().map_err(|malformed| corrupt_chunk(context, shard, &place, &malformed))?;
+        let range = blocks_from + wanted.start - first..blocks_from + wanted.end - first;
+        Ok(Chunk { buffer: Buffer::Read(blocks), range, _permit: None, _share: Some(permit) })
     }
-    // The last block is checked whole, as far as the payload goes.
-    let checked = wanted.end.next_multiple_of(BLOCK_BYTES).min(header.payload_bytes) - first;
-    let body = blocks
-        .get(blocks_from..blocks_from + checked)
-        .ok_or_else(|| failed(Malformed("too short")))?;
-    header.verify(first / BLOCK_BYTES, body).map_err(failed)?;
-    let range = blocks_from + wanted.start - first..blocks_from + wanted.end - first;
-    Ok(Chunk { buffer: Buffer::Read(blocks), range, _permit: None, _share: Some(permit) })
+}
+
+/// As [`corrupt`], of a chunk.
+fn corrupt_chunk<P: Platform>(
+    context: &Rc<CoreContext<P>>,
+    shard: u16,
+    place: &ChunkPlace,
+    malformed: &Malformed,
+) -> Error {
+    let offset_units = (place.offset / 8) as u32;
+    let location = Location { segment: place.segment, offset_units, span_bytes: 0 };
+    corrupt(context, shard, location, malformed)
 }

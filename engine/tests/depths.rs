@@ -8,10 +8,13 @@ use ringfort_engine as engine;
 use engine::platform::Platform;
 use engine::platform::sim::{Sim, SimOptions, SimPlatform};
 use engine::store::{EngineOptions, FormatOptions, open_or_format};
-use engine::{BucketId, Commit, Engine, Etag, Shared, Which};
+use engine::{BucketId, Commit, Engine, Error, Etag, Shared, Which};
 use futures_lite::future;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 const FORMAT: FormatOptions =
     FormatOptions { shard_count: 1, segment_bytes: 64 << 20, capacity_bytes: 2 << 30 };
@@ -121,6 +124,73 @@ fn reads_beyond_their_bound_wait_and_come() {
     let (free, four, one) = (read(usize::MAX), read(4), read(1));
     assert!(free * 2 < four && four * 2 < one, "{free}, {four}, {one}");
     assert!(one > KEYS as u64 * LATENCY_NS, "{one}");
+}
+
+#[test]
+fn a_small_read_does_not_wait_for_large_ones() {
+    const READERS: usize = 40;
+    let work = async |engine: &Engine<SimPlatform>, bucket| {
+        let took = Cell::new(u64::MAX);
+        let large = at_once(READERS, |_| get(engine, bucket, 0, 4 << 20));
+        let small = async {
+            // They have all asked by then.
+            engine.platform().sleep(Duration::from_nanos(2 * LATENCY_NS)).await;
+            // One in some dozens finds the disk slow.
+            for _ in 0..4 {
+                let asked = engine.platform().monotonic_ns();
+                get(engine, bucket, 1, SMALL).await;
+                took.update(|least| least.min(engine.platform().monotonic_ns() - asked));
+            }
+        };
+        future::zip(large, small).await;
+        // Ten, if it stood behind two windows of each reader.
+        let turns = took.get() / LATENCY_NS;
+        assert!(turns <= 2, "{turns} turns of the disk");
+    };
+    took(
+        EngineOptions { reads_in_flight_max: 8, ..EngineOptions::default() },
+        async |engine, bucket| {
+            put(engine, bucket, 0, 4 << 20).await;
+            put(engine, bucket, 1, SMALL).await;
+        },
+        work,
+    );
+}
+
+/// What asks for memory that many wait for already costs no read.
+#[test]
+fn who_would_wait_too_long_for_memory_is_told_before_anything_is_read() {
+    let size = 1 << 20;
+    took(
+        EngineOptions { body_budget_bytes: 1 << 20, ..EngineOptions::default() },
+        async |engine, bucket| {
+            put(engine, bucket, 0, size).await;
+            put(engine, bucket, 1, SMALL).await;
+        },
+        async |engine, bucket| {
+            let open_whole = |key: &'static [u8]| engine.open_whole(bucket, key, Which::Latest);
+            let mut first = open_whole(b"0").await.unwrap().unwrap();
+            first.admit().await.unwrap();
+            let mut last = open_whole(b"0").await.unwrap().unwrap();
+            // While nobody waits one may, and it is learnt how slowly things move.
+            let mut second = open_whole(b"0").await.unwrap().unwrap();
+            for _ in 0..2 {
+                assert!(matches!(second.admit().await, Err(Error::Busy)));
+            }
+            let mut waiting = pin!(last.admit());
+            assert!(future::poll_once(&mut waiting).await.is_none());
+            let before = engine.metrics();
+            assert!(matches!(open_whole(b"0").await, Err(Error::Busy)));
+            let after = engine.metrics();
+            assert_eq!(after.reads_total, before.reads_total);
+            assert_eq!(after.budget_refusals_total, before.budget_refusals_total + 1);
+            // Neither what is small nor what may want a few bytes only.
+            open_whole(b"1").await.unwrap().unwrap();
+            engine.open(bucket, b"0", Which::Latest).await.unwrap().unwrap();
+            drop(first);
+            waiting.await.unwrap();
+        },
+    );
 }
 
 #[test]

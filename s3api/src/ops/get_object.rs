@@ -123,8 +123,13 @@ async fn open<P: Platform>(
             return Ok(Found { reader, opening: None, decision: Decision::NotModified });
         }
     }
+    // What the object's record could still decide comes before the answer that the store is busy.
+    let is_decided = conditions == Conditions::default() && !context.caller.is_by_object.get();
     let reader = match reads {
         Reads::Record => context.engine.head(bucket.id, key, which).await?,
+        Reads::Bytes if is_decided && part.is_none() && range.is_none() => {
+            context.engine.open_whole(bucket.id, key, which).await?
+        }
         Reads::Bytes => context.engine.open(bucket.id, key, which).await?,
     };
     let reader = context.present(reader)?;
