@@ -17,9 +17,9 @@ impl<P: Platform> CoreContext<P> {
         self.counted(self.budget.take(&self.platform, bytes).await)
     }
 
-    /// Whether who asks now for a large share of the memory would be told at once that too many wait.
-    pub(crate) fn check_large_memory(&self) -> Result<()> {
-        if self.budget.refuses_large() {
+    /// Refuses at once whom [`Self::take_memory`] would: too many wait already.
+    pub(crate) fn check_memory(&self, bytes: usize) -> Result<()> {
+        if self.budget.refuses(bytes) {
             count(&self.counters.budget_refusals_total, 1);
             return Err(Error::Busy);
         }

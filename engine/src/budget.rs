@@ -53,9 +53,9 @@ impl MemoryBudget {
         self.any.spare(bytes)
     }
 
-    /// As [`Budget::is_too_long`], of what is no small share.
-    pub(crate) fn refuses_large(&self) -> bool {
-        self.any.is_too_long()
+    /// As [`Budget::is_too_long`], for who would ask for so much.
+    pub(crate) fn refuses(&self, bytes: usize) -> bool {
+        bytes > SMALL_SHARE_BYTES_MAX && self.any.is_too_long()
     }
 
     /// As [`Budget::take`].

@@ -7,7 +7,9 @@ use crate::engine::Shared;
 use crate::files::FileCache;
 use crate::format::Salt;
 use crate::hot::HotRecords;
-use crate::limits::{LARGE_READ_BYTES, LARGE_READS_IN_FLIGHT, LISTINGS_AT_ONCE};
+use crate::limits::{
+    LARGE_READ_BYTES, LARGE_READS_IN_FLIGHT, LARGE_READS_PER_CORE, LISTINGS_AT_ONCE,
+};
 use crate::mailbox::Mailboxes;
 use crate::maintenance::Work;
 use crate::md5_batch::Md5Batch;
@@ -60,8 +62,10 @@ struct DriveReads {
 }
 
 impl DriveReads {
-    fn new(most: usize) -> Self {
-        Self { any: Slots::new(most), large: Slots::new(LARGE_READS_IN_FLIGHT.min(most / 2)) }
+    fn new(most: usize, cores: usize) -> Self {
+        let (least, usual) = LARGE_READS_PER_CORE.into_inner();
+        let large = (LARGE_READS_IN_FLIGHT / cores).clamp(least, usual);
+        Self { any: Slots::new(most), large: Slots::new(large.min(most / 2)) }
     }
 }
 
@@ -90,7 +94,7 @@ impl<P: Platform> CoreContext<P> {
             reads: layout
                 .data_dirs
                 .iter()
-                .map(|_| DriveReads::new(options.reads_in_flight_max))
+                .map(|_| DriveReads::new(options.reads_in_flight_max, shared.mailboxes.cores()))
                 .collect(),
             hot: HotRecords::new(options.hot_record_bytes),
             md5_batch: Md5Batch::new(platform.clone()),

@@ -581,7 +581,7 @@ impl<P: Platform> Engine<P> {
         };
         let pin = self.guard(shard, located.pin);
         if located.has_extents && wants == Wants::AllBytes {
-            self.inner.context.check_large_memory()?;
+            self.inner.context.check_memory(read::windows_bytes(located.current.size))?;
         }
         let context = self.inner.context.clone();
         let whole = wants != Wants::Record;

@@ -1,6 +1,7 @@
 //! Every bound of the engine, in one place, with the relations between them checked at compile time.
 
 use crate::platform::BLOCK_BYTES;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The format that this build writes, and the only one that it reads.
@@ -89,11 +90,13 @@ pub const READ_WINDOW_BYTES: usize = 256 << 10;
 /// read only while half of the budget is free.
 pub const READ_AHEAD_WINDOWS: usize = 2;
 pub const READ_AHEAD_WINDOWS_MAX: usize = 16;
-/// Longer reads are large ones, of which a core has only so many under way on a drive at once, and at most half of
-/// all: enough for any drive's full rate, and few enough that what a small read finds before it is done in
-/// milliseconds.
-pub const LARGE_READ_BYTES: usize = 128 << 10;
-pub const LARGE_READS_IN_FLIGHT: usize = 64;
+/// Longer reads are large ones: windows of large bodies. No record with its data in it is as long.
+pub const LARGE_READ_BYTES: usize = 192 << 10;
+/// Large reads that all cores together have under way on one drive, at most half of those that may be at all: enough
+/// for any drive's full rate, and few enough that what a small read finds before it is done in milliseconds.
+pub const LARGE_READS_IN_FLIGHT: usize = 128;
+/// Of these, each core's.
+pub const LARGE_READS_PER_CORE: RangeInclusive<usize> = 8..=64;
 
 /// Zeroes are written so far ahead of the log's head in a segment that was never written.
 pub const FILL_AHEAD_BYTES: u64 = 16 << 20;

@@ -444,13 +444,7 @@ impl<P: Platform> ObjectReader<P> {
         if is_inline || self.share.is_some() || selected == 0 {
             return Ok(());
         }
-        // What is given out, and what is read ahead of it. The selection may begin within a block, and somewhat
-        // behind the header that is read with it.
-        let most = (READ_AHEAD_WINDOWS + 1) * WINDOW_MEMORY_BYTES;
-        let around = CHUNK_HEADER_BYTES + GAP_BYTES_MAX + 2 * BLOCK_BYTES;
-        let whole = selected.saturating_add(around as u64);
-        let bytes = usize::try_from(whole).unwrap_or(most).min(most);
-        let permit = self.context.take_memory(bytes).await?;
+        let permit = self.context.take_memory(windows_bytes(selected)).await?;
         self.share = Some(Rc::new(permit));
         Ok(())
     }
@@ -528,6 +522,14 @@ impl<P: Platform> ObjectReader<P> {
             });
         }
     }
+}
+
+/// The memory that giving so many bytes of a large body takes: what is given out, and what is read ahead of it. The
+/// selection may begin within a block, and somewhat behind the header that is read with it.
+pub(crate) fn windows_bytes(selected: u64) -> usize {
+    let most = (READ_AHEAD_WINDOWS + 1) * WINDOW_MEMORY_BYTES;
+    let around = CHUNK_HEADER_BYTES + GAP_BYTES_MAX + 2 * BLOCK_BYTES;
+    usize::try_from(selected.saturating_add(around as u64)).unwrap_or(most).min(most)
 }
 
 /// The next chunk that holds selected bytes, and which of its payload they are.
@@ -626,8 +628,8 @@ impl Walk {
     }
 }
 
-/// Reads and verifies the bytes `wanted` of one chunk's payload. `leads`: the chunk's header is read
-/// with them. The permit is for their memory.
+/// Reads the bytes `wanted` of one chunk's payload. `leads`: the chunk's header is read with them, and verified. The
+/// permit is for their memory.
 async fn read_window<P: Platform>(
     context: &Rc<CoreContext<P>>,
     shard: u16,

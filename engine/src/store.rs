@@ -94,7 +94,7 @@ pub struct EngineOptions {
     pub groups_in_flight_max: usize,
     /// Reads of requests that one core has under way on one drive; who comes next waits here, in order,
     /// and not in the device, where what is urgent would wait behind it. Of those of windows of large bodies there
-    /// are half as many, and never more than `LARGE_READS_IN_FLIGHT`.
+    /// are half as many, and never more than all cores' share of `LARGE_READS_IN_FLIGHT`.
     pub reads_in_flight_max: usize,
     #[cfg(feature = "mutants")]
     pub mutation: Option<Mutation>,

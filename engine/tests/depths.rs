@@ -8,7 +8,7 @@ use ringfort_engine as engine;
 use engine::platform::Platform;
 use engine::platform::sim::{Sim, SimOptions, SimPlatform};
 use engine::store::{EngineOptions, FormatOptions, open_or_format};
-use engine::{BucketId, Commit, Engine, Error, Etag, Shared, Which};
+use engine::{BucketId, Commit, CompletePart, Engine, Error, Etag, Shared, Which};
 use futures_lite::future;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -166,6 +166,14 @@ fn who_would_wait_too_long_for_memory_is_told_before_anything_is_read() {
         async |engine, bucket| {
             put(engine, bucket, 0, size).await;
             put(engine, bucket, 1, SMALL).await;
+            // Small, and yet not in its record.
+            let upload = engine.create_upload(bucket, b"part", Vec::new()).await.unwrap();
+            let writer = engine.part_writer(bucket, b"part", upload, 1, Some(0)).await.unwrap();
+            let version = writer.finish(Commit::default()).await.unwrap().version;
+            let parts = vec![CompletePart { number: 1, version }];
+            let complete =
+                engine.complete_upload(bucket, b"part", upload, parts, Commit::default());
+            complete.await.unwrap();
         },
         async |engine, bucket| {
             let open_whole = |key: &'static [u8]| engine.open_whole(bucket, key, Which::Latest);
@@ -186,6 +194,7 @@ fn who_would_wait_too_long_for_memory_is_told_before_anything_is_read() {
             assert_eq!(after.budget_refusals_total, before.budget_refusals_total + 1);
             // Neither what is small nor what may want a few bytes only.
             open_whole(b"1").await.unwrap().unwrap();
+            open_whole(b"part").await.unwrap().unwrap();
             engine.open(bucket, b"0", Which::Latest).await.unwrap().unwrap();
             drop(first);
             waiting.await.unwrap();

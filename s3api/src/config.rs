@@ -59,6 +59,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Of the S3 port, all cores together.
     pub max_connections: usize,
+    /// Root may have more.
+    pub buckets_per_user: usize,
     /// A shard writes a checkpoint after so many bytes of log, or as many as its index has.
     pub checkpoint_log_bytes: u64,
     /// ... and after so many records, or an eighth of what its index has.
@@ -154,6 +156,9 @@ impl Config {
                 .required("drain-timeout", |t| parse::seconds_within(t, limits::DRAIN_SECONDS))?,
             max_connections: layers
                 .required("max-connections", |t| parse::count_within(t, limits::CONNECTIONS))?,
+            buckets_per_user: layers.required("buckets-per-user", |t| {
+                parse::count_within(t, limits::BUCKETS_PER_USER_RANGE)
+            })?,
             checkpoint_log_bytes: layers.required("checkpoint-log", |t| {
                 parse::size_within(t, limits::CHECKPOINT_LOG_BYTES)
             })?,

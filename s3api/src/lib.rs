@@ -18,6 +18,7 @@ pub mod dates;
 pub mod encryption;
 pub mod error;
 pub mod form;
+pub mod holdings;
 pub mod inspect_command;
 pub mod limits;
 pub mod log;

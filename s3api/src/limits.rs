@@ -178,6 +178,12 @@ pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
 /// Rows on one page of any listing.
 pub const LIST_ROWS_MAX: usize = 1000;
 
+/// Buckets that one user may have, by default and at most; 10,000 as in an account of AWS. Each is in memory.
+pub const BUCKETS_PER_USER: usize = 10_000;
+pub const BUCKETS_PER_USER_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// What all settings of all buckets of one user may have, as they are stored. They are in memory twice, and those that
+/// a core has looked at once more there.
+pub const SETTINGS_BYTES_PER_USER_MAX: usize = 32 << 20;
 /// Buckets on one page of ListBuckets.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 

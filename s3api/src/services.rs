@@ -7,6 +7,7 @@ use crate::admin::credentials::UserChanges;
 use crate::admin::presigned_urls::PresignedUrls;
 use crate::audit::Audit;
 use crate::encryption::Encryption;
+use crate::holdings::Holdings;
 use crate::mfa::Mfa;
 use crate::settings::SettingsCache;
 use crate::throttle::Throttle;
@@ -21,6 +22,8 @@ pub struct Services {
     pub settings: SettingsCache,
     /// What limits of users and buckets are judged by.
     pub throttle: Throttle,
+    /// What a user's buckets may take.
+    pub holdings: Holdings,
     pub user_changes: UserChanges,
     /// When each key of the management API was used last.
     pub key_uses: KeyUses,
@@ -42,6 +45,7 @@ impl Default for Services {
         Self {
             settings: SettingsCache::default(),
             throttle: Throttle::default(),
+            holdings: Holdings::default(),
             user_changes: UserChanges::default(),
             key_uses: KeyUses::default(),
             presigned_urls: PresignedUrls::default(),

@@ -60,6 +60,7 @@ fn describe(server: &Server<'_>, region: &str) -> Value {
         "hot_object_bytes_per_core": config.hot_object_bytes,
         "is_pinned": config.placement == Placement::Pinned,
         "max_connections": config.max_connections,
+        "buckets_per_user": config.buckets_per_user,
         "idle_timeout_seconds": config.idle_timeout.as_secs(),
         "drain_timeout_seconds": config.drain_timeout.as_secs(),
         "checkpoint_log_bytes": config.checkpoint_log_bytes,

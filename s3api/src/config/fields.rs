@@ -95,6 +95,7 @@ const FIELDS: &[Field] = &[
     field("idle-timeout", "SECONDS", "How long an idle connection is kept").default("75"),
     field("drain-timeout", "SECONDS", "How long requests may take after a stop").default("30"),
     field("max-connections", "N", "Connections to the S3 port").default("10000"),
+    field("buckets-per-user", "N", "Buckets that each user may have").default("10000"),
     field("checkpoint-log", "BYTES", "Log of a shard after which it writes a checkpoint")
         .default("64MiB"),
     field("checkpoint-records", "N", "Records of a shard after which it writes a checkpoint")

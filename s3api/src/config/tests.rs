@@ -223,6 +223,7 @@ fn a_refused_flag_is_named() {
         (&["--segment-size", "3MiB"], "--segment-size"),
         (&["--idle-timeout", "0"], "--idle-timeout"),
         (&["--max-connections", "0"], "--max-connections"),
+        (&["--buckets-per-user", "0"], "--buckets-per-user"),
         (&["--checkpoint-log", "4KiB"], "--checkpoint-log"),
         (&["--checkpoint-records", "0"], "--checkpoint-records"),
         (&["--scrub-rate", "fast"], "--scrub-rate"),

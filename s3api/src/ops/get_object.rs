@@ -123,8 +123,11 @@ async fn open<P: Platform>(
             return Ok(Found { reader, opening: None, decision: Decision::NotModified });
         }
     }
-    // What the object's record could still decide comes before the answer that the store is busy.
-    let is_decided = conditions == Conditions::default() && !context.caller.is_by_object.get();
+    // What the object's record could still decide comes before the answer that the store is busy, but for the key that
+    // a request lacks.
+    let is_decided = conditions == Conditions::default()
+        && !context.caller.is_by_object.get()
+        && !encryption::is_mentioned(context.head);
     let reader = match reads {
         Reads::Record => context.engine.head(bucket.id, key, which).await?,
         Reads::Bytes if is_decided && part.is_none() && range.is_none() => {

@@ -322,6 +322,7 @@ impl<'a, P: Platform> Context<'a, P> {
 
     /// Stores a setting of a bucket, durably.
     pub async fn put_setting<T: BucketSetting>(&self, bucket: &Bucket, value: &T) -> Result<()> {
+        self.services.holdings.check_setting(self.engine, bucket, value)?;
         settings::put(self.engine, bucket, value).await
     }
 
@@ -332,6 +333,7 @@ impl<'a, P: Platform> Context<'a, P> {
         value: &T,
         judged: &[u16],
     ) -> Result<()> {
+        self.services.holdings.check_setting(self.engine, bucket, value)?;
         settings::put_judged(self.engine, bucket, value, judged).await
     }
 

@@ -3,6 +3,7 @@
 
 mod callers;
 mod forms;
+mod holdings;
 mod meanwhile;
 mod traffic;
 mod versions;

@@ -130,7 +130,7 @@ impl fmt::Display for DeviceTuning {
             self.read_ahead_windows, self.chunk_writes_in_flight, self.groups_in_flight_max
         )?;
         match self.reads_in_flight_max {
-            usize::MAX => write!(f, "reads in flight without a bound"),
+            usize::MAX => write!(f, "small reads in flight without a bound"),
             reads => write!(f, "at most {reads} reads of a core in flight on a drive"),
         }
     }

@@ -29,6 +29,7 @@ use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::encryption::Encryption;
 use crate::encryption::master::MasterKeys;
+use crate::holdings::Holdings;
 use crate::limits;
 use crate::metrics::Sample;
 use crate::mfa::Mfa;
@@ -237,6 +238,7 @@ impl Application for S3Application {
         };
         let services = Rc::new(Services {
             throttle: Throttle::new(Arc::clone(&self.0.limiters)),
+            holdings: Holdings { buckets_max: config.buckets_per_user, ..Holdings::default() },
             encryption,
             mfa: mfa.clone(),
             day: Day::of(config.lifecycle_day),

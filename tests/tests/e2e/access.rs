@@ -25,6 +25,31 @@ fn manage(client: &mut Client, method: &str, path: &str, body: &str) -> (u16, Va
 }
 
 #[test]
+fn a_user_may_have_so_many_buckets_and_root_more() {
+    let site = Site::new().flags(&["--buckets-per-user", "3"]);
+    let server = site.start();
+    let mut admin = Client::new(server.admin_listen);
+    let order = r#"{"user_name":"alice","access_key":"alice-key","secret_key":"alice-secret"}"#;
+    assert_eq!(manage(&mut admin, "POST", "credentials", order).0, 201);
+    let mut s3 = server.client();
+    let mut call = |method: &str, name: &str| {
+        let alice = Some(Signing::new("alice-key", "alice-secret"));
+        s3.call(&Request::new(method, &format!("/{name}")).signed_by(alice))
+    };
+    for name in ["one", "two", "three"] {
+        call("PUT", &format!("of-alice-{name}")).expect(200);
+    }
+    call("PUT", "of-alice-four").expect_error(400, "TooManyBuckets");
+    call("PUT", "of-alice-one").expect(200);
+    call("DELETE", "of-alice-two").expect(204);
+    call("PUT", "of-alice-four").expect(200);
+    for number in 0..4 {
+        server.client().put(&format!("/of-root-{number}"), "").expect(200);
+    }
+    server.stop();
+}
+
+#[test]
 fn users_and_what_they_may_do_outlive_a_restart() {
     let site = Site::new();
     let server = site.start();

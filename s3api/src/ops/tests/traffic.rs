@@ -8,7 +8,7 @@ use crate::users::User;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-fn user(name: &str, number: u64, limits: Option<TrafficLimits>) -> Caller {
+pub(super) fn user(name: &str, number: u64, limits: Option<TrafficLimits>) -> Caller {
     let owner = Rc::new(Owner::of_access_key(name));
     let user = User {
         number,
