@@ -241,8 +241,9 @@ fn judge(wanted: &Wanted, head: &str, signed: Vec<&str>) {
         found.access_key.is_some().then_some(found)
     };
     let parsed = RequestHead::parse(head.as_bytes()).expect("the head is well-formed");
-    // A client's own parameter may be one of those that signing uses: it is then no request to sign.
-    let uses_reserved = wanted.parameters.iter().any(|(name, _)| name.starts_with(b"X-Amz-"));
+    // A client's own parameter may be one of those that signing uses, or version 2 of it: it is then no request to sign.
+    let is_reserved = |name: &[u8]| name.starts_with(b"X-Amz-") || name == b"AWSAccessKeyId";
+    let uses_reserved = wanted.parameters.iter().any(|(name, _)| is_reserved(name));
     let found = authenticate(&parsed);
     if uses_reserved {
         return;
