@@ -90,12 +90,12 @@ pub const READ_WINDOW_BYTES: usize = 256 << 10;
 /// read only while half of the budget is free.
 pub const READ_AHEAD_WINDOWS: usize = 2;
 pub const READ_AHEAD_WINDOWS_MAX: usize = 16;
-/// Longer reads are large ones: windows of large bodies. No record with its data in it is as long.
+/// Longer reads are large ones: windows of large bodies, and hardly any record.
 pub const LARGE_READ_BYTES: usize = 192 << 10;
 /// Large reads that all cores together have under way on one drive, at most half of those that may be at all: enough
 /// for any drive's full rate, and few enough that what a small read finds before it is done in milliseconds.
 pub const LARGE_READS_IN_FLIGHT: usize = 128;
-/// Of these, each core's.
+/// Of these, each core's; never fewer, so that more than sixteen cores together have more.
 pub const LARGE_READS_PER_CORE: RangeInclusive<usize> = 8..=64;
 
 /// Zeroes are written so far ahead of the log's head in a segment that was never written.

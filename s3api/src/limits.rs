@@ -181,9 +181,10 @@ pub const LIST_ROWS_MAX: usize = 1000;
 /// Buckets that one user may have, by default and at most; 10,000 as in an account of AWS. Each is in memory.
 pub const BUCKETS_PER_USER: usize = 10_000;
 pub const BUCKETS_PER_USER_RANGE: RangeInclusive<usize> = 1..=1_000_000;
-/// What all settings of all buckets of one user may have, as they are stored. They are in memory twice, and those that
-/// a core has looked at once more there.
-pub const SETTINGS_BYTES_PER_USER_MAX: usize = 32 << 20;
+/// What all settings of all buckets of one user may have as they are stored, and so much more for each bucket that a user
+/// may have. They are in memory once, once more for each drive, and those that a core has looked at once more there.
+pub const SETTINGS_BYTES_PER_USER: usize = 32 << 20;
+pub const SETTINGS_BYTES_PER_BUCKET: usize = 1 << 10;
 /// Buckets on one page of ListBuckets.
 pub const LIST_BUCKETS_MAX: usize = 10_000;
 

@@ -135,7 +135,17 @@ pub async fn put_judged<P: Platform, T: BucketSetting>(
     value: &T,
     judged: &[u16],
 ) -> Result<()> {
-    change(engine, bucket, (T::TAG, Some(encode(value)?)), judged).await
+    put_encoded::<P, T>(engine, bucket, encode(value)?, judged).await
+}
+
+/// The same for one that is [encoded](encode) already.
+pub async fn put_encoded<P: Platform, T: BucketSetting>(
+    engine: &Engine<P>,
+    bucket: &Bucket,
+    value: Vec<u8>,
+    judged: &[u16],
+) -> Result<()> {
+    change(engine, bucket, (T::TAG, Some(value)), judged).await
 }
 
 /// Takes a setting away; it is no error if it was not there.

@@ -99,18 +99,17 @@ pub(super) async fn create_bucket<P: Platform, B: RawBody>(
     access::authorise::check_creation(context, &given)?;
     check_location(location.as_deref().unwrap_or_default(), context.region)?;
     let mut settings = BTreeMap::new();
-    let owner = give_to_caller(context, &mut settings)?;
+    give_to_caller(context, &mut settings)?;
     if wants_lock(context)? {
         let versioning = VersioningSetting { enabled: true, mfa_delete: None };
         settings.insert(VersioningSetting::TAG, encode(&versioning)?);
         settings.insert(ObjectLockSetting::TAG, encode(&ObjectLockSetting::default())?);
     }
     // One that is there already is no new one.
-    if let Some(owner) = owner
-        && context.find_bucket(name).is_err()
-    {
-        context.services.holdings.check_bucket(context.engine, &owner)?;
-    }
+    let _pending = match context.find_bucket(name) {
+        Ok(_) => None,
+        Err(_) => context.services.holdings.admit_bucket(context.engine, &settings)?,
+    };
     match context.engine.create_bucket(name, settings).await {
         Ok(_) => {}
         Err(engine::Error::BucketExists) => {
@@ -128,17 +127,15 @@ pub(super) async fn create_bucket<P: Platform, B: RawBody>(
     Ok(Response::new(200).with_header("Location", format!("/{name}")))
 }
 
-/// The settings of a new bucket that say whose it is, who owns its objects, and who was granted what. The user whose
-/// it is; none for root.
+/// The settings of a new bucket that say whose it is, who owns its objects, and who was granted what.
 fn give_to_caller<P: Platform>(
     context: &Context<'_, P>,
     settings: &mut BTreeMap<u16, Vec<u8>>,
-) -> Result<Option<BucketOwner>> {
+) -> Result<()> {
     let owner = context.caller.owner();
-    let user = (!context.caller.subject.is_root())
-        .then(|| BucketOwner { id: owner.id.clone(), access_key: owner.access_key.clone() });
-    if let Some(user) = &user {
-        settings.insert(BucketOwner::TAG, encode(user)?);
+    if !context.caller.subject.is_root() {
+        let owner = BucketOwner { id: owner.id.clone(), access_key: owner.access_key.clone() };
+        settings.insert(BucketOwner::TAG, encode(&owner)?);
     }
     let ownership = match context.header("x-amz-object-ownership") {
         None => Ownership::UNSAID,
@@ -165,7 +162,7 @@ fn give_to_caller<P: Platform>(
         }
         None => {}
     }
-    Ok(user)
+    Ok(())
 }
 
 /// `x-amz-bucket-object-lock-enabled`. A bucket with object lock keeps versions from its first object on.

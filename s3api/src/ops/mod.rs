@@ -322,8 +322,7 @@ impl<'a, P: Platform> Context<'a, P> {
 
     /// Stores a setting of a bucket, durably.
     pub async fn put_setting<T: BucketSetting>(&self, bucket: &Bucket, value: &T) -> Result<()> {
-        self.services.holdings.check_setting(self.engine, bucket, value)?;
-        settings::put(self.engine, bucket, value).await
+        self.put_judged_setting(bucket, value, &[]).await
     }
 
     /// The same for one that was judged by other settings, which must not have changed meanwhile.
@@ -333,8 +332,10 @@ impl<'a, P: Platform> Context<'a, P> {
         value: &T,
         judged: &[u16],
     ) -> Result<()> {
-        self.services.holdings.check_setting(self.engine, bucket, value)?;
-        settings::put_judged(self.engine, bucket, value, judged).await
+        let value = settings::encode(value)?;
+        let holdings = &self.services.holdings;
+        let _pending = holdings.admit_setting::<P, T>(self.engine, bucket, value.len())?;
+        settings::put_encoded::<P, T>(self.engine, bucket, value, judged).await
     }
 
     /// Takes a setting of a bucket away.

@@ -54,6 +54,7 @@ struct Inner {
     layout: Mutex<Handover>,
     targets: Arc<Targets>,
     limiters: Arc<Registry>,
+    holdings: Holdings,
 }
 
 /// What every core opens with.
@@ -90,7 +91,8 @@ impl S3Application {
             Targets::new(config.notify_targets.clone(), config.notify_queue_events as u64);
         let layout = Mutex::new(Handover::Awaited);
         let limiters = Arc::default();
-        Self(Arc::new(Inner { settings, shared, layout, targets, limiters }))
+        let holdings = Holdings::of(settings.config.buckets_per_user);
+        Self(Arc::new(Inner { settings, shared, layout, targets, limiters, holdings }))
     }
 
     /// Opens the store on core 0, awaits its layout on the others, and recovers this core's shards.
@@ -238,7 +240,7 @@ impl Application for S3Application {
         };
         let services = Rc::new(Services {
             throttle: Throttle::new(Arc::clone(&self.0.limiters)),
-            holdings: Holdings { buckets_max: config.buckets_per_user, ..Holdings::default() },
+            holdings: self.0.holdings.clone(),
             encryption,
             mfa: mfa.clone(),
             day: Day::of(config.lifecycle_day),
