@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Site, scripts};
+use super::{Site, scripts, wait_until};
 
 /// Puts the filesystem of a directory out of service at once, unwritten journal and all: from then on its
 /// files cannot be opened, read or written (EIO). The number is ext4's shutdown ioctl, 2 its flag for
@@ -73,8 +73,17 @@ impl Volume {
         File::options().write(true).open(&self.image).unwrap().set_len(bytes).unwrap();
     }
 
+    /// Takes it away, as when a drive is pulled from a host that is off. The server on it must have ended.
+    /// The kernel gives an io_uring's files back on its own time, a moment after the process is gone: until
+    /// then the volume is busy.
     pub fn unmount(&self) {
-        run(Command::new("umount").arg(&self.path)).unwrap();
+        wait_until("nobody holds a file of the volume", || {
+            match run(Command::new("umount").env("LC_ALL", "C").arg(&self.path)) {
+                Ok(()) => true,
+                Err(reason) if reason.contains("target is busy") => false,
+                Err(reason) => panic!("{reason}"),
+            }
+        });
     }
 
     pub fn mount(&self) {
