@@ -17,7 +17,7 @@ use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::scrub::{ScrubBoard, ScrubTask};
 use crate::shard::Shard;
-use crate::slots::{Slot, Slots};
+use crate::slots::{Slot, Slots, Ticket};
 use crate::store::{EngineOptions, Layout, Mutation};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -135,15 +135,30 @@ impl<P: Platform> CoreContext<P> {
         self.shards.borrow_mut().iter_mut().for_each(|shard| *shard = None);
     }
 
-    /// Waits until this core may read so many bytes more from a shard's drive.
-    pub(crate) async fn read_turn(&self, shard: u16, bytes: usize) -> ReadTurn {
-        let reads = &self.reads[self.layout.drive_of(shard)];
+    /// Whose large reads of a shard's drive go first.
+    pub(crate) fn read_ticket(&self, shard: u16) -> Ticket {
+        self.reads_of(shard).large.ticket()
+    }
+
+    /// Waits until this core may read so many bytes more from a shard's drive. Many bytes wait by the ticket, a
+    /// new one if there is none.
+    pub(crate) async fn read_turn(
+        &self,
+        shard: u16,
+        bytes: usize,
+        ticket: Option<Ticket>,
+    ) -> ReadTurn {
+        let DriveReads { any, large } = self.reads_of(shard);
         // First the slot that is longer in coming: nobody holds one of the others while it waits for it.
         let large = match bytes > LARGE_READ_BYTES {
-            true => Some(reads.large.take().await),
+            true => Some(large.take(ticket.unwrap_or_else(|| large.ticket())).await),
             false => None,
         };
-        ReadTurn { _large: large, _any: reads.any.take().await }
+        ReadTurn { _large: large, _any: any.take(any.ticket()).await }
+    }
+
+    fn reads_of(&self, shard: u16) -> &DriveReads {
+        &self.reads[self.layout.drive_of(shard)]
     }
 
     pub(crate) fn index_has_room(&self) -> bool {

@@ -119,12 +119,13 @@ pub const MAILBOX_CAPACITY: usize = 8192;
 pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Whoever would have to wait for longer, as the queue has moved of late, is told at once. Short enough that
 /// those who are let in are answered while they still want it.
-pub const BUDGET_WAIT_EXPECTED_MAX: Duration = Duration::from_secs(2);
+pub const BUDGET_WAIT_EXPECTED_MAX: Duration = Duration::from_secs(1);
 /// Memory that a copy takes at most, for what it writes and for what it reads ahead.
 pub const COPY_MEMORY_BYTES: usize = 4 << 20;
 /// Pages of listings that a core makes at once. Each takes a millisecond of CPU and more: with thousands at once
-/// all would be late, where in turn most are early.
-pub const LISTINGS_AT_ONCE: usize = 32;
+/// all would be late, where in turn most are early. Each may have a slice of it in every turn of the core, for which
+/// everybody else waits.
+pub const LISTINGS_AT_ONCE: usize = 16;
 /// Rows of one listing page.
 pub const LIST_LIMIT_MAX: usize = 1000;
 /// Entries of the index that one slice of a listing steps over, so that a core is held up for less than a

@@ -157,6 +157,32 @@ fn a_small_read_does_not_wait_for_large_ones() {
     );
 }
 
+/// Of many bodies those that were asked for first are done first. If the windows of all took turns, hardly any would
+/// be done before the last is.
+#[test]
+fn bodies_are_read_one_after_another() {
+    const READERS: usize = 60;
+    // One chunk, four windows.
+    let size = 1_000_000;
+    took(
+        EngineOptions { reads_in_flight_max: 8, ..EngineOptions::default() },
+        async |engine, bucket| put(engine, bucket, 0, size).await,
+        async |engine, bucket| {
+            let begun = engine.platform().monotonic_ns();
+            let (done, last) = (Cell::new(0), Cell::new(0));
+            at_once(READERS, async |_| {
+                get(engine, bucket, 0, size).await;
+                let took = engine.platform().monotonic_ns() - begun;
+                done.update(|sum| sum + took);
+                last.update(|most| most.max(took));
+            })
+            .await;
+            let mean = done.get() / READERS as u64;
+            assert!(mean * 10 < last.get() * 6, "mean {mean}, last {}", last.get());
+        },
+    );
+}
+
 /// What asks for memory that many wait for already costs no read.
 #[test]
 fn who_would_wait_too_long_for_memory_is_told_before_anything_is_read() {

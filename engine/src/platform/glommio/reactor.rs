@@ -139,6 +139,11 @@ impl Reactor {
         self.core.sockets.register(socket)
     }
 
+    /// As [`Self::register`], for a socket that accepts connections.
+    pub fn register_port<S: AsFd>(&self, port: S) -> io::Result<Watched<S>> {
+        self.core.sockets.register_port(port)
+    }
+
     /// Ends after that time, or a little later.
     pub async fn sleep(&self, duration: Duration) {
         self.core.timers.sleep(duration).await;

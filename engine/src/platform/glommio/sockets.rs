@@ -28,8 +28,11 @@ use super::turn::Turn;
 
 /// Marks collected in one call.
 const EVENTS_PER_CALL: usize = 256;
-/// Calls that a socket may make without waiting before other tasks run.
+/// Calls that a connection may make without waiting before other tasks run.
 const CALLS_IN_A_ROW_MAX: u32 = 32;
+/// As many of a port, which accept: some milliseconds. Where the others' turn is long, fewer would leave new clients
+/// waiting in the kernel for seconds, whom nobody refuses there.
+const ACCEPTS_IN_A_ROW_MAX: u32 = 256;
 /// What no socket is numbered.
 const EVENTFD: u64 = u64::MAX;
 
@@ -102,10 +105,18 @@ impl Sockets {
     }
 
     pub(super) fn register<S: AsFd>(self: &Rc<Self>, socket: S) -> io::Result<Watched<S>> {
+        self.watch(socket, CALLS_IN_A_ROW_MAX)
+    }
+
+    pub(super) fn register_port<S: AsFd>(self: &Rc<Self>, port: S) -> io::Result<Watched<S>> {
+        self.watch(port, ACCEPTS_IN_A_ROW_MAX)
+    }
+
+    fn watch<S: AsFd>(self: &Rc<Self>, socket: S, calls_max: u32) -> io::Result<Watched<S>> {
         let marks = Rc::new(Marks::default());
         let number = self.marks.borrow_mut().insert(Rc::clone(&marks));
         let home = Rc::clone(self);
-        let watched = Watched { socket, marks, number, home, calls: Cell::new(0) };
+        let watched = Watched { socket, marks, number, home, calls: Cell::new(0), calls_max };
         let flags = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
@@ -165,6 +176,7 @@ pub struct Watched<S> {
     home: Rc<Sockets>,
     /// Calls since this socket last let others run.
     calls: Cell<u32>,
+    calls_max: u32,
 }
 
 impl<S> Watched<S> {
@@ -219,7 +231,7 @@ impl<S> Watched<S> {
         mut call: impl FnMut(&S) -> io::Result<T>,
     ) -> io::Result<T> {
         // A peer that is always ready must not keep the others from their turn, nor the runtime's ring.
-        if self.calls.replace(self.calls.get() + 1) >= CALLS_IN_A_ROW_MAX {
+        if self.calls.replace(self.calls.get() + 1) >= self.calls_max {
             self.calls.set(0);
             self.home.turn.give().await;
         }

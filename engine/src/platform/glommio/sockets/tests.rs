@@ -187,6 +187,35 @@ fn a_port_ends_when_it_is_shut_down() {
     });
 }
 
+/// Where a turn of all others takes long, a port that took few at a time would be the narrowest place of all.
+#[test]
+fn a_port_takes_all_who_wait_at_once() {
+    with_reactor(|reactor| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _peers: Vec<_> = (0..120).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let turns = Rc::new(Cell::new(0));
+        let others = {
+            let (reactor, turns) = (reactor.clone(), Rc::clone(&turns));
+            ::glommio::spawn_local(async move {
+                loop {
+                    turns.set(turns.get() + 1);
+                    reactor.yield_now().await;
+                }
+            })
+        };
+        let listener = reactor.register_port(listener).unwrap();
+        listener.read(TcpListener::accept).await.unwrap();
+        let before = turns.get();
+        for _ in 1..120 {
+            listener.read(TcpListener::accept).await.unwrap();
+        }
+        assert!(turns.get() - before <= 1, "{} turns of others", turns.get() - before);
+        others.cancel().await;
+    });
+}
+
 #[test]
 fn timers_have_their_turn_beside_busy_sockets() {
     with_reactor(|reactor| async move {
