@@ -14,30 +14,34 @@ pub(crate) struct Pin(u64);
 #[derive(Debug)]
 pub(crate) struct Pins<T> {
     generation: u64,
-    /// How many pins each generation holds; none is zero.
-    held: BTreeMap<u64, u32>,
+    /// How many pins of this generation are held.
+    latest: u32,
+    /// How many of each earlier one; none is zero.
+    earlier: BTreeMap<u64, u32>,
     /// Freed space behind the generation that its freeing ended.
     waiting: VecDeque<(u64, T)>,
 }
 
 impl<T> Default for Pins<T> {
     fn default() -> Self {
-        Self { generation: 0, held: BTreeMap::new(), waiting: VecDeque::new() }
+        Self { generation: 0, latest: 0, earlier: BTreeMap::new(), waiting: VecDeque::new() }
     }
 }
 
 impl<T> Pins<T> {
     pub(crate) fn pin(&mut self) -> Pin {
-        *self.held.entry(self.generation).or_insert(0) += 1;
+        self.latest += 1;
         Pin(self.generation)
     }
 
     /// Gives back a pin; `free` gets the space for which nobody needs to wait any longer.
     pub(crate) fn unpin(&mut self, pin: Pin, free: impl FnMut(T)) {
-        if let Some(count) = self.held.get_mut(&pin.0) {
+        if pin.0 == self.generation {
+            self.latest -= 1;
+        } else if let Some(count) = self.earlier.get_mut(&pin.0) {
             *count -= 1;
             if *count == 0 {
-                self.held.remove(&pin.0);
+                self.earlier.remove(&pin.0);
             }
         }
         self.settle(free);
@@ -46,12 +50,17 @@ impl<T> Pins<T> {
     /// Frees space once nobody reads it.
     pub(crate) fn free_later(&mut self, space: T, free: impl FnMut(T)) {
         self.waiting.push_back((self.generation, space));
+        if self.latest > 0 {
+            self.earlier.insert(self.generation, self.latest);
+        }
         self.generation += 1;
+        self.latest = 0;
         self.settle(free);
     }
 
     fn settle(&mut self, mut free: impl FnMut(T)) {
-        let oldest = self.held.keys().next().copied().unwrap_or(u64::MAX);
+        // All that waits is of an earlier generation than this one.
+        let oldest = self.earlier.keys().next().copied().unwrap_or(self.generation);
         while self.waiting.front().is_some_and(|(generation, _)| *generation < oldest) {
             if let Some((_, space)) = self.waiting.pop_front() {
                 free(space);
@@ -60,7 +69,8 @@ impl<T> Pins<T> {
     }
 
     pub(crate) fn held(&self) -> usize {
-        self.held.values().map(|count| *count as usize).sum()
+        let earlier: u32 = self.earlier.values().sum();
+        (earlier + self.latest) as usize
     }
 }
 
@@ -96,8 +106,14 @@ mod tests {
             let pin = pins.pin();
             pins.unpin(pin, |()| {});
         }
-        assert_eq!((pins.held.len(), pins.held()), (1, 1));
+        assert!(pins.earlier.is_empty());
+        pins.free_later((), |()| {});
+        for _ in 0..1000 {
+            let pin = pins.pin();
+            pins.unpin(pin, |()| {});
+        }
+        assert_eq!((pins.earlier.len(), pins.held()), (1, 1));
         pins.unpin(old, |()| {});
-        assert!(pins.held.is_empty());
+        assert_eq!((pins.earlier.len(), pins.held()), (0, 0));
     }
 }

@@ -223,8 +223,6 @@ pub struct ObjectReader<P: Platform> {
     source: Source<P>,
     /// What is still to be given.
     selected: Range<u64>,
-    /// Kept until the reader is dropped and its last read has returned.
-    pin: Rc<PinGuard<P>>,
     /// Of the memory budget, for the windows of large bodies.
     share: Option<Rc<Permit>>,
 }
@@ -235,6 +233,8 @@ enum Source<P: Platform> {
         record: RecordBytes<P>,
         data: Range<usize>,
         permit: Option<Permit>,
+        /// Kept until the reader is dropped.
+        _pin: PinGuard<P>,
     },
     Extents {
         manifest: Manifest,
@@ -242,6 +242,8 @@ enum Source<P: Platform> {
         /// The chunk whose windows are being requested, and what of its payload is still wanted.
         opened: Option<(Rc<OpenChunk>, Range<usize>)>,
         ahead: VecDeque<Rc<Pending<P>>>,
+        /// Kept until the reader is dropped and its last read has returned.
+        pin: Rc<PinGuard<P>>,
     },
 }
 
@@ -392,10 +394,11 @@ impl<P: Platform> ObjectReader<P> {
                 walk: Walk::default(),
                 opened: None,
                 ahead: VecDeque::new(),
+                pin: Rc::new(pin),
             },
             None => {
                 let data = record.at + data.start..record.at + data.end;
-                Source::Inline { data, record, permit: Some(permit) }
+                Source::Inline { data, record, permit: Some(permit), _pin: pin }
             }
         };
         let (parts, stored_bytes) = match &source {
@@ -405,9 +408,8 @@ impl<P: Platform> ObjectReader<P> {
         let selected = 0..if whole { stored_bytes } else { 0 };
         let (current, attributes) = (located.current, sections.attributes);
         let info = ObjectInfo { current, stored_bytes, attributes, parts };
-        let pin = Rc::new(pin);
         let head_only = !whole;
-        Ok(Self { context, shard, location, info, head_only, source, selected, pin, share: None })
+        Ok(Self { context, shard, location, info, head_only, source, selected, share: None })
     }
 
     pub fn info(&self) -> &ObjectInfo {
@@ -460,7 +462,7 @@ impl<P: Platform> ObjectReader<P> {
     /// [`Error::Corrupt`] if what is stored does not verify, [`Error::Io`] if it cannot be read,
     /// [`Error::Busy`] if there was no memory for it.
     pub async fn next(&mut self) -> Result<Option<Chunk<P>>> {
-        if let Source::Inline { record, data, permit } = &mut self.source {
+        if let Source::Inline { record, data, permit, .. } = &mut self.source {
             let Range { start, end } = std::mem::replace(&mut self.selected, 0..0);
             if start >= end {
                 return Ok(None);
@@ -492,7 +494,7 @@ impl<P: Platform> ObjectReader<P> {
 
     /// Keeps reads of the next windows under way.
     fn request_ahead(&mut self) {
-        let Source::Extents { manifest, walk, opened, ahead } = &mut self.source else {
+        let Source::Extents { manifest, walk, opened, ahead, pin } = &mut self.source else {
             return;
         };
         let windows = self.context.options.read_ahead_windows.clamp(1, READ_AHEAD_WINDOWS_MAX);
@@ -516,7 +518,7 @@ impl<P: Platform> ObjectReader<P> {
             }
             let pending = Rc::new(Pending { outcome: RefCell::new(None), event: Event::default() });
             ahead.push_back(pending.clone());
-            let (context, shard, pin) = (self.context.clone(), self.shard, self.pin.clone());
+            let (context, shard, pin) = (self.context.clone(), self.shard, pin.clone());
             self.context.platform.spawn(async move {
                 let outcome = read_window(&context, shard, &chunk, window, leads, permit).await;
                 if leads && outcome.is_err() {

@@ -5,7 +5,8 @@
 //! It does not send; `connection.rs` does.
 
 use std::any::Any;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 
 use crate::time::DATE_BYTES;
 
@@ -94,10 +95,27 @@ impl<B> Response<B> {
         self
     }
 
+    pub fn with_header_text(mut self, name: &str, value: impl Display) -> Self {
+        self.header_text(name, value);
+        self
+    }
+
     /// Adds a header line. Bytes of the value that could end the line, or no header may hold,
     /// are replaced by blanks: values may echo what a client sent. A name is the service's own;
     /// one that is no token, or that the connection owns, is a bug and ignored in release.
     pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.line(name, |lines| lines.extend_from_slice(value.as_ref()));
+    }
+
+    /// As [`Self::header`], of what is written out here and nowhere before.
+    pub fn header_text(&mut self, name: &str, value: impl Display) {
+        self.line(name, |lines| {
+            // A vector takes everything.
+            let _ = write!(lines, "{value}");
+        });
+    }
+
+    fn line(&mut self, name: &str, write_value: impl FnOnce(&mut Vec<u8>)) {
         let ours = is_token(name) && !is_owned_by_connection(name);
         debug_assert!(ours, "not a header for a service to set: {name:?}");
         if !ours {
@@ -108,13 +126,9 @@ impl<B> Response<B> {
         }
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
-        let value = value.as_ref();
-        // Looks at all of them, many at once.
-        if value.iter().fold(true, |all, &byte| all & (printable(byte) == byte)) {
-            self.lines.extend_from_slice(value);
-        } else {
-            self.lines.extend(value.iter().map(|&byte| printable(byte)));
-        }
+        let value_from = self.lines.len();
+        write_value(&mut self.lines);
+        self.lines[value_from..].iter_mut().for_each(|byte| *byte = printable(*byte));
         self.lines.extend_from_slice(b"\r\n");
     }
 

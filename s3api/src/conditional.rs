@@ -11,7 +11,7 @@
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use engine::{Condition, ConditionFailure, Current, Etag};
-use std::fmt::Write as _;
+use std::fmt::{self, Display, Formatter};
 
 /// What a conditional read comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,30 +237,30 @@ pub fn precondition_failed(condition: &str) -> S3Error {
 }
 
 /// An entity tag as S3 writes it, with its quotes.
-pub fn quoted(etag: Etag) -> String {
-    let mut text = String::with_capacity(ETAG_BYTES);
-    text.push('"');
-    push_unquoted(&mut text, etag);
-    text.push('"');
-    text
-}
-
-/// Of the longest entity tag, quotes included.
-const ETAG_BYTES: usize = 40;
+#[derive(Debug, Clone, Copy)]
+pub struct Quoted(pub Etag);
 
 /// An entity tag without its quotes.
-pub fn unquoted(etag: Etag) -> String {
-    let mut text = String::with_capacity(ETAG_BYTES);
-    push_unquoted(&mut text, etag);
-    text
+#[derive(Debug, Clone, Copy)]
+pub struct Unquoted(pub Etag);
+
+impl Display for Quoted {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.write_str("\"")?;
+        Unquoted(self.0).fmt(out)?;
+        out.write_str("\"")
+    }
 }
 
-fn push_unquoted(text: &mut String, etag: Etag) {
-    let mut digits = [0; 32];
-    hex::encode_to_slice(etag.md5, &mut digits).expect("two digits for each byte");
-    text.push_str(std::str::from_utf8(&digits).expect("digits are ASCII"));
-    if etag.parts > 0 {
-        let _ = write!(text, "-{}", etag.parts);
+impl Display for Unquoted {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 32];
+        hex::encode_to_slice(self.0.md5, &mut digits).expect("two digits for each byte");
+        out.write_str(std::str::from_utf8(&digits).expect("digits are ASCII"))?;
+        match self.0.parts {
+            0 => Ok(()),
+            parts => write!(out, "-{parts}"),
+        }
     }
 }
 
@@ -304,7 +304,7 @@ impl TagList {
 
     fn matches(&self, etag: Etag, eligible: impl Fn(&Tag) -> bool) -> bool {
         let Self::Tags(tags) = self else { return true };
-        let text = unquoted(etag);
+        let text = Unquoted(etag).to_string();
         tags.iter().any(|tag| eligible(tag) && tag.opaque == text)
     }
 }
@@ -481,7 +481,7 @@ mod tests {
     #[test]
     fn tags_of_objects_made_of_parts_end_in_their_number() {
         let etag = Etag { md5: [1; 16], parts: 3 };
-        assert_eq!(quoted(etag), "\"01010101010101010101010101010101-3\"");
+        assert_eq!(Quoted(etag).to_string(), "\"01010101010101010101010101010101-3\"");
     }
 
     #[test]

@@ -8,8 +8,9 @@
 use engine::Version;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::fmt::{rfc2822, strtime};
+use jiff::fmt::{StdFmtWrite, rfc2822, strtime};
 use jiff::tz::TimeZone;
+use std::fmt::{self, Display, Formatter};
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -18,11 +19,17 @@ pub fn seconds(version: Version) -> i64 {
     i64::try_from(version.0 / NANOSECONDS).unwrap_or(i64::MAX)
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`.
-pub fn http_date(seconds: i64) -> String {
-    Timestamp::from_second(seconds)
-        .and_then(|time| rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time))
-        .unwrap_or_default()
+/// Seconds since the Unix epoch, as `Sun, 06 Nov 1994 08:49:37 GMT`; empty beyond the year 9999.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpDate(pub i64);
+
+impl Display for HttpDate {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Ok(time) = Timestamp::from_second(self.0) else { return Ok(()) };
+        rfc2822::DateTimePrinter::new()
+            .print_timestamp_rfc9110(&time, StdFmtWrite(out))
+            .map_err(|_| fmt::Error)
+    }
 }
 
 /// `2009-10-12T17:50:30.123Z`, as XML documents carry it.
@@ -69,8 +76,8 @@ mod tests {
 
     #[test]
     fn times_are_written_as_s3_writes_them() {
-        assert_eq!(http_date(MOMENT), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(HttpDate(MOMENT).to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(HttpDate(0).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(xml_time(Version(784_111_777_120_456_789)), "1994-11-06T08:49:37.120Z");
         assert_eq!(xml_time(Version(784_111_777_000_000_000)), "1994-11-06T08:49:37.000Z");
         assert_eq!(seconds(Version(784_111_777_999_999_999)), MOMENT);

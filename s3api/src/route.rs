@@ -202,16 +202,20 @@ fn bucket_of_host(host: &str, domains: &[String]) -> Option<String> {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    if domains.contains(&name) {
+    let name = name.trim_end_matches('.');
+    if domains.iter().any(|domain| domain.eq_ignore_ascii_case(name)) {
         return None;
     }
+    let in_front_of = |domain: &String| {
+        let (front, end) = name.split_at_checked(name.len().checked_sub(domain.len())?)?;
+        end.eq_ignore_ascii_case(domain).then_some(front)?.strip_suffix('.')
+    };
     domains
         .iter()
-        .filter_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))
+        .filter_map(in_front_of)
         .filter(|bucket| !bucket.is_empty())
         .min_by_key(|bucket| bucket.len())
-        .map(str::to_owned)
+        .map(str::to_ascii_lowercase)
 }
 
 /// What a request is about.

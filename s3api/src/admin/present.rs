@@ -50,7 +50,7 @@ pub(super) fn content_type(attributes: &Attributes) -> String {
 
 /// Without the quotation marks that HTTP puts round it.
 pub(super) fn etag(etag: Etag) -> String {
-    crate::conditional::quoted(etag).trim_matches('"').to_owned()
+    crate::conditional::Unquoted(etag).to_string()
 }
 
 /// When something began whose id is the time.

@@ -27,6 +27,7 @@ pub use payload::{Payload, PayloadReader};
 use crate::error::S3Error;
 use chunked::ChunkSigner;
 use sigv4::Claim;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Checks the signatures of one core's requests.
@@ -157,10 +158,13 @@ fn anonymous(request: &RequestParts<'_>) -> Result<Authenticated, S3Error> {
     Ok(Authenticated { access_key: None, signed_at: None, presigned: false, payload })
 }
 
+/// Names and values; in place, where there are as many as a usual request has.
+type SignableHeaders<'a> = SmallVec<[(&'a str, &'a [u8]); 24]>;
+
 /// The headers of a request, with the host that it is for as the one `Host`. An absolute target
 /// names it in its own place and the header then means nothing (RFC 9112, section 3.2.2): were the
 /// header what is signed, a URL for one bucket would open another of the same domain.
-fn signable_headers(head: &http::RequestHead) -> Vec<(&str, &[u8])> {
+fn signable_headers(head: &http::RequestHead) -> SignableHeaders<'_> {
     let others = head.headers().filter(|(name, _)| !name.eq_ignore_ascii_case("host"));
     head.host().map(|host| ("host", host.as_bytes())).into_iter().chain(others).collect()
 }

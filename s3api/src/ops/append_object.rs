@@ -24,7 +24,7 @@ use crate::attributes::Attributes;
 use crate::auth::PayloadReader;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::{Checksum, ChecksumPlan, ChecksumType, DEFAULT_ALGORITHM};
-use crate::conditional::{Conditions, quoted};
+use crate::conditional::{Conditions, Quoted};
 use crate::error::{Code, Refusal, Result, S3Error};
 use crate::limits::{OBJECT_BYTES_MAX, PUT_BYTES_MAX};
 use crate::quota;
@@ -96,7 +96,7 @@ pub(super) async fn append_object<P: Platform, B: RawBody>(
     let commit = base.commit(context, &bucket, etag, checksum, conditions)?;
     let committed = writer.finish(commit).await?;
 
-    let mut answer = Response::new(200).with_header("ETag", quoted(etag));
+    let mut answer = Response::new(200).with_header_text("ETag", Quoted(etag));
     for (name, value) in checksum.headers() {
         answer.header(name, value);
     }

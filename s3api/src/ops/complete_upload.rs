@@ -13,7 +13,7 @@ use crate::auth::payload::RawBody;
 use crate::checksum_headers::{
     ALGORITHMS, Checksum, ChecksumType, element_name, is_part_checksum, verify_completed,
 };
-use crate::conditional::{Conditions, quoted, unquoted};
+use crate::conditional::{Conditions, Quoted, Unquoted};
 use crate::error::{Code, Result, S3Error};
 use crate::limits::{
     LIST_ROWS_MAX, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, XML_LIST_BYTES_MAX,
@@ -116,13 +116,13 @@ fn result<P: Platform>(
         writer.text("Location", &format!("http://{host}{path}"));
         writer.text("Bucket", &context.route.bucket);
         writer.text("Key", context.key());
-        writer.text("ETag", &quoted(etag));
+        writer.text("ETag", &Quoted(etag).to_string());
         if let Some(checksum) = checksum {
             writer.text(element_name(checksum.algorithm), &checksum.text());
             writer.text("ChecksumType", checksum.kind.name());
         }
     });
-    xml_answer(document).with_header("ETag", quoted(etag))
+    xml_answer(document).with_header_text("ETag", Quoted(etag))
 }
 
 /// A part as the client names it.
@@ -206,7 +206,7 @@ fn match_parts(
             (Some(_), None) => false,
             (None, _) => true,
         };
-        checksum && named.etag == unquoted(part.current.etag)
+        checksum && named.etag == Unquoted(part.current.etag).to_string()
     };
     let find = |named: NamedPart| {
         stored.get(&named.number).filter(|part| matches(&named, part)).copied().ok_or_else(|| {
@@ -225,7 +225,7 @@ fn check_sizes<P: Platform>(context: &Context<'_, P>, parts: &[StoredPart]) -> R
             .field("ProposedSize", small.current.size.to_string())
             .field("MinSizeAllowed", PART_BYTES_MIN.to_string())
             .field("PartNumber", small.number.to_string())
-            .field("ETag", unquoted(small.current.etag)));
+            .field("ETag", Unquoted(small.current.etag).to_string()));
     }
     let size: u64 = parts.iter().map(|part| part.current.size).sum();
     if size > OBJECT_BYTES_MAX {

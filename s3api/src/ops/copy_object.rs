@@ -11,7 +11,7 @@ use super::{write_new_version, xml_answer};
 use crate::access::action::Action;
 use crate::attributes::{Attributes, SystemHeader};
 use crate::checksum_headers::{Checksum, DEFAULT_ALGORITHM, element_name, parse_copy_algorithm};
-use crate::conditional::{Conditions, quoted};
+use crate::conditional::{Conditions, Quoted};
 use crate::dates;
 use crate::error::{Code, Result, S3Error};
 use crate::limits::PUT_BYTES_MAX;
@@ -91,7 +91,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
 pub(super) fn result(root: &str, version: Version, etag: Etag, checksum: &Checksum) -> Vec<u8> {
     Writer::document(root, |writer| {
         writer.value("LastModified", dates::xml_time(version));
-        writer.text("ETag", &quoted(etag));
+        writer.text("ETag", &Quoted(etag).to_string());
         writer.text(element_name(checksum.algorithm), &checksum.text());
         if root == "CopyObjectResult" {
             writer.text("ChecksumType", checksum.kind.name());

@@ -11,9 +11,9 @@ use crate::access;
 use crate::access::action::Action;
 use crate::attributes::{self, Attributes, Field, SystemHeader};
 use crate::checksum_headers::Checksum;
-use crate::conditional::{self, Conditions, Outcome, quoted};
+use crate::conditional::{self, Conditions, Outcome, Quoted};
 use crate::cors;
-use crate::dates;
+use crate::dates::{self, HttpDate};
 use crate::error::{Code, Result, S3Error};
 use crate::object_lock::Lock;
 use crate::origin::Origin;
@@ -339,8 +339,8 @@ fn write_vary<P: Platform>(answer: &mut Answer<P>, bucket: &Bucket) {
 }
 
 fn write_validators<P: Platform>(answer: &mut Answer<P>, current: &Current) {
-    answer.header("ETag", quoted(current.etag));
-    answer.header("Last-Modified", dates::http_date(dates::seconds(current.version)));
+    answer.header_text("ETag", Quoted(current.etag));
+    answer.header_text("Last-Modified", HttpDate(dates::seconds(current.version)));
 }
 
 /// What is kept with an object beside its system headers.

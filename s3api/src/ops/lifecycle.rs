@@ -5,7 +5,7 @@
 
 use super::{Answer, Body, Context, read_document, xml_answer};
 use crate::auth::payload::RawBody;
-use crate::dates;
+use crate::dates::{self, HttpDate};
 use crate::error::{Code, Result, S3Error};
 use crate::limits::XML_LIFECYCLE_BYTES_MAX;
 use crate::settings::{BucketSetting, tag};
@@ -101,7 +101,7 @@ pub(super) fn write_abort<P: Platform>(
     let begun = dates::seconds(Version(upload.0));
     let day: Day = context.services.day;
     if let Some((when, rule)) = lifecycle.abort(day, context.key().as_bytes(), begun) {
-        answer.header("x-amz-abort-date", dates::http_date(when));
+        answer.header_text("x-amz-abort-date", HttpDate(when));
         answer.header("x-amz-abort-rule-id", crate::percent::encode(&rule.id));
     }
     Ok(())

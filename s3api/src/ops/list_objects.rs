@@ -5,7 +5,7 @@
 
 use super::parameters::{Encoding, behind_marker, name_text, rows};
 use super::{Answer, Context, Owner, STORAGE_CLASS, label, xml_answer};
-use crate::conditional::quoted;
+use crate::conditional::Quoted;
 use crate::dates;
 use crate::error::{Result, S3Error};
 use crate::xml::Writer;
@@ -130,7 +130,7 @@ impl<'a> Request<'a> {
             writer.element("Contents", |writer| {
                 writer.text("Key", &self.encoding.apply(key));
                 writer.value("LastModified", dates::xml_time(current.version));
-                writer.text("ETag", &quoted(current.etag));
+                writer.text("ETag", &Quoted(current.etag).to_string());
                 label::write(writer, current.label);
                 writer.value("Size", current.size);
                 writer.value("StorageClass", STORAGE_CLASS);

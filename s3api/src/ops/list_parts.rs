@@ -4,7 +4,7 @@ use super::parameters::{Encoding, rows};
 use super::{Answer, Context, STORAGE_CLASS, lifecycle, upload_error, upload_id, xml_answer};
 use crate::attributes::Attributes;
 use crate::checksum_headers::{algorithm_name, element_name};
-use crate::conditional::quoted;
+use crate::conditional::Quoted;
 use crate::dates;
 use crate::error::{Result, S3Error};
 use crate::xml::Writer;
@@ -63,7 +63,7 @@ fn write_part(writer: &mut Writer, part: &UploadedPart, attributes: &Attributes)
     writer.element("Part", |writer| {
         writer.value("PartNumber", part.number);
         writer.value("LastModified", dates::xml_time(part.current.version));
-        writer.text("ETag", &quoted(part.current.etag));
+        writer.text("ETag", &Quoted(part.current.etag).to_string());
         writer.value("Size", part.current.size);
         if let Some(checksum) = &attributes.checksum {
             writer.text(element_name(checksum.algorithm), &checksum.text());

@@ -5,7 +5,7 @@
 
 use super::parameters::{Encoding, behind_marker, name_text, rows};
 use super::{Answer, Context, Owner, STORAGE_CLASS, label, xml_answer};
-use crate::conditional::quoted;
+use crate::conditional::Quoted;
 use crate::dates;
 use crate::error::{Result, S3Error};
 use crate::versioning::{self, id_of};
@@ -117,7 +117,7 @@ fn write_rows(writer: &mut Writer, owner: &Owner, page: &VersionsPage, encoding:
 }
 
 fn write_object(writer: &mut Writer, current: &Current) {
-    writer.text("ETag", &quoted(current.etag));
+    writer.text("ETag", &Quoted(current.etag).to_string());
     label::write(writer, current.label);
     writer.value("Size", current.size);
     writer.value("StorageClass", STORAGE_CLASS);

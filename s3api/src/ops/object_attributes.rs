@@ -3,8 +3,8 @@
 use super::{Answer, Context, STORAGE_CLASS, encryption, xml_answer};
 use crate::attributes::Attributes;
 use crate::checksum_headers::{Checksum, element_name};
-use crate::conditional::unquoted;
-use crate::dates;
+use crate::conditional::Unquoted;
+use crate::dates::{self, HttpDate};
 use crate::error::{Result, S3Error};
 use crate::limits::LIST_ROWS_MAX;
 use crate::xml::Writer;
@@ -28,8 +28,8 @@ pub(super) async fn get_object_attributes<P: Platform>(
     let customer = encryption::customer_key(context)?;
     encryption::of_read(context, bucket.id, context.key(), info, customer, false)?;
     let document = document(info, wanted, page)?;
-    let modified = dates::http_date(dates::seconds(info.current.version));
-    let mut answer = xml_answer(document).with_header("Last-Modified", modified);
+    let modified = HttpDate(dates::seconds(info.current.version));
+    let mut answer = xml_answer(document).with_header_text("Last-Modified", modified);
     context.write_version(&mut answer, &bucket, &info.current)?;
     Ok(answer)
 }
@@ -39,7 +39,7 @@ fn document(info: &ObjectInfo, wanted: Wanted, page: Page) -> Result<Vec<u8>> {
     let parts = if wanted.object_parts { page.select(info)? } else { Vec::new() };
     Ok(Writer::document("GetObjectAttributesResponse", |writer| {
         if wanted.etag {
-            writer.text("ETag", &unquoted(info.current.etag));
+            writer.text("ETag", &Unquoted(info.current.etag).to_string());
         }
         if let Some(checksum) = checksum {
             writer.element("Checksum", |writer| {

@@ -8,8 +8,8 @@ use super::{Answer, Body, Context, append_object, asked_attributes, body_writer,
 use super::{object_commit, unsupported};
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::ChecksumPlan;
-use crate::conditional::{Conditions, quoted};
-use crate::dates;
+use crate::conditional::{Conditions, Quoted};
+use crate::dates::{self, HttpDate};
 use crate::error::Result;
 use crate::limits::PUT_BYTES_MAX;
 use crate::quota;
@@ -56,9 +56,9 @@ pub(super) async fn store<P: Platform, B: RawBody>(
 
     // The last two are not AWS's, but other services' clients are told them.
     let mut answer = Response::new(200)
-        .with_header("ETag", quoted(etag))
+        .with_header_text("ETag", Quoted(etag))
         .with_header("Accept-Ranges", "bytes")
-        .with_header("Last-Modified", dates::http_date(dates::seconds(committed.version)));
+        .with_header_text("Last-Modified", HttpDate(dates::seconds(committed.version)));
     for (name, value) in checksum.headers() {
         answer.header(name, value);
     }

@@ -9,7 +9,7 @@ use super::{upload_error, xml_answer};
 use crate::attributes::Attributes;
 use crate::auth::payload::RawBody;
 use crate::checksum_headers::{Checksum, ChecksumPlan, DEFAULT_ALGORITHM, header_name};
-use crate::conditional::quoted;
+use crate::conditional::Quoted;
 use crate::error::Result;
 use crate::limits::PART_BYTES_MAX;
 use crate::quota;
@@ -32,7 +32,7 @@ pub(super) async fn upload_part<P: Platform, B: RawBody>(
     let (commit, shown) = part.commit(etag, checksum)?;
     writer.finish(commit).await.map_err(|error| upload_error(context, error))?;
     let mut answer = Response::new(200)
-        .with_header("ETag", quoted(etag))
+        .with_header_text("ETag", Quoted(etag))
         .with_header(header_name(checksum.algorithm), checksum.text());
     encryption::write(shown.as_ref(), &mut answer);
     Ok(answer)

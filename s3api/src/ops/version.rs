@@ -7,7 +7,7 @@ use super::{Answer, Context};
 use crate::access::action::Action;
 use crate::access::{self, Given};
 use crate::attributes::Attributes;
-use crate::dates;
+use crate::dates::{self, HttpDate};
 use crate::error::{Code, Refusal, Result, S3Error};
 use crate::object_lock::ObjectLockSetting;
 use crate::versioning::{self, Status, VersioningSetting};
@@ -78,7 +78,7 @@ impl<P: Platform> Context<'_, P> {
                 .field("Method", self.head.method_name())
                 .field("ResourceType", "DeleteMarker")
                 .header("Allow", "DELETE")
-                .header("Last-Modified", dates::http_date(dates::seconds(marker.version))),
+                .header("Last-Modified", HttpDate(dates::seconds(marker.version)).to_string()),
         };
         let error = error.header(DELETE_MARKER, "true");
         self.of_missing(error.header(VERSION_ID, versioning::id_of(marker)))

@@ -155,7 +155,7 @@ impl Lifecycle {
         tags: &[(String, String)],
     ) -> Option<String> {
         let (when, rule) = self.expiry(day, key, size, created, Some(tags))?;
-        let (date, id) = (crate::dates::http_date(when), crate::percent::encode(&rule.id));
+        let (date, id) = (crate::dates::HttpDate(when), crate::percent::encode(&rule.id));
         Some(format!("expiry-date=\"{date}\", rule-id=\"{id}\""))
     }
 }

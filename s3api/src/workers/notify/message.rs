@@ -5,7 +5,7 @@
 //! ```
 
 use super::event::{Cause, Event};
-use crate::conditional::unquoted;
+use crate::conditional::Unquoted;
 use crate::dates;
 use engine::Version;
 use serde_json::{Map, Value, json};
@@ -33,7 +33,7 @@ pub fn of_event(
         object.insert("size".to_owned(), size.into());
     }
     if let Some(etag) = event.etag {
-        object.insert("eTag".to_owned(), unquoted(etag).into());
+        object.insert("eTag".to_owned(), Unquoted(etag).to_string().into());
     }
     if let Some(version_id) = event.version_id {
         object.insert("versionId".to_owned(), version_id.into());
