@@ -17,7 +17,7 @@ use crate::metrics::{Counters, EngineMetrics};
 use crate::platform::{OpenMode, Platform};
 use crate::scrub::{ScrubBoard, ScrubTask};
 use crate::shard::Shard;
-use crate::slots::{Slot, Slots, Ticket};
+use crate::slots::{Rank, Slot, Slots};
 use crate::store::{EngineOptions, Layout, Mutation};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -136,25 +136,20 @@ impl<P: Platform> CoreContext<P> {
     }
 
     /// Whose large reads of a shard's drive go first.
-    pub(crate) fn read_ticket(&self, shard: u16) -> Ticket {
-        self.reads_of(shard).large.ticket()
+    pub(crate) fn read_rank(&self, shard: u16) -> Rank {
+        self.reads_of(shard).large.rank()
     }
 
-    /// Waits until this core may read so many bytes more from a shard's drive. Many bytes wait by the ticket, a
+    /// Waits until this core may read so many bytes more from a shard's drive. Many bytes wait by the rank, a
     /// new one if there is none.
-    pub(crate) async fn read_turn(
-        &self,
-        shard: u16,
-        bytes: usize,
-        ticket: Option<Ticket>,
-    ) -> ReadTurn {
+    pub(crate) async fn read_turn(&self, shard: u16, bytes: usize, rank: Option<Rank>) -> ReadTurn {
         let DriveReads { any, large } = self.reads_of(shard);
         // First the slot that is longer in coming: nobody holds one of the others while it waits for it.
         let large = match bytes > LARGE_READ_BYTES {
-            true => Some(large.take(ticket.unwrap_or_else(|| large.ticket())).await),
+            true => Some(large.take(rank.unwrap_or_else(|| large.rank())).await),
             false => None,
         };
-        ReadTurn { _large: large, _any: any.take(any.ticket()).await }
+        ReadTurn { _large: large, _any: any.take(any.rank()).await }
     }
 
     fn reads_of(&self, shard: u16) -> &DriveReads {

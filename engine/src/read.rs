@@ -25,7 +25,7 @@ use crate::metrics::count;
 use crate::multipart::PartRow;
 use crate::platform::{BLOCK_BYTES, File, Platform};
 use crate::shard::Located;
-use crate::slots::Ticket;
+use crate::slots::Rank;
 use crate::types::{BucketId, ObjectInfo, PartInfo, RecordPlace, Version};
 use crate::wait::{Event, join_all};
 use std::cell::RefCell;
@@ -85,7 +85,7 @@ async fn read_blocks<P: Platform>(
     shard: u16,
     segment: u32,
     range: Range<u64>,
-    ticket: Option<Ticket>,
+    rank: Option<Rank>,
 ) -> Result<(P::ReadBuffer, usize)> {
     let start = range.start - range.start % BLOCK_BYTES as u64;
     let bytes = (range.end - start).next_multiple_of(BLOCK_BYTES as u64) as usize;
@@ -94,7 +94,7 @@ async fn read_blocks<P: Platform>(
     let read = async {
         let file = context.files.get(shard, segment).await?;
         let place = || format!("read segment {segment} of shard {shard} at {start}");
-        let _turn = context.read_turn(shard, bytes, ticket).await;
+        let _turn = context.read_turn(shard, bytes, rank).await;
         file.read_at(start, bytes).await.map_err(|source| Error::io(place(), source))
     };
     match read.await {
@@ -252,9 +252,9 @@ enum Source<P: Platform> {
 struct OpenChunk {
     tag: u64,
     place: ChunkPlace,
-    /// Of all its windows: where many bodies are under way those that came first are done first, instead of all
-    /// together at last, and each connection is busy for a short time.
-    ticket: Ticket,
+    /// Of all its windows: where many bodies are under way, chunks are read in the order in which they were begun.
+    /// If the windows of all took turns, all would be done together at last.
+    rank: Rank,
     /// Read and verified by the first window; the others wait for it.
     header: RefCell<HeaderState>,
     event: Event,
@@ -505,8 +505,8 @@ impl<P: Platform> ObjectReader<P> {
             let Some(permit) = usual.or_else(spare) else { return };
             let leads = opened.is_none();
             if leads {
-                let ticket = || self.context.read_ticket(self.shard);
-                *opened = open_next(walk, manifest, &mut self.selected, ticket);
+                let rank = || self.context.read_rank(self.shard);
+                *opened = open_next(walk, manifest, &mut self.selected, rank);
             }
             let Some((chunk, rest)) = opened else {
                 return;
@@ -545,7 +545,7 @@ fn open_next(
     walk: &mut Walk,
     manifest: &Manifest,
     selected: &mut Range<u64>,
-    ticket: impl FnOnce() -> Ticket,
+    rank: impl FnOnce() -> Rank,
 ) -> Option<(Rc<OpenChunk>, Range<usize>)> {
     while selected.start < selected.end {
         let (tag, place, chunk) = walk.next(manifest, selected.start)?;
@@ -556,7 +556,7 @@ fn open_next(
         let to = (selected.end.min(chunk.end) - chunk.start) as usize;
         selected.start = chunk.start + to as u64;
         let header = RefCell::new(HeaderState::Awaited);
-        let opened = OpenChunk { tag, place, ticket: ticket(), header, event: Event::default() };
+        let opened = OpenChunk { tag, place, rank: rank(), header, event: Event::default() };
         return Some((Rc::new(opened), from..to));
     }
     None
@@ -652,7 +652,7 @@ async fn read_window<P: Platform>(
     let first = first_block * BLOCK_BYTES;
     let header_end = place.offset + CHUNK_HEADER_BYTES as u64;
     let body = header_end + first as u64..header_end + wanted.end as u64;
-    let read = |range| read_blocks(context, shard, place.segment, range, Some(chunk.ticket));
+    let read = |range| read_blocks(context, shard, place.segment, range, Some(chunk.rank));
     let decode = |bytes: &[u8]| -> Result<Rc<ChunkHeader>> {
         let header = ChunkHeader::decode(context.salt, chunk.tag, place, bytes)
             .map_err(|malformed| corrupt_chunk(context, shard, place, &malformed))?;

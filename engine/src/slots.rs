@@ -1,8 +1,8 @@
-//! A bound on how many of something are under way at once on one core, in the order of tickets.
+//! A bound on how many of something are under way at once on one core, by rank.
 //!
-//! A ticket is good for as many slots as its holder likes, one after another: what belongs together, such as
-//! the reads of one chunk, does not stand at the end of the queue again for each of them, and is done before
-//! what came later is begun. Who waits is woken alone, when it has its slot: with a thousand waiting, each end
+//! A rank is good for as many slots as its holder likes: what belongs together, such as the reads of one
+//! chunk, does not stand at the end of the queue again for each of them, but goes before what came later
+//! whenever both wait. Who waits is woken alone, when it has its slot: with a thousand waiting, each end
 //! of a read would otherwise wake a thousand. Whoever stops waiting leaves its place, or passes its slot on.
 
 use crate::wait::Event;
@@ -14,17 +14,17 @@ use std::rc::Rc;
 pub(crate) struct Slots {
     /// Nobody waits while one is free.
     free: Cell<usize>,
-    /// Tickets and places so far.
+    /// Ranks and places so far.
     numbers: Cell<u64>,
     waiting: RefCell<BTreeMap<Place, Rc<Waiting>>>,
 }
 
 /// Since when its holder is in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct Rank(u64);
 
-/// Where somebody stands: by ticket, and those with the same one in the order in which they came.
-type Place = (Ticket, u64);
+/// Where somebody stands: by rank, and those with the same one in the order in which they came.
+type Place = (Rank, u64);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -46,16 +46,16 @@ impl Slots {
     }
 
     /// Behind everybody who has one.
-    pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(self.next_number())
+    pub(crate) fn rank(&self) -> Rank {
+        Rank(self.next_number())
     }
 
-    pub(crate) async fn take(self: &Rc<Self>, ticket: Ticket) -> Slot {
+    pub(crate) async fn take(self: &Rc<Self>, rank: Rank) -> Slot {
         if let Some(left) = self.free.get().checked_sub(1) {
             self.free.set(left);
             return Slot { slots: self.clone() };
         }
-        let place = (ticket, self.next_number());
+        let place = (rank, self.next_number());
         let waiting = Rc::new(Waiting::default());
         self.waiting.borrow_mut().insert(place, waiting.clone());
         let waiter = Waiter { slots: self, place, waiting: &waiting };
@@ -71,7 +71,7 @@ impl Slots {
         number
     }
 
-    /// Gives a slot to the oldest ticket.
+    /// Gives a slot to the oldest rank.
     fn give(&self) {
         match self.waiting.borrow_mut().pop_first() {
             Some((_, waiting)) => {
@@ -112,9 +112,9 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
     use std::pin::pin;
 
-    /// With a ticket of its own.
+    /// With a rank of its own.
     async fn take(slots: &Rc<Slots>) -> Slot {
-        slots.take(slots.ticket()).await
+        slots.take(slots.rank()).await
     }
 
     #[test]
@@ -137,10 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn an_older_ticket_goes_first_as_often_as_it_likes() {
+    fn an_older_rank_goes_first_as_often_as_it_likes() {
         block_on(async {
             let slots = Slots::new(1);
-            let (old, new) = (slots.ticket(), slots.ticket());
+            let (old, new) = (slots.rank(), slots.rank());
             let held = slots.take(old).await;
             let mut newer = pin!(slots.take(new));
             assert!(poll_once(&mut newer).await.is_none());
@@ -151,9 +151,9 @@ mod tests {
             drop(held);
             assert!(poll_once(&mut newer).await.is_none());
             assert!(poll_once(&mut older_still_second).await.is_none(), "in order of coming");
-            drop(poll_once(&mut older).await.expect("the oldest ticket, first in line"));
+            drop(poll_once(&mut older).await.expect("the oldest rank, first in line"));
             assert!(poll_once(&mut newer).await.is_none());
-            drop(poll_once(&mut older_still_second).await.expect("the oldest ticket"));
+            drop(poll_once(&mut older_still_second).await.expect("the oldest rank"));
             assert!(poll_once(&mut newer).await.is_some());
         });
     }

@@ -92,8 +92,9 @@ pub struct EngineOptions {
     pub chunk_writes_in_flight: usize,
     /// Full groups of one shard being written at once; more than the format allows are never.
     pub groups_in_flight_max: usize,
-    /// Reads of requests that one core has under way on one drive; who comes next waits here, in order,
-    /// and not in the device, where what is urgent would wait behind it. Of those of windows of large bodies there
+    /// Reads of requests that one core has under way on one drive; who comes next waits here,
+    /// and not in the device, where what is urgent would wait behind it: records in order, windows of large bodies in
+    /// the order in which their chunks were begun. Of those of windows of large bodies there
     /// are half as many, and never more than all cores' share of `LARGE_READS_IN_FLIGHT`.
     pub reads_in_flight_max: usize,
     #[cfg(feature = "mutants")]

@@ -19,16 +19,17 @@ pub fn seconds(version: Version) -> i64 {
     i64::try_from(version.0 / NANOSECONDS).unwrap_or(i64::MAX)
 }
 
-/// Seconds since the Unix epoch, as `Sun, 06 Nov 1994 08:49:37 GMT`; empty beyond the year 9999.
+/// Seconds since the Unix epoch, as `Sun, 06 Nov 1994 08:49:37 GMT`; empty before the year 0 and
+/// beyond 9999.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpDate(pub i64);
 
 impl Display for HttpDate {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let Ok(time) = Timestamp::from_second(self.0) else { return Ok(()) };
-        rfc2822::DateTimePrinter::new()
-            .print_timestamp_rfc9110(&time, StdFmtWrite(out))
-            .map_err(|_| fmt::Error)
+        // Of a year before the first. An error here would be a panic in `format!`.
+        let _ = rfc2822::DateTimePrinter::new().print_timestamp_rfc9110(&time, StdFmtWrite(out));
+        Ok(())
     }
 }
 
@@ -78,6 +79,9 @@ mod tests {
     fn times_are_written_as_s3_writes_them() {
         assert_eq!(HttpDate(MOMENT).to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(HttpDate(0).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
+        for beyond in [-99_999_999_999, i64::MIN, i64::MAX] {
+            assert_eq!(HttpDate(beyond).to_string(), "");
+        }
         assert_eq!(xml_time(Version(784_111_777_120_456_789)), "1994-11-06T08:49:37.120Z");
         assert_eq!(xml_time(Version(784_111_777_000_000_000)), "1994-11-06T08:49:37.000Z");
         assert_eq!(seconds(Version(784_111_777_999_999_999)), MOMENT);

@@ -78,6 +78,8 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// Connections beyond the limit that are let in or refused before other tasks run.
+pub const CROWDED_IN_A_ROW_MAX: u32 = 32;
 /// How long accepting pauses when the process is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often, and how many times, a connection beyond the limit looks whether the one that gave way for it

@@ -5,8 +5,8 @@
 use crate::chance::Chance;
 use crate::reader::Reader;
 use engine::{ConditionFailure, Current, Etag, Version};
-use s3api::conditional::{Conditions, Outcome, quoted, range_applies, unquoted};
-use s3api::dates::{http_date, parse_http_date, parse_time};
+use s3api::conditional::{Conditions, Outcome, Quoted, Unquoted, range_applies};
+use s3api::dates::{HttpDate, parse_http_date, parse_time};
 use s3api::range::{resolve, resolve_copy_source};
 
 /// The first eight bytes are the object's size, the rest a header.
@@ -109,7 +109,7 @@ pub fn conditions(input: &[u8]) {
     // Any text at all: a tag that does not stand there is not matched, and a date is read as it is written.
     let only = |name: &str| (name == "if-match").then_some(raw.as_str());
     let is_any = matches!(raw.trim(), "*" | "\"*\"");
-    if !raw.contains(&unquoted(etag)) && !is_any {
+    if !raw.contains(&Unquoted(etag).to_string()) && !is_any {
         let found = Conditions::of_read(only).judge_read(&current);
         assert_eq!(found, Outcome::Failed("If-Match"), "{raw:?}");
         if parse_http_date(&raw).is_none() {
@@ -147,13 +147,17 @@ impl Tags {
                 text.push_str("W/");
             }
             let other = format!("\"other,{kind}\"");
-            let own = quoted(etag);
+            let own = Quoted(etag).to_string();
             // Many clients leave out the quotes.
-            let own = if kind & 4 == 4 { unquoted(etag) } else { own };
+            let own = if kind & 4 == 4 { Unquoted(etag).to_string() } else { own };
             text.push_str(if is_own { &own } else { &other });
             strong |= is_own && !is_weak;
             weak |= is_own;
         }
         Self { text, strong, weak }
     }
+}
+
+fn http_date(seconds: i64) -> String {
+    HttpDate(seconds).to_string()
 }

@@ -116,7 +116,7 @@ fn result<P: Platform>(
         writer.text("Location", &format!("http://{host}{path}"));
         writer.text("Bucket", &context.route.bucket);
         writer.text("Key", context.key());
-        writer.text("ETag", &Quoted(etag).to_string());
+        writer.display("ETag", Quoted(etag));
         if let Some(checksum) = checksum {
             writer.text(element_name(checksum.algorithm), &checksum.text());
             writer.text("ChecksumType", checksum.kind.name());

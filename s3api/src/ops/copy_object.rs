@@ -91,7 +91,7 @@ pub(super) async fn copy_object<P: Platform>(context: &Context<'_, P>) -> Result
 pub(super) fn result(root: &str, version: Version, etag: Etag, checksum: &Checksum) -> Vec<u8> {
     Writer::document(root, |writer| {
         writer.value("LastModified", dates::xml_time(version));
-        writer.text("ETag", &Quoted(etag).to_string());
+        writer.display("ETag", Quoted(etag));
         writer.text(element_name(checksum.algorithm), &checksum.text());
         if root == "CopyObjectResult" {
             writer.text("ChecksumType", checksum.kind.name());

@@ -130,7 +130,7 @@ impl<'a> Request<'a> {
             writer.element("Contents", |writer| {
                 writer.text("Key", &self.encoding.apply(key));
                 writer.value("LastModified", dates::xml_time(current.version));
-                writer.text("ETag", &Quoted(current.etag).to_string());
+                writer.display("ETag", Quoted(current.etag));
                 label::write(writer, current.label);
                 writer.value("Size", current.size);
                 writer.value("StorageClass", STORAGE_CLASS);

@@ -63,7 +63,7 @@ fn write_part(writer: &mut Writer, part: &UploadedPart, attributes: &Attributes)
     writer.element("Part", |writer| {
         writer.value("PartNumber", part.number);
         writer.value("LastModified", dates::xml_time(part.current.version));
-        writer.text("ETag", &Quoted(part.current.etag).to_string());
+        writer.display("ETag", Quoted(part.current.etag));
         writer.value("Size", part.current.size);
         if let Some(checksum) = &attributes.checksum {
             writer.text(element_name(checksum.algorithm), &checksum.text());

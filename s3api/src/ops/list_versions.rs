@@ -117,7 +117,7 @@ fn write_rows(writer: &mut Writer, owner: &Owner, page: &VersionsPage, encoding:
 }
 
 fn write_object(writer: &mut Writer, current: &Current) {
-    writer.text("ETag", &Quoted(current.etag).to_string());
+    writer.display("ETag", Quoted(current.etag));
     label::write(writer, current.label);
     writer.value("Size", current.size);
     writer.value("StorageClass", STORAGE_CLASS);

@@ -39,7 +39,7 @@ fn document(info: &ObjectInfo, wanted: Wanted, page: Page) -> Result<Vec<u8>> {
     let parts = if wanted.object_parts { page.select(info)? } else { Vec::new() };
     Ok(Writer::document("GetObjectAttributesResponse", |writer| {
         if wanted.etag {
-            writer.text("ETag", &Unquoted(info.current.etag).to_string());
+            writer.display("ETag", Unquoted(info.current.etag));
         }
         if let Some(checksum) = checksum {
             writer.element("Checksum", |writer| {

@@ -19,7 +19,9 @@ use socket2::{SockRef, Socket};
 
 use super::connections::Connections;
 use crate::client_stream::ClientStream;
-use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_PATIENCE, ROOM_PAUSE, ROOM_TRIES};
+use crate::limits::{
+    ACCEPT_PAUSE, CROWDED_IN_A_ROW_MAX, HANDSHAKE_PATIENCE, ROOM_PAUSE, ROOM_TRIES,
+};
 use crate::metrics::Recorder;
 use crate::stream::TcpConnection;
 use crate::tls::Certificates;
@@ -101,10 +103,18 @@ pub(super) async fn accept<V>(port: Rc<Port<V>>, listener: Watched<Socket>)
 where
     V: Service<ClientStream> + 'static,
 {
+    let mut crowded = 0u32;
     loop {
         match listener.read(Socket::accept).await {
             // Of one kind or the other: what is done with it is the same.
-            Ok((stream, _)) => admit(&port, stream.into()),
+            Ok((stream, _)) => {
+                if !admit(&port, stream.into()) {
+                    crowded += 1;
+                    if crowded.is_multiple_of(CROWDED_IN_A_ROW_MAX) {
+                        port.reactor.yield_now().await;
+                    }
+                }
+            }
             Err(_) if port.connections.is_draining() => return,
             Err(error) => {
                 if error.kind() == io::ErrorKind::ConnectionAborted {
@@ -118,13 +128,16 @@ where
     }
 }
 
-fn admit<V>(port: &Rc<Port<V>>, stream: TcpStream)
+/// Whether there was a place for it: if not, all connections were looked through for one that may end.
+fn admit<V>(port: &Rc<Port<V>>, stream: TcpStream) -> bool
 where
     V: Service<ClientStream> + 'static,
 {
     let permit = Permit::take(&port.free);
-    if permit.is_none() && !port.connections.make_room() {
-        return refuse(port, &stream);
+    let was_free = permit.is_some();
+    if !was_free && !port.connections.make_room() {
+        refuse(port, &stream);
+        return false;
     }
     let port = Rc::clone(port);
     glommio::spawn_local(async move {
@@ -142,6 +155,7 @@ where
         port.places.give(permit);
     })
     .detach();
+    was_free
 }
 
 fn refuse<V>(port: &Port<V>, stream: &TcpStream) {

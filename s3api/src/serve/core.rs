@@ -231,7 +231,11 @@ impl Serving {
         let listener = Waker::new(&socket);
         let watched = socket
             .set_nonblocking(true)
-            .and_then(|()| port.reactor.register_port(socket))
+            // Handshakes are dear: others have their turn between a few of them.
+            .and_then(|()| match port.certificates {
+                Some(_) => port.reactor.register(socket),
+                None => port.reactor.register_port(socket),
+            })
             .map_err(|e| StartError::io("watching a port", e))?;
         let (connections, time) = (Rc::clone(&port.connections), Rc::clone(&port.time));
         let sweep = {

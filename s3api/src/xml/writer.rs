@@ -74,6 +74,13 @@ impl Writer {
         self.close(name);
     }
 
+    /// As [`Self::text`], of what is written out here and nowhere before.
+    pub fn display(&mut self, name: &str, value: impl Display) {
+        let _ = write!(self.text, "<{name}>");
+        let _ = write!(Escaping(self), "{value}");
+        self.close(name);
+    }
+
     /// An element that holds a number or another value whose text form needs no escaping.
     pub fn value(&mut self, name: &str, value: impl Display) {
         let _ = write!(self.text, "<{name}>{value}</{name}>");
@@ -104,6 +111,16 @@ impl Writer {
                 other => self.text.push(other),
             }
         }
+    }
+}
+
+/// Takes text and writes it escaped.
+struct Escaping<'a>(&'a mut Writer);
+
+impl std::fmt::Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.escape(text);
+        Ok(())
     }
 }
 

@@ -139,7 +139,7 @@ impl Reactor {
         self.core.sockets.register(socket)
     }
 
-    /// As [`Self::register`], for a socket that accepts connections.
+    /// As [`Self::register`], for a socket that accepts connections, where what is done with each costs little.
     pub fn register_port<S: AsFd>(&self, port: S) -> io::Result<Watched<S>> {
         self.core.sockets.register_port(port)
     }
@@ -155,7 +155,7 @@ impl Reactor {
     }
 
     /// Lets other tasks run and I/O complete.
-    pub(super) async fn yield_now(&self) {
+    pub async fn yield_now(&self) {
         self.core.turn.give().await;
     }
 
