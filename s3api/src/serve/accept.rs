@@ -109,7 +109,7 @@ where
             // Of one kind or the other: what is done with it is the same.
             Ok((stream, _)) => {
                 if !admit(&port, stream.into()) {
-                    crowded += 1;
+                    crowded = crowded.wrapping_add(1);
                     if crowded.is_multiple_of(CROWDED_IN_A_ROW_MAX) {
                         port.reactor.yield_now().await;
                     }
