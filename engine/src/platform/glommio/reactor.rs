@@ -193,10 +193,12 @@ impl Core {
     async fn drive(self: Rc<Self>) {
         let (mut events, mut watch) = (Events::new(), PollState::new());
         let mut turn = Instant::now();
-        let mut last_arrival = turn;
+        let (mut last_arrival, mut last_look) = (turn, turn);
         loop {
-            let has_more = self.ring.collect() | self.sockets.collect(&mut events) | self.hear();
             let now = Instant::now();
+            events.worked(now.duration_since(last_look));
+            last_look = now;
+            let has_more = self.ring.collect() | self.sockets.collect(&mut events) | self.hear();
             if has_more {
                 last_arrival = now;
             }

@@ -248,6 +248,35 @@ fn timers_have_their_turn_beside_busy_sockets() {
 }
 
 #[test]
+fn few_are_woken_at_a_time_and_more_where_each_brings_much_work() {
+    with_reactor(|_| async move {
+        let sockets = Rc::new(Sockets::new(Rc::new(Turn::new().unwrap())).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _clients: Vec<_> = (0..200)
+            .map(|_| {
+                let mut peer = TcpStream::connect(address).unwrap();
+                peer.write_all(b"x").unwrap();
+                let socket = listener.accept().unwrap().0;
+                (sockets.register(socket).unwrap(), peer)
+            })
+            .collect();
+        let mut events = Events::new();
+        let works = [20, 200, 300, 20];
+        let counts = works.map(|microseconds| {
+            assert!(sockets.collect(&mut events));
+            events.worked(Duration::from_micros(microseconds) * events.count as u32);
+            events.count
+        });
+        assert_eq!(counts, [32, 32, 32, 104]);
+        // None has come since, however long that took.
+        assert!(!sockets.collect(&mut events));
+        events.worked(Duration::from_secs(1));
+        assert_eq!(events.room, 32);
+    });
+}
+
+#[test]
 fn numbers_are_given_out_again() {
     with_reactor(|reactor| async move {
         let kept = pair(&reactor);
