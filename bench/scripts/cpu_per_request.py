@@ -98,6 +98,8 @@ def parse_options():
                              "include the load generator's (default: 0)")
     parser.add_argument("--loadgen-cores", "--loadgen-core", type=host.cpu_list, default=[1],
                         metavar="CPUS", help="default: 1")
+    parser.add_argument("--connections-per-core", action="store_true",
+                        help="for each core of the server the connections that a scenario names")
     parser.add_argument("--capacity", default="16GiB", help="of each run's new store")
     parser.add_argument("--results", type=pathlib.Path,
                         default=REPOSITORY / "bench/results/local/cpu-per-request.jsonl")
@@ -168,9 +170,18 @@ def run(options, subject, name):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="ringfort-bench-", dir=options.data_dir))
     try:
         with subject.start(directory, name) as running:
-            return measure(options, running, SCENARIOS[name])
+            return measure(options, running, asked(options, name))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def asked(options, name):
+    """The scenario, with as many connections as it has in this run."""
+    scenario = SCENARIOS[name]
+    if not options.connections_per_core:
+        return scenario
+    connections = scenario.connections * len(options.server_cores)
+    return dataclasses.replace(scenario, connections=connections)
 
 
 def measure(options, server, scenario):
