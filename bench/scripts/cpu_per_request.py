@@ -199,6 +199,7 @@ def measure(options, server, scenario):
         "size": scenario.size,
         "objects": scenario.objects,
         "connections": scenario.connections,
+        "connections_per_core": options.connections_per_core,
         "server_options": scenario.server_options if isinstance(server, Server) else [],
         "server_cores": host.cpu_text(options.server_cores),
         "loadgen_cores": host.cpu_text(options.loadgen_cores),

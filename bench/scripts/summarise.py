@@ -67,11 +67,12 @@ def main():
 
 
 def label(line):
-    """Runs on several CPUs, or on the load generator's, are another thing than those on one."""
+    """Runs on several CPUs, on the load generator's, or with more connections are another thing."""
     cpus = line.get("server_cores", "0")
+    more = " by cores" if line.get("connections_per_core") else ""
     if cpus == line.get("loadgen_cores"):
-        return f"{line['server']} and its clients on CPUs {cpus}"
-    return line["server"] if "," not in cpus else f"{line['server']} on CPUs {cpus}"
+        return f"{line['server']} and its clients on CPUs {cpus}{more}"
+    return line["server"] if "," not in cpus else f"{line['server']} on CPUs {cpus}{more}"
 
 
 def row(*cells):

@@ -208,9 +208,12 @@ impl Core {
                     continue;
                 }
                 self.turn.give().await;
-            } else if let Err(error) = self.rest(&mut watch).await {
-                tracing::error!(%error, "the runtime cannot watch the disk and sockets of a core");
-                ::glommio::timer::sleep(WATCH_PAUSE).await;
+            } else {
+                if let Err(error) = self.rest(&mut watch).await {
+                    tracing::error!(%error, "the runtime cannot watch the disk and sockets of a core");
+                    ::glommio::timer::sleep(WATCH_PAUSE).await;
+                }
+                last_look = Instant::now();
             }
             turn = Instant::now();
         }

@@ -248,32 +248,39 @@ fn timers_have_their_turn_beside_busy_sockets() {
 }
 
 #[test]
-fn few_are_woken_at_a_time_and_more_where_each_brings_much_work() {
+fn few_are_woken_at_a_time_and_more_where_the_core_has_worked_for_long() {
     with_reactor(|_| async move {
         let sockets = Rc::new(Sockets::new(Rc::new(Turn::new().unwrap())).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let _clients: Vec<_> = (0..200)
+        // Each can be written to.
+        let _clients: Vec<_> = (0..400)
             .map(|_| {
-                let mut peer = TcpStream::connect(address).unwrap();
-                peer.write_all(b"x").unwrap();
-                let socket = listener.accept().unwrap().0;
-                (sockets.register(socket).unwrap(), peer)
+                let peer = TcpStream::connect(address).unwrap();
+                (sockets.register(listener.accept().unwrap().0).unwrap(), peer)
             })
             .collect();
         let mut events = Events::new();
-        let works = [20, 200, 300, 20];
-        let counts = works.map(|microseconds| {
+        let works = [1, 6, 60_000, 1].map(Duration::from_millis);
+        let counts = works.map(|work| {
             assert!(sockets.collect(&mut events));
-            events.worked(Duration::from_micros(microseconds) * events.count as u32);
+            events.worked(work);
             events.count
         });
-        assert_eq!(counts, [32, 32, 32, 104]);
-        // None has come since, however long that took.
-        assert!(!sockets.collect(&mut events));
-        events.worked(Duration::from_secs(1));
+        assert_eq!(counts, [32, 32, 100, 236]);
         assert_eq!(events.room, 32);
     });
+}
+
+/// Looks that small requests alone have filled get smaller: 256 of them take less than 256 may.
+#[test]
+fn looks_filled_by_small_requests_alone_become_small_again() {
+    let mut events = Events::new();
+    events.worked(Duration::from_secs(1));
+    for _ in 0..10 {
+        events.worked(Duration::from_micros(45) * u32::try_from(events.room).unwrap());
+    }
+    assert_eq!(events.room, 32);
 }
 
 #[test]
