@@ -36,6 +36,7 @@ pub mod proxies;
 pub mod quota;
 pub mod range;
 pub mod readiness;
+pub mod repeated;
 pub mod restore_command;
 pub mod root_credentials;
 pub mod route;

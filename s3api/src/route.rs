@@ -197,7 +197,7 @@ fn resource(host: Option<&str>, path: &str, domains: &[String]) -> Result<(Strin
 
 /// The bucket that a host name holds in front of one of the domains. The longest domain wins, so
 /// that `s3.example.com` is no bucket `s3` of `example.com` when both are configured.
-fn bucket_of_host(host: &str, domains: &[String]) -> Option<String> {
+pub fn bucket_of_host(host: &str, domains: &[String]) -> Option<String> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,

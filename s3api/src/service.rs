@@ -19,6 +19,7 @@ use crate::metrics::Recorder;
 use crate::ops::{self, Answer, Body, Context, CrossOrigin, Ids, ObjectBody, Owner};
 use crate::proxies::Proxies;
 use crate::readiness::Readiness;
+use crate::repeated;
 use crate::route::{self, Operation, Route, Target};
 use crate::server_timing::{self, Phases, TimedBody};
 use crate::services::Services;
@@ -138,6 +139,7 @@ impl<P: Platform> S3Service<P> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
         }
+        repeated::refuse(head)?;
         // Refused before anything was spent on it: there are many of them then.
         if route.operation.lists_objects() && self.engine.refuses_listings() {
             return Err(engine::Error::Busy.into());
@@ -200,6 +202,7 @@ impl<P: Platform> S3Service<P> {
         if route.operation == Operation::Preflight {
             return self.cross_origin(route, head).preflight();
         }
+        repeated::refuse(head)?;
         let now = i64::try_from(self.engine.platform().wall_clock_ns() / NANOSECONDS);
         let now = now.unwrap_or(i64::MAX);
         let caller = Caller { peer, now, ..Caller::new(Subject::Anonymous, None) };
@@ -366,14 +369,18 @@ impl<P: Platform> S3Service<P> {
         answer.with_bytes(website::error_page(error, &ids.request, ids.host))
     }
 
-    /// What load balancers ask; no bucket can have this name.
+    /// What load balancers ask; no bucket can have this name. Under a bucket's own host name it is a key.
     fn health(&self, head: &RequestHead) -> Option<u16> {
-        match (head.method(), head.target()) {
-            (Method::Get | Method::Head, "/-/live") => Some(200),
-            (Method::Get | Method::Head, "/-/ready") if self.readiness.is_ready() => Some(200),
-            (Method::Get | Method::Head, "/-/ready") => Some(503),
-            _ => None,
-        }
+        let status = match (head.method(), head.target()) {
+            (Method::Get | Method::Head, "/-/live") => 200,
+            (Method::Get | Method::Head, "/-/ready") if self.readiness.is_ready() => 200,
+            (Method::Get | Method::Head, "/-/ready") => 503,
+            _ => return None,
+        };
+        let host = head.host().unwrap_or_default();
+        let Settings { domains, website_domains, .. } = &*self.settings;
+        let is_buckets = |domains| route::bucket_of_host(host, domains).is_some();
+        (!is_buckets(domains) && !is_buckets(website_domains)).then_some(status)
     }
 
     fn ids(&self) -> Ids<'_> {

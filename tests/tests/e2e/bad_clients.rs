@@ -58,7 +58,9 @@ fn beyond_the_limit_of_connections_clients_hear_so() {
     let get = Request::new("GET", "/bucket/small").head(&server.listen.to_string());
     let ask = |stream: &mut TcpStream| {
         let _ = stream.write_all(&get);
-        receive(&mut BufReader::new(stream), false).map(|answer| answer.status)
+        let answer = receive(&mut BufReader::new(stream), false)?;
+        assert_eq!(answer.header("retry-after").is_some(), answer.status == 503);
+        Ok::<_, std::io::Error>(answer.status)
     };
     // Twenty whose requests are under way: their bodies are still to come.
     let upload = Request::new("PUT", "/bucket/slow").body("").length(64 << 10);

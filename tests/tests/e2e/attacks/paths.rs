@@ -342,6 +342,24 @@ fn keys_are_the_bytes_that_they_decode_to() {
     server.stop();
 }
 
+/// What load balancers ask for is a key like any other under a bucket's own host name.
+#[test]
+fn a_buckets_host_name_has_no_health() {
+    let site = Site::new().flags(&["--domain", "s3.test", "--website-domain", "web.test"]);
+    let server = site.start();
+    let mut root = with_secret(&server);
+    for key in ["/-/live", "/-/ready"] {
+        let head = |host: &str| get(&server, key.as_bytes(), host);
+        assert_eq!(head("s3.test"), (200, String::new()));
+        assert_eq!(head("127.0.0.1"), (200, String::new()));
+        assert_eq!(head("bucket.s3.test").0, 403);
+        assert_eq!(head("bucket.web.test").0, 404);
+        root.put(&format!("/bucket{key}"), "an object").expect(200);
+        assert_eq!(head("bucket.s3.test"), (200, "an object".to_owned()));
+    }
+    server.stop();
+}
+
 #[test]
 fn a_host_names_one_bucket_or_is_refused() {
     let site = Site::new().flags(&["--domain", "s3.test", "--website-domain", "web.test"]);
