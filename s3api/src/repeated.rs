@@ -4,11 +4,13 @@
 //! signature. Whoever reads the first of them alone would do another thing than was signed, or than a policy
 //! was asked about. So what says what a request is and does comes once, or the request is refused.
 //!
-//! Not here: lists, which HTTP lets anybody split into lines (RFC 9110, section 5.3): `Cache-Control`,
-//! `Content-Encoding` and their like, user metadata, the attributes that are asked for.
+//! Not here: lists whose lines are joined where they are read (RFC 9110, section 5.3): `Cache-Control`,
+//! `Content-Encoding` and their like, user metadata, the attributes that are asked for, announced trailers. The lists
+//! of entity tags in conditions are read from one line, and refused in two.
 
 use crate::error::{Code, Result, S3Error};
 use http::RequestHead;
+use smallvec::SmallVec;
 
 /// Beside all that begin with `x-amz-`.
 const ONCE: [&str; 9] = [
@@ -24,20 +26,27 @@ const ONCE: [&str; 9] = [
 ];
 const AMAZON: &str = "x-amz-";
 /// Lists, and metadata, whose values are joined.
-const LISTS: [&str; 3] =
-    ["x-amz-meta-", "x-amz-object-attributes", "x-amz-optional-object-attributes"];
+const LISTS: [&str; 4] =
+    ["x-amz-meta-", "x-amz-object-attributes", "x-amz-optional-object-attributes", "x-amz-trailer"];
 
-/// `InvalidArgument` where a header came twice that says one thing.
+/// `InvalidArgument` where a header came twice that says one thing. Of anybody: so the names are sorted, not compared
+/// each with each.
 pub fn refuse(head: &RequestHead) -> Result<()> {
-    let repeated = head.headers().find(|(name, _)| comes_once(name) && head.header_count(name) > 1);
+    let mut names: SmallVec<[&str; 16]> =
+        head.headers().map(|(name, _)| name).filter(|name| comes_once(name)).collect();
+    names.sort_unstable_by(|one, other| lower(one).cmp(lower(other)));
+    let repeated = names.windows(2).find(|pair| pair[0].eq_ignore_ascii_case(pair[1]));
     match repeated {
         None => Ok(()),
-        Some((name, _)) => {
-            let name = name.to_ascii_lowercase();
+        Some(pair) => {
             let error = S3Error::new(Code::InvalidArgument, "This header came more than once.");
-            Err(error.field("ArgumentName", name))
+            Err(error.field("ArgumentName", pair[0].to_ascii_lowercase()))
         }
     }
+}
+
+fn lower(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|byte| byte.to_ascii_lowercase())
 }
 
 fn comes_once(name: &str) -> bool {
