@@ -122,15 +122,15 @@ fn a_request_that_comes_again_is_good_within_its_window_and_for_itself_alone() {
         );
     }
     // Two values of a signed header are another value, in whichever order.
-    for line in [
-        "host: other",
-        "x-amz-meta-a: 1",
-        "x-amz-date: 20200101T000000Z",
-        "x-amz-content-sha256: UNSIGNED-PAYLOAD",
-    ] {
+    for line in ["host: other", "x-amz-meta-a: 1"] {
         let answer =
             changed(&server, &put, "content-length", &format!("{line}\r\ncontent-length"), b"body");
         assert!(matches!(answer.status, 400 | 403), "{line}: {}", answer.text());
+    }
+    // What says one thing comes once.
+    for line in ["x-amz-date: 20200101T000000Z", "x-amz-content-sha256: UNSIGNED-PAYLOAD"] {
+        changed(&server, &put, "content-length", &format!("{line}\r\ncontent-length"), b"body")
+            .expect_error(400, "InvalidArgument");
     }
     // Another method, key, bucket, query.
     for (from, to) in [
